@@ -1,0 +1,85 @@
+"""Frames to stdout (table, CSV or JSON) and narration to stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    import polars as pl
+    from rich.progress import Progress
+
+    from defectdb.cli import Settings
+
+
+def say(settings: Settings, text: str) -> None:
+    """One line of narration on stderr, silent under --quiet."""
+    if not settings.quiet:
+        click.echo(text, err=True)
+
+
+def progress_bar(settings: Settings) -> Progress:
+    """A progress display on stderr with count, rate and time left; hidden where progress is off."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        disable=not settings.progress,
+        transient=True,
+    )
+
+
+def emit(frame: pl.DataFrame, style: str = "table", *, floats: str = "{:.6g}") -> None:
+    """Print a frame on stdout as ``table``, ``csv`` or ``json`` (a list of objects). Numbers are right-aligned."""
+    if style == "json":
+        emit_json(frame.to_dicts())
+    elif style == "csv":
+        sys.stdout.write(frame.write_csv())
+    else:
+        _print_table(frame, floats)
+
+
+def emit_json(data: Any) -> None:
+    """Print JSON on stdout; NaN and infinity become null, dates ISO text."""
+    click.echo(json.dumps(_plain(data), indent=2, ensure_ascii=False))
+
+
+def _plain(data: Any) -> Any:
+    import datetime
+    import math
+
+    match data:
+        case dict():
+            return {str(key): _plain(value) for key, value in data.items()}
+        case list() | tuple():
+            return [_plain(value) for value in data]
+        case float():
+            return data if math.isfinite(data) else None
+        case datetime.datetime() | datetime.date():
+            return data.isoformat()
+    return data
+
+
+def _print_table(frame: pl.DataFrame, floats: str) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name, kind in frame.schema.items():
+        numeric = kind.is_numeric()
+        table.add_column(name, justify="right" if numeric else "left", no_wrap=numeric, overflow="fold")
+    for row in frame.iter_rows():
+        table.add_row(*(Text("" if v is None else floats.format(v) if isinstance(v, float) else str(v)) for v in row))
+    width = None if sys.stdout.isatty() else 200
+    Console(width=width, highlight=False).print(table)

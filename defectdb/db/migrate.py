@@ -1,0 +1,58 @@
+"""Numbered SQL files to schema versions, each applied once, together with its record, in one transaction."""
+
+from __future__ import annotations
+
+from importlib import resources
+
+import duckdb
+
+from defectdb.errors import DatabaseError
+from defectdb.schema.fields import comments
+
+
+def _migrations() -> list[tuple[int, str, str]]:
+    folder = resources.files("defectdb.schema") / "migrations"
+    files = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".sql"))
+    return [(int(name[:4]), name[5:-4], (folder / name).read_text(encoding="utf-8")) for name in files]
+
+
+def schema_version(connection: duckdb.DuckDBPyConnection) -> int:
+    """The newest migration applied to this database, 0 for an empty file. Raises DatabaseError if it is too new."""
+    known = connection.execute(
+        "SELECT count(*) FROM duckdb_tables() WHERE table_name = 'schema_migrations' AND NOT internal "
+        "AND database_name = current_database()"
+    ).fetchall()
+    if known == [(0,)]:
+        return 0
+    [(version,)] = connection.execute("SELECT coalesce(max(version), 0) FROM schema_migrations").fetchall()
+    newest = _migrations()[-1][0]
+    if version > newest:
+        raise DatabaseError(f"the database has schema version {version}; this defectdb knows {newest}: upgrade it")
+    return int(version)
+
+
+def pending(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    """Names of the migrations still to apply."""
+    version = schema_version(connection)
+    return [f"{number:04}_{name}" for number, name, _ in _migrations() if number > version]
+
+
+def migrate(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    """Apply every pending migration; their names. Each one is all or nothing."""
+    version = schema_version(connection)
+    applied = []
+    for number, name, sql in _migrations():
+        if number <= version:
+            continue
+        connection.execute("BEGIN TRANSACTION")
+        try:
+            connection.execute(sql)
+            connection.execute("INSERT INTO schema_migrations VALUES (?, ?, now()::TIMESTAMP)", [number, name])
+            for comment in comments():
+                connection.execute(comment)
+            connection.execute("COMMIT")
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+        applied.append(f"{number:04}_{name}")
+    return applied

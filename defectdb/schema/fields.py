@@ -1,0 +1,79 @@
+"""Every column and target once: unit and meaning. Feeds COMMENT ON, the data dictionary and the exports."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One column: its unit ('' for none) and its meaning."""
+
+    name: str
+    unit: str
+    meaning: str
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One table or view: what a row is, and its columns."""
+
+    name: str
+    meaning: str
+    fields: tuple[Field, ...]
+    view: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One predictable property: its unit and how a structure's value follows from its pairs."""
+
+    name: str
+    unit: str
+    aggregator: str
+    meaning: str
+
+
+TARGETS: dict[str, Target] = {
+    t.name: t
+    for t in (
+        Target("formation_energy", "eV", "sum", "E(structure) - E(pristine) + sum mu(removed) - sum mu(added)"),
+        Target("homo_lumo_gap", "eV", "min", "LUMO minus HOMO: the smallest of the pairs' gaps"),
+        Target("homo", "eV", "max", "highest occupied level: the largest of the pairs'"),
+        Target("lumo", "eV", "min", "lowest unoccupied level: the smallest of the pairs'"),
+    )
+}
+"""Targets that can be learned. ``formation_energy_per_site`` follows from formation_energy and n_defects."""
+
+UNITS: dict[str, str] = {
+    "energy": "eV", "energy_per_atom": "eV", "fermi_level": "eV", "homo": "eV", "lumo": "eV",
+    "homo_lumo_gap": "eV", "formation_energy": "eV", "formation_energy_per_site": "eV",
+    "normalized_homo": "eV", "normalized_lumo": "eV", "total_mag": "mu_B",
+}  # fmt: skip
+"""Units of every target that a source may hold."""
+
+
+def _table(name: str, meaning: str, columns: str, *, view: bool = False) -> Table:
+    fields = []
+    for line in columns.strip().splitlines():
+        column, unit, text = (part.strip() for part in line.split("|"))
+        fields.append(Field(column, unit, text))
+    return Table(name, meaning, tuple(fields), view)
+
+
+TABLES: tuple[Table, ...] = ()
+
+
+def comments() -> Iterator[str]:
+    """COMMENT ON statements for every table, view and column."""
+    for table in TABLES:
+        kind = "VIEW" if table.view else "TABLE"
+        yield f'COMMENT ON {kind} "{table.name}" IS {_literal(table.meaning)}'
+        for field in table.fields:
+            text = f"{field.meaning} [{field.unit}]" if field.unit else field.meaning
+            yield f'COMMENT ON COLUMN "{table.name}"."{field.name}" IS {_literal(text)}'
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
