@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 
@@ -65,9 +65,11 @@ def _table(name: str, meaning: str, columns: str, *, view: bool = False) -> Tabl
 TABLES: tuple[Table, ...] = ()
 
 
-def comments() -> Iterator[str]:
-    """COMMENT ON statements for every table, view and column."""
+def comments(names: Collection[str] | None = None) -> Iterator[str]:
+    """COMMENT ON statements for every table, view and column, or those of the named tables and views."""
     for table in TABLES:
+        if names is not None and table.name not in names:
+            continue
         kind = "VIEW" if table.view else "TABLE"
         yield f'COMMENT ON {kind} "{table.name}" IS {_literal(table.meaning)}'
         for field in table.fields:

@@ -188,6 +188,8 @@ CREATE TABLE formulas (
     bic DOUBLE,
     r_min DOUBLE NOT NULL,
     r_max DOUBLE NOT NULL,
+    dz_min DOUBLE NOT NULL DEFAULT 0,
+    dz_max DOUBLE NOT NULL DEFAULT 1e9,
     images VARCHAR NOT NULL CHECK (images IN ('nearest', 'sum')),
     status VARCHAR NOT NULL CHECK (status IN ('candidate', 'active', 'retired', 'stale')),
     created_at TIMESTAMP NOT NULL
@@ -210,15 +212,17 @@ CREATE TABLE models (
     created_at TIMESTAMP NOT NULL
 );
 
--- "order" 0 is the host offset, 1 a one-defect term, 2 a pair kernel, 3 a three-body term.
+-- "order" 0 is the host offset, 1 a one-defect term, 2 a pair kernel, 3 a three-body term; "part" counts the
+-- kernels that one pair label has by |dz| window.
 CREATE TABLE model_terms (
     model_id BIGINT NOT NULL,
     "order" INTEGER NOT NULL CHECK ("order" BETWEEN 0 AND 3),
     label VARCHAR NOT NULL,
+    part INTEGER NOT NULL DEFAULT 0 CHECK (part >= 0),
     formula_id BIGINT,
     value DOUBLE,
     CHECK ((formula_id IS NULL) <> (value IS NULL)),
-    PRIMARY KEY (model_id, "order", label)
+    PRIMARY KEY (model_id, "order", label, part)
 );
 
 -- Every lattice translation that can bring an image into a cutoff of at most eight cell widths.
@@ -248,3 +252,159 @@ SELECT
     dx, dy, dz
 FROM images
 WHERE dx * dx + dy * dy + dz * dz <= cutoff * cutoff;
+
+-- One value per structure and target: where a source has only spin-resolved values, the level nearest to the gap.
+CREATE VIEW target_values AS
+SELECT
+    structure_id,
+    target,
+    CASE
+        WHEN count(*) FILTER (spin = '') > 0 THEN max(value) FILTER (spin = '')
+        WHEN target IN ('homo', 'normalized_homo') THEN max(value)
+        ELSE min(value)
+    END AS value,
+    min(unit) AS unit
+FROM targets
+WHERE spin = '' OR target IN ('homo', 'lumo', 'homo_lumo_gap', 'normalized_homo', 'normalized_lumo')
+GROUP BY structure_id, target;
+
+CREATE VIEW targets_wide AS
+SELECT
+    structure_id,
+    max(value) FILTER (target = 'formation_energy') AS formation_energy,
+    max(value) FILTER (target = 'formation_energy_per_site') AS formation_energy_per_site,
+    max(value) FILTER (target = 'homo_lumo_gap') AS homo_lumo_gap,
+    max(value) FILTER (target = 'homo') AS homo,
+    max(value) FILTER (target = 'lumo') AS lumo,
+    max(value) FILTER (target = 'energy') AS energy,
+    max(value) FILTER (target = 'energy_per_atom') AS energy_per_atom,
+    max(value) FILTER (target = 'fermi_level') AS fermi_level,
+    max(value) FILTER (target = 'normalized_homo') AS normalized_homo,
+    max(value) FILTER (target = 'normalized_lumo') AS normalized_lumo,
+    max(value) FILTER (target = 'total_mag') AS total_mag
+FROM target_values
+GROUP BY structure_id;
+
+CREATE VIEW one_defect_energies AS
+SELECT s.host_id, d.label, t.target, avg(t.value) AS value, count(*) AS n_structures
+FROM structures AS s
+JOIN defects AS d USING (structure_id)
+JOIN target_values AS t USING (structure_id)
+WHERE s.n_defects = 1
+GROUP BY s.host_id, d.label, t.target;
+
+-- Formation energy of each 2-defect structure less the energies of its two defects alone.
+CREATE VIEW raw_pair_energies AS
+SELECT
+    s.structure_id, s.dataset_id, s.host_id, h.material_id,
+    p.pair_id, p.label, p.distance, p.distance_inplane, p.dz, p.angle, p.shell,
+    w.formation_energy, e_i.value AS energy_i, e_j.value AS energy_j,
+    w.formation_energy - e_i.value - e_j.value AS pair_energy,
+    w.homo, w.lumo, w.homo_lumo_gap
+FROM structures AS s
+JOIN hosts AS h USING (host_id)
+JOIN pairs AS p USING (structure_id)
+JOIN targets_wide AS w USING (structure_id)
+JOIN defects AS d_i ON d_i.structure_id = s.structure_id AND d_i.idx = p.defect_i
+JOIN defects AS d_j ON d_j.structure_id = s.structure_id AND d_j.idx = p.defect_j
+LEFT JOIN one_defect_energies AS e_i
+    ON e_i.host_id = s.host_id AND e_i.label = d_i.label AND e_i.target = 'formation_energy'
+LEFT JOIN one_defect_energies AS e_j
+    ON e_j.host_id = s.host_id AND e_j.label = d_j.label AND e_j.target = 'formation_energy'
+WHERE s.n_defects = 2;
+
+-- What raw pair energies tend to at large distance: median beyond 9 angstrom, else of the farthest third.
+CREATE VIEW host_offsets AS
+WITH ranked AS (
+    SELECT
+        host_id, distance, pair_energy,
+        max(distance) OVER (PARTITION BY host_id) > 9 AS reaches,
+        percent_rank() OVER (PARTITION BY host_id ORDER BY distance DESC) AS farness
+    FROM raw_pair_energies
+    WHERE pair_energy IS NOT NULL
+)
+SELECT host_id, median(pair_energy) AS value, count(*) AS n_pairs, min(distance) AS distance_min
+FROM ranked
+WHERE CASE WHEN reaches THEN distance > 9 ELSE farness <= 1.0 / 3 END
+GROUP BY host_id;
+
+CREATE VIEW pair_energies AS
+SELECT
+    p.structure_id, p.dataset_id, p.host_id, p.material_id, p.pair_id, p.label,
+    p.distance, p.distance_inplane, p.dz, p.angle, p.shell,
+    p.formation_energy, p.energy_i, p.energy_j, p.pair_energy,
+    p.pair_energy - o.value AS interaction,
+    p.homo, p.lumo, p.homo_lumo_gap
+FROM raw_pair_energies AS p
+LEFT JOIN host_offsets AS o USING (host_id);
+
+-- Every three defects of a structure in one canonical order: by label; among like labels such that
+-- (r12, r13, r23) is lexicographically smallest, which is: by the opposite edge, longest first. Edges equal
+-- to a millionth of an angstrom are ordered by |dz|.
+CREATE VIEW triples AS
+WITH edges AS (
+    SELECT p.structure_id, p.defect_i, p.defect_j, p.distance, p.dz, a.label AS label_i, b.label AS label_j
+    FROM pairs AS p
+    JOIN structures AS s ON s.structure_id = p.structure_id AND s.n_defects > 2
+    JOIN defects AS a ON a.structure_id = p.structure_id AND a.idx = p.defect_i
+    JOIN defects AS b ON b.structure_id = p.structure_id AND b.idx = p.defect_j
+),
+triangles AS (
+    SELECT
+        x.structure_id, x.label_i AS la, x.label_j AS lb, y.label_j AS lc,
+        z.distance AS oa, y.distance AS ob, x.distance AS oc, z.dz AS za, y.dz AS zb, x.dz AS zc,
+        round(z.distance, 6) AS qa, round(y.distance, 6) AS qb, round(x.distance, 6) AS qc
+    FROM edges AS x
+    JOIN edges AS y ON y.structure_id = x.structure_id AND y.defect_i = x.defect_i AND y.defect_j > x.defect_j
+    JOIN edges AS z ON z.structure_id = x.structure_id AND z.defect_i = x.defect_j AND z.defect_j = y.defect_j
+),
+compared AS (
+    SELECT
+        *,
+        la < lb OR (la = lb AND (qa > qb OR (qa = qb AND za >= zb))) AS ab,
+        la < lc OR (la = lc AND (qa > qc OR (qa = qc AND za >= zc))) AS ac,
+        lb < lc OR (lb = lc AND (qb > qc OR (qb = qc AND zb >= zc))) AS bc
+    FROM triangles
+)
+SELECT
+    structure_id,
+    CASE WHEN ab AND ac THEN la WHEN bc AND NOT ab THEN lb ELSE lc END
+    || '-' || CASE WHEN ab <> ac THEN la WHEN ab = bc THEN lb ELSE lc END
+    || '-' || CASE WHEN NOT (ab OR ac) THEN la WHEN ab AND NOT bc THEN lb ELSE lc END AS label,
+    CASE WHEN NOT (ab OR ac) THEN oa WHEN ab AND NOT bc THEN ob ELSE oc END AS r12,
+    CASE WHEN ab <> ac THEN oa WHEN ab = bc THEN ob ELSE oc END AS r13,
+    CASE WHEN ab AND ac THEN oa WHEN bc AND NOT ab THEN ob ELSE oc END AS r23,
+    CASE WHEN NOT (ab OR ac) THEN za WHEN ab AND NOT bc THEN zb ELSE zc END AS dz12,
+    CASE WHEN ab <> ac THEN za WHEN ab = bc THEN zb ELSE zc END AS dz13,
+    CASE WHEN ab AND ac THEN za WHEN bc AND NOT ab THEN zb ELSE zc END AS dz23
+FROM compared;
+
+CREATE VIEW formula_history AS
+SELECT
+    f.material_id, f.pair_label, f.target, f.version, f.formula_id, f.dz_min, f.dz_max, f.infix, f.complexity,
+    f.mae_train, f.mae_cv, f.status, f.created_at, f.run_id,
+    list(DISTINCT t.model_id ORDER BY t.model_id) FILTER (t.model_id IS NOT NULL) AS model_ids
+FROM formulas AS f
+LEFT JOIN model_terms AS t USING (formula_id)
+GROUP BY ALL;
+
+-- The compiled views: without a model they are empty; every activation writes them anew (db/compile.py).
+CREATE VIEW predictions AS
+SELECT
+    CAST(NULL AS VARCHAR) AS structure_id, CAST(NULL AS VARCHAR) AS target, CAST(NULL AS DOUBLE) AS value,
+    CAST(NULL AS VARCHAR) AS unit, CAST(NULL AS BIGINT) AS model_id, CAST(NULL AS INTEGER) AS n_defects,
+    CAST(NULL AS BOOLEAN) AS extrapolated, CAST(NULL AS VARCHAR[]) AS missing
+WHERE FALSE;
+
+CREATE VIEW predictions_latest AS SELECT * FROM predictions;
+
+CREATE MACRO predictions_as_of(m) AS TABLE SELECT * FROM predictions WHERE model_id = m;
+
+CREATE VIEW prediction_errors AS
+SELECT
+    p.structure_id, p.target, p.value AS predicted, t.value AS actual, p.value - t.value AS error, p.unit,
+    p.model_id, p.n_defects, p.extrapolated, s.descriptor, s.dataset_id, s.host_id, h.material_id
+FROM predictions AS p
+JOIN target_values AS t USING (structure_id, target)
+JOIN structures AS s USING (structure_id)
+JOIN hosts AS h USING (host_id);

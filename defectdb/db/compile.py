@@ -1,0 +1,203 @@
+"""The formulas of all models to SQL macros and views stored in the database file.
+
+A macro holds its formula's whole text, so it works from any DuckDB client and under any name of the file:
+``f_12(r, dz)`` is formula 12, ``v_Vac_Mo__Vac_S(r, dz)`` the active kernel of a pair's formation energy (``gap_``,
+``homo_`` and ``lumo_`` likewise), ``v_MoS2__Vac_Mo__Vac_S`` the same of one material.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from importlib import resources
+from string import Template
+
+import polars as pl
+
+from defectdb.db.connection import Database
+from defectdb.schema.expression import Expression, from_ast, to_sql
+from defectdb.schema.fields import TARGETS, comments
+from defectdb.schema.labels import sql_identifier
+from defectdb.schema.records import EVERY_DZ, PAIR_VARIABLES, TRIPLE_VARIABLES
+
+PREFIXES = {"formation_energy": "v", "homo_lumo_gap": "gap", "homo": "homo", "lumo": "lumo"}
+"""Target to the first part of its kernels' macro names."""
+
+COMPILED_VIEWS = ("predictions", "predictions_latest")
+_MARK = "defectdb formula"
+_PAIR_COLUMNS = {"r": "p.distance", "dz": "p.dz"}
+_IMAGE_COLUMNS = {"r": "x.distance", "dz": "x.dz"}
+_TRIPLE_COLUMNS = {name: f"p.{name}" for name in TRIPLE_VARIABLES}
+
+_ACTIVE = "status = 'active'"
+_LATEST = (
+    "(material_id, target, version) IN "
+    "(SELECT (n.material_id, n.target, max(n.version)) FROM models AS n GROUP BY n.material_id, n.target)"
+)
+
+
+def compile_formulas(db: Database) -> list[str]:
+    """Write the macros and views of all models anew, in the caller's transaction; the macros' names."""
+    formulas = _used_formulas(db)
+    macros = {**_formula_macros(formulas), **_kernel_macros(formulas.filter(pl.col("active")))}
+    _drop_macros(db, keep=macros)
+    for name, (parameters, body, comment) in macros.items():
+        db.execute(f'CREATE OR REPLACE MACRO "{name}"({parameters}) AS {body}')
+        quoted = comment.replace("'", "''")
+        db.execute(f"COMMENT ON MACRO \"{name}\" IS '{quoted}'")
+    _write_views(db, formulas)
+    return list(macros)
+
+
+def _used_formulas(db: Database) -> pl.DataFrame:
+    """Every formula of any model, once, and whether an active or a latest model uses it."""
+    return db.frame(
+        f"""
+        SELECT
+            f.formula_id, f.material_id, f.pair_label, f.target, f.version, f.ast, f.constants, f.infix, f.images,
+            f.dz_min, f.dz_max, bool_or(m.status = 'active') AS active, bool_or(m.latest) AS latest
+        FROM formulas AS f
+        JOIN model_terms AS t USING (formula_id)
+        JOIN (SELECT model_id, status, {_LATEST} AS latest FROM models) AS m USING (model_id)
+        GROUP BY ALL
+        ORDER BY f.formula_id
+        """
+    )
+
+
+def _order(row: Mapping[str, object]) -> int:
+    return str(row["pair_label"]).count("-") + 1
+
+
+@cache
+def _tree(ast: str) -> Expression:
+    return from_ast(ast)
+
+
+def _text(row: Mapping[str, object], columns: Mapping[str, str]) -> str:
+    constants = row["constants"]
+    assert isinstance(constants, list)
+    return to_sql(_tree(str(row["ast"])), constants, columns)
+
+
+def _body(row: Mapping[str, object]) -> tuple[str, str]:
+    """Parameters and body of a macro; literals such as 3.19 are DECIMAL in DuckDB, so arguments are cast."""
+    names = PAIR_VARIABLES if _order(row) == 2 else TRIPLE_VARIABLES
+    return ", ".join(names), _text(row, {name: f"CAST({name} AS DOUBLE)" for name in names})
+
+
+Macro = tuple[str, str, str]  # parameters, body, comment
+
+
+def _formula_macros(formulas: pl.DataFrame) -> dict[str, Macro]:
+    macros = {}
+    for row in formulas.iter_rows(named=True):
+        comment = f"{_MARK} {row['formula_id']}: {row['pair_label']}, {row['target']} of {row['material_id']}"
+        macros[f"f_{row['formula_id']}"] = (*_body(row), f"{comment}: {row['infix']}")
+    return macros
+
+
+def _kernel_macros(active: pl.DataFrame) -> dict[str, Macro]:
+    """Macros named by label; the name without the material only where one material alone has the label."""
+    macros: dict[str, Macro] = {}
+    for (target, label), kernels in active.group_by("target", "pair_label", maintain_order=True):
+        if target not in PREFIXES:
+            continue
+        prefix, suffix = PREFIXES[str(target)], sql_identifier(str(label))
+        by_material = kernels.partition_by("material_id", maintain_order=True)
+        for rows in by_material:
+            material = re.sub(r"\W", "_", str(rows["material_id"][0]))
+            macro = _windowed(rows.sort("dz_min", "formula_id").to_dicts())
+            macros[f"{prefix}_{material}__{suffix}"] = macro
+            if len(by_material) == 1:
+                macros[f"{prefix}_{suffix}"] = macro
+    return macros
+
+
+def _windowed(rows: Sequence[Mapping[str, object]]) -> Macro:
+    """One macro of the kernels of one label, the |dz| window choosing among them; three-body terms are added."""
+    parameters = _body(rows[0])[0]
+    ids = ", ".join(str(row["formula_id"]) for row in rows)
+    comment = f"{_MARK} {ids}: active {rows[0]['target']} of {rows[0]['pair_label']} in {rows[0]['material_id']} [eV]"
+    if _order(rows[0]) == 3:
+        return parameters, " + ".join(_body(row)[1] for row in rows), comment
+    if len(rows) == 1 and rows[0]["dz_min"] == 0 and rows[0]["dz_max"] == EVERY_DZ:
+        return "r, dz := CAST(0 AS DOUBLE)", _body(rows[0])[1], comment
+    branches = " ".join(
+        f"WHEN dz >= {row['dz_min']!r}::DOUBLE AND dz < {row['dz_max']!r}::DOUBLE THEN {_body(row)[1]}" for row in rows
+    )
+    return parameters, f"CASE {branches} END", comment
+
+
+def _drop_macros(db: Database, keep: Iterable[str]) -> None:
+    """Drop what an earlier compilation left; macros that a user made stay."""
+    old = db.frame(
+        "SELECT DISTINCT function_name AS name FROM duckdb_functions() "
+        "WHERE NOT internal AND database_name = current_database() AND comment LIKE ? || '%'",
+        [_MARK],
+    )["name"].to_list()
+    for name in sorted(set(old) - set(keep)):
+        db.execute(f'DROP MACRO "{name}"')
+
+
+# ---------------------------------------------------------------- views
+
+
+def _write_views(db: Database, formulas: pl.DataFrame) -> None:
+    active, latest = formulas.filter(pl.col("active")), formulas.filter(pl.col("latest"))
+    db.execute(f"CREATE OR REPLACE VIEW predictions AS {predictions_sql(active, _ACTIVE)}")
+    db.execute(f"CREATE OR REPLACE VIEW predictions_latest AS {predictions_sql(latest, _LATEST)}")
+    db.execute(f"CREATE OR REPLACE MACRO predictions_as_of(m) AS TABLE {predictions_sql(formulas, 'model_id = m')}")
+    for statement in comments(COMPILED_VIEWS):
+        db.execute(statement)
+
+
+def predictions_sql(formulas: pl.DataFrame, choice: str) -> str:
+    """The SELECT that predicts with the models for which ``choice`` holds; ``formulas`` are theirs."""
+    rows = formulas.to_dicts()
+    pairs = [row for row in rows if _order(row) == 2]
+    nearest = [row for row in pairs if row["images"] == "nearest"]
+    summed = [row for row in pairs if row["images"] == "sum"]
+    triples = [row for row in rows if _order(row) == 3]
+    cases = [(row["formula_id"], _text(row, _PAIR_COLUMNS)) for row in nearest]
+    cases += [(row["formula_id"], "l.value") for row in summed]
+    images = [(row["formula_id"], _text(row, _IMAGE_COLUMNS)) for row in summed]
+    threes = [(row["formula_id"], _text(row, _TRIPLE_COLUMNS)) for row in triples]
+    return _template("predictions").substitute(
+        choice=choice,
+        every_dz=f"{EVERY_DZ!r}::DOUBLE",
+        outputs=_outputs(),
+        pair_kernels=_dispatch(cases),
+        lattice=_template("lattice").substitute(kernels=_dispatch(images)) if summed else "",
+        lattice_join="LEFT JOIN lattice AS l ON l.model_id = s.model_id AND l.pair_id = p.pair_id" if summed else "",
+        three_body=_template("three_body").substitute(kernels=_dispatch(threes)),
+    )
+
+
+def _dispatch(cases: Sequence[tuple[int, str]]) -> str:
+    """The kernel that a term names, or the term's constant value; a balanced tree of comparisons of ids."""
+    if not cases:
+        return "t.value"
+    branches = _branches(sorted(cases))
+    return f"CASE WHEN t.formula_id IS NULL THEN t.value ELSE {branches} END"
+
+
+def _branches(cases: Sequence[tuple[int, str]]) -> str:
+    if len(cases) == 1:
+        [(formula_id, text)] = cases
+        return f"CASE WHEN t.formula_id = {formula_id} THEN {text} END"
+    middle = len(cases) // 2
+    low, high = _branches(cases[:middle]), _branches(cases[middle:])
+    return f"CASE WHEN t.formula_id < {cases[middle][0]} THEN {low} ELSE {high} END"
+
+
+def _outputs() -> str:
+    """Rows (target, output, unit, per_site): what each target's model predicts."""
+    rows = [f"('{t.name}', '{t.name}', '{t.unit}', FALSE)" for t in TARGETS.values()]
+    return ", ".join([*rows, "('formation_energy', 'formation_energy_per_site', 'eV', TRUE)"])
+
+
+@cache
+def _template(name: str) -> Template:
+    return Template((resources.files("defectdb.db") / "sql" / f"{name}.sql").read_text(encoding="utf-8"))

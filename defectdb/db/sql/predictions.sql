@@ -1,0 +1,77 @@
+-- Predictions of the chosen models: one-defect terms, pair kernels and three-body terms are added (energies),
+-- or the smallest or largest pair decides (levels and gaps).
+WITH chosen AS (
+    SELECT model_id, material_id, target, aggregator FROM models WHERE $choice
+),
+scope AS NOT MATERIALIZED (
+    SELECT s.structure_id, s.n_defects, c.model_id, c.target, c.aggregator
+    FROM structures AS s
+    JOIN hosts AS h USING (host_id)
+    JOIN chosen AS c USING (material_id)
+    WHERE s.n_defects > 0
+),
+terms AS (
+    SELECT
+        t.model_id, t."order" AS n, t.label, t.formula_id, t.value,
+        coalesce(f.dz_min, 0) AS dz_min, coalesce(f.dz_max, $every_dz) AS dz_max, f.r_min, f.r_max, f.images
+    FROM chosen AS c
+    JOIN model_terms AS t USING (model_id)
+    LEFT JOIN formulas AS f USING (formula_id)
+),
+offsets AS (
+    SELECT model_id, sum(value) AS value FROM terms WHERE n = 0 GROUP BY model_id
+),
+$lattice
+contributions AS (
+    SELECT
+        s.structure_id, s.model_id, s.target, s.aggregator, s.n_defects, 1 AS n,
+        d.label, t.model_id IS NULL AS unknown, t.value, FALSE AS outside
+    FROM scope AS s
+    JOIN defects AS d USING (structure_id)
+    LEFT JOIN terms AS t ON t.n = 1 AND t.model_id = s.model_id AND t.label = d.label
+    WHERE s.aggregator = 'sum' OR s.n_defects = 1
+    UNION ALL
+    SELECT
+        s.structure_id, s.model_id, s.target, s.aggregator, s.n_defects, 2 AS n,
+        p.label, t.model_id IS NULL AS unknown, $pair_kernels AS value,
+        t.r_min IS NOT NULL AND p.distance NOT BETWEEN t.r_min AND t.r_max AS outside
+    FROM scope AS s
+    JOIN pairs AS p USING (structure_id)
+    LEFT JOIN terms AS t
+        ON t.n = 2 AND t.model_id = s.model_id AND t.label = p.label AND p.dz >= t.dz_min AND p.dz < t.dz_max
+    $lattice_join
+    $three_body
+),
+totals AS (
+    SELECT
+        structure_id, model_id, target, aggregator, n_defects,
+        sum(value) FILTER (n <> 2) AS other_terms,
+        sum(value) FILTER (n = 2) AS pair_sum,
+        min(value) FILTER (n = 2) AS pair_min,
+        max(value) FILTER (n = 2) AS pair_max,
+        bool_or(value IS NULL OR NOT isfinite(value)) AS undefined,
+        bool_or(outside) AS extrapolated,
+        list(label) FILTER (unknown) AS missing
+    FROM contributions
+    GROUP BY structure_id, model_id, target, aggregator, n_defects
+),
+outputs (target, output, unit, per_site) AS (VALUES $outputs)
+SELECT
+    t.structure_id,
+    o.output AS target,
+    CASE
+        WHEN t.undefined THEN NULL
+        WHEN t.aggregator = 'sum'
+            THEN t.other_terms + coalesce(t.pair_sum, 0) + (t.n_defects - 1) * coalesce(d.value, 0)
+        WHEN t.n_defects = 1 THEN t.other_terms
+        WHEN t.aggregator = 'min' THEN t.pair_min + coalesce(t.other_terms, 0)
+        ELSE t.pair_max + coalesce(t.other_terms, 0)
+    END / CASE WHEN o.per_site THEN t.n_defects ELSE 1 END AS value,
+    o.unit,
+    t.model_id,
+    t.n_defects,
+    t.extrapolated,
+    coalesce(list_sort(list_distinct(t.missing)), CAST([] AS VARCHAR[])) AS missing
+FROM totals AS t
+JOIN outputs AS o ON o.target = t.target
+LEFT JOIN offsets AS d ON d.model_id = t.model_id

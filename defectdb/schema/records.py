@@ -1,0 +1,136 @@
+"""Frozen records of what a learner appends: runs, formulas, models and their terms, checked when they are made."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, SkipValidation, model_validator
+
+from defectdb.schema.expression import Expression, n_constants, variables
+
+EVERY_DZ = 1e9
+"""Upper end of a |dz| window that leaves nothing out, angstrom."""
+
+PAIR_VARIABLES = ("r", "dz")
+"""Variables of a pair kernel: distance and |dz|, angstrom."""
+
+TRIPLE_VARIABLES = ("r12", "r13", "r23", "dz12", "dz13", "dz23")
+"""Variables of a three-body term: edge lengths and |dz| along the edges, angstrom, in the order of view ``triples``."""
+
+Images = Literal["nearest", "sum"]
+Status = Literal["candidate", "active", "retired", "stale"]
+RunStatus = Literal["running", "done", "failed"]
+
+
+def now() -> datetime:
+    """This moment in UTC, without a time zone: how the database stores times."""
+    return datetime.now(UTC).replace(tzinfo=None)
+
+
+class Record(BaseModel):
+    """A frozen row that refuses unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class RunRecord(Record):
+    """One run of a learner: what it was asked (``config`` is JSON) and which rows it saw."""
+
+    kind: str
+    config: str
+    selection_sql: str
+    selection_hash: str
+    n_rows: int = Field(ge=0)
+    seed: int
+    device: str
+    version: str
+    status: RunStatus = "running"
+    started_at: datetime = Field(default_factory=now)
+    finished_at: datetime | None = None
+
+
+class FormulaRecord(Record):
+    """One learned formula: tree, constants, quality and the range it was learned on.
+
+    ``pair_label`` is a pair ``Vac_Mo-Vac_S`` (variables r, dz) or three labels joined by ``-`` (variables r12, r13,
+    r23, dz12, dz13, dz23). A pair kernel holds for ``dz_min <= |dz| < dz_max`` (angstrom); outside
+    ``[r_min, r_max]`` (angstrom) it extrapolates. Errors are in the target's unit.
+    """
+
+    run_id: int
+    material_id: str
+    pair_label: str
+    target: str
+    expression: Annotated[Expression, SkipValidation]
+    constants: tuple[FiniteFloat, ...] = ()
+    constant_errors: tuple[float, ...] | None = None
+    n_train: int = Field(ge=0)
+    mae_train: float = Field(ge=0)
+    mae_cv: float | None = None
+    bic: float | None = None
+    r_min: float = Field(ge=0)
+    r_max: float
+    dz_min: float = Field(default=0.0, ge=0)
+    dz_max: float = EVERY_DZ
+    images: Images = "nearest"
+    status: Status = "candidate"
+    created_at: datetime = Field(default_factory=now)
+
+    @property
+    def order(self) -> int:
+        """Number of defects the formula is about: 2 or 3."""
+        return self.pair_label.count("-") + 1
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.order not in (2, 3):
+            raise ValueError(f"a formula is about two or three defects, not {self.pair_label!r}")
+        allowed = PAIR_VARIABLES if self.order == 2 else TRIPLE_VARIABLES
+        if strangers := set(variables(self.expression)) - set(allowed):
+            raise ValueError(f"{self.pair_label}: unknown variable {sorted(strangers)}; known: {', '.join(allowed)}")
+        if (needed := n_constants(self.expression)) > len(self.constants):
+            raise ValueError(f"{self.pair_label}: {needed} constants in the formula, {len(self.constants)} given")
+        if not self.dz_min < self.dz_max:
+            raise ValueError(f"{self.pair_label}: the |dz| window [{self.dz_min}, {self.dz_max}) is empty")
+        if not self.r_min <= self.r_max:
+            raise ValueError(f"{self.pair_label}: the range [{self.r_min}, {self.r_max}] is empty")
+        return self
+
+
+class ModelRecord(Record):
+    """A whole-material model of one target: how terms combine, and how well."""
+
+    run_id: int
+    material_id: str
+    target: str
+    aggregator: Literal["sum", "min", "max"]
+    images: Images = "nearest"
+    trained_on: str
+    n_train: int = Field(ge=0)
+    mae_train: float | None = None
+    mae_cv: float | None = None
+    interval_90: float | None = None
+    status: Status = "candidate"
+    created_at: datetime = Field(default_factory=now)
+
+
+class TermRecord(Record):
+    """One term of a model: order 0 host offset, 1 one-defect value, 2 pair kernel, 3 three-body term.
+
+    Orders 0 and 1 have a ``value``; orders 2 and 3 a ``formula_id``, or a constant ``value`` (0 for a pair whose
+    interaction was found to be nothing).
+    """
+
+    order: int = Field(ge=0, le=3)
+    label: str
+    formula_id: int | None = None
+    value: FiniteFloat | None = None
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Self:
+        if (self.formula_id is None) == (self.value is None):
+            raise ValueError(f"term {self.label!r} needs either a formula or a value")
+        if self.order < 2 and self.value is None:
+            raise ValueError(f"term {self.label!r} of order {self.order} is a value, not a formula")
+        return self
