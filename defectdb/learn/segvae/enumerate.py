@@ -1,0 +1,107 @@
+"""A grammar to every distinct small skeleton: the start of the search, so that nothing simple is ever missed.
+
+Sizes are built from smaller ones with the algebra's obvious repetitions left out: operands of commutative
+operators in one order, no bare constant where a free coefficient stands outside anyway, no operator undoing
+another. Literal numbers are left to the fitted constants.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from itertools import product
+
+import torch
+from torch import Tensor
+
+from defectdb.learn.segvae.grammar import Grammar
+from defectdb.schema.operators import OPERATORS, Family
+
+Skeleton = tuple[str, ...]
+_UNDONE = {
+    "neg": {"neg", "add", "sub", "mul", "div"}, "inv": {"inv", "div", "neg", "exp", "square", "cube"},
+    "exp": {"log"}, "log": {"exp", "square", "cube", "sqrt", "inv"}, "sqrt": {"square", "exp"},
+    "square": {"sqrt", "neg", "exp", "abs", "square", "cube", "inv"}, "cube": {"neg", "exp", "cube", "square", "inv"},
+    "cos": {"neg"}, "sin": {"neg"}, "tanh": {"neg"}, "abs": {"neg", "abs", "square", "exp"},
+}  # fmt: skip
+
+
+def _nesting(skeleton: Skeleton, family: Family) -> int:
+    """How many functions of one family stand inside one another at the most."""
+    stack: list[int] = []
+    for token in reversed(skeleton):
+        operator = OPERATORS.get(token)
+        if operator is None:
+            stack.append(0)
+        else:
+            deepest = max(stack.pop() for _ in range(operator.arity))
+            stack.append(deepest + (operator.family is family))
+    return stack[0]
+
+
+def _unary(grammar: Grammar, below: list[Skeleton]) -> list[Skeleton]:
+    found = []
+    for name in grammar.operators:
+        operator = OPERATORS[name]
+        if operator.arity != 1 or name in grammar.forbidden:
+            continue
+        limited = operator.family in (Family.TRIGONOMETRIC, Family.EXPONENTIAL)
+        for skeleton in below:
+            if skeleton[0] in _UNDONE.get(name, ()):
+                continue
+            if limited and _nesting(skeleton, operator.family) >= grammar.max_nesting:
+                continue
+            found.append((name, *skeleton))
+    return found
+
+
+def _binary(grammar: Grammar, sizes: list[list[Skeleton]], size: int) -> list[Skeleton]:
+    found: list[Skeleton] = []
+    allowed = [o for o in ("add", "sub", "mul", "div") if o in grammar.operators and o not in grammar.forbidden]
+    for left in range(1, size - 1):
+        for a, b in product(sizes[left], sizes[size - 1 - left]):
+            if "add" in allowed and a > b and a[0] != "neg" and b[0] != "neg":
+                found.append(("add", *a, *b))
+            if "sub" in allowed and a != b and a[0] != "neg" and b[0] != "neg":
+                found.append(("sub", *a, *b))
+            if "mul" in allowed and a > b and "neg" not in (a[0], b[0]) and "inv" not in (a[0], b[0]):
+                found.append(("mul", *a, *b))
+            if "div" in allowed and a != b and "neg" not in (a[0], b[0]) and "inv" not in (a[0], b[0]):
+                found.append(("div", *a, *b))
+    if grammar.constants and size >= 3:
+        for a in sizes[size - 2]:
+            scaled = a[:2] == ("mul", "c") or a[:2] == ("div", "c")
+            if a[:2] != ("add", "c"):
+                found.append(("add", "c", *a))
+            if not scaled and a[0] != "neg":
+                found.append(("mul", "c", *a))
+    return found
+
+
+def _variable_order(skeleton: Skeleton, grammar: Grammar) -> bool:
+    return any(name in skeleton for name in grammar.variables)
+
+
+@cache
+def skeletons(grammar: Grammar, size: int, limit: int = 60_000) -> tuple[Skeleton, ...]:
+    """Every skeleton of up to ``size`` tokens, smaller ones first; stops before a size that passes ``limit``.
+
+    Roots that repeat the free coefficient or offset outside (a negation, a sum or product with a constant) are
+    left out.
+    """
+    sizes: list[list[Skeleton]] = [[], [(name,) for name in grammar.variables]]
+    total = list(sizes[1])
+    for n in range(2, size + 1):
+        level = [*_unary(grammar, sizes[n - 1]), *_binary(grammar, sizes, n)]
+        level = [s for s in level if s.count("c") <= grammar.max_constants]
+        roots = [s for s in level if s[0] != "neg" and s[:2] not in (("add", "c"), ("mul", "c"))]
+        if len(total) + len(roots) > limit:
+            break
+        sizes.append(level)
+        total += roots
+    return tuple(total)
+
+
+def skeleton_tokens(grammar: Grammar, size: int, limit: int = 60_000) -> Tensor:
+    """The skeletons as token indices, int64 [skeleton, max_length]."""
+    rows = [grammar.encode(s) for s in skeletons(grammar, size, limit) if len(s) <= grammar.max_length]
+    return torch.tensor(rows, dtype=torch.long)

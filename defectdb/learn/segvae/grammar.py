@@ -1,0 +1,213 @@
+"""A vocabulary and limits to masks that let every decoded sequence end as one complete, sensible formula.
+
+The masks come from a state of counters and a stack of open operand slots that lives on the device, so a step of
+decoding is a fixed number of tensor operations whatever the batch (Popov et al., PeerJ Comput. Sci. 2023, cs-1241,
+train on what happens to be valid; here nothing else can be sampled).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from defectdb.errors import UsageError
+from defectdb.schema.operators import OPERATORS, Family
+
+PAD = 0
+"""Index that fills sequences behind their end."""
+
+DEFAULT_OPERATORS = (
+    "add", "sub", "mul", "div", "neg", "inv", "square", "cube", "sqrt", "exp", "log", "sin", "cos", "tanh",
+)  # fmt: skip
+
+_BARE_CONSTANT_FORBIDDEN = 1  # context bits of an operand slot
+_VARIABLE_NEEDED = 2
+_INVERSES = (("neg", "neg"), ("inv", "inv"), ("exp", "log"), ("log", "exp"), ("sqrt", "square"), ("square", "sqrt"))
+
+
+@dataclass(frozen=True)
+class Grammar:
+    """Which formulas exist: variables, operators, literal numbers and limits.
+
+    ``max_length`` tokens in prefix form; ``max_depth`` edges from root to leaf; ``max_nesting`` how many
+    trigonometric (and, apart, exponential) functions may stand inside one another; ``constants`` whether fitted
+    constants occur. ``required`` and ``forbidden`` are token names a user asks for or refuses.
+    """
+
+    variables: tuple[str, ...] = ("r",)
+    operators: tuple[str, ...] = DEFAULT_OPERATORS
+    numbers: tuple[int, ...] = (1, 2, 3)
+    constants: bool = True
+    max_length: int = 21
+    max_depth: int = 9
+    max_nesting: int = 1
+    max_constants: int = 6
+    forbidden: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        unknown = sorted(set(self.operators) - set(OPERATORS))
+        if unknown:
+            raise UsageError(f"unknown operators {', '.join(unknown)}; known: {', '.join(OPERATORS)}")
+        if not self.variables:
+            raise UsageError("a formula needs at least one variable")
+        if self.max_length < 1 or self.max_depth < 1:
+            raise UsageError("max_length and max_depth must be at least 1")
+
+    @cached_property
+    def tokens(self) -> tuple[str, ...]:
+        """Token names by index; index 0 is padding."""
+        leaves = [*self.variables, *(["c"] if self.constants else []), *(str(n) for n in self.numbers)]
+        operators = [name for name in self.operators if name not in self.forbidden]
+        return ("", *operators, *(leaf for leaf in leaves if leaf not in self.forbidden))
+
+    @cached_property
+    def index(self) -> dict[str, int]:
+        """Index of every token name."""
+        return {name: i for i, name in enumerate(self.tokens)}
+
+    @cached_property
+    def arity(self) -> tuple[int, ...]:
+        """Operands of every token; 0 for leaves and padding."""
+        return tuple(OPERATORS[name].arity if name in OPERATORS else 0 for name in self.tokens)
+
+    @cached_property
+    def constant(self) -> int:
+        """Index of the fitted-constant token, -1 without."""
+        return self.index.get("c", -1)
+
+    @cached_property
+    def leaf_values(self) -> dict[int, float]:
+        """Literal numbers by token index."""
+        return {self.index[str(n)]: float(n) for n in self.numbers if str(n) in self.index}
+
+    def fingerprint(self) -> str:
+        """SHA-256 of everything that shapes the sequences: names a pretrained model's file."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+
+    def encode(self, names: Sequence[str], length: int | None = None) -> list[int]:
+        """Token indices of prefix names (``c0``, ``c1`` ... count as ``c``), padded to ``length``."""
+        row = [self.index["c" if n[0] == "c" and n[1:].isdigit() else n] for n in names]
+        return row + [PAD] * ((length or self.max_length) - len(row))
+
+    def decode(self, row: Sequence[int]) -> list[str]:
+        """Prefix names of token indices, fitted constants numbered in order."""
+        names, n = [], 0
+        for token in row:
+            if token == PAD:
+                break
+            name = self.tokens[token]
+            if token == self.constant:
+                name, n = f"c{n}", n + 1
+            names.append(name)
+        return names
+
+
+class Decoder:
+    """The state of a batch of growing prefix sequences, and which token each may take next.
+
+    Every tensor is on ``device``. ``stack`` [batch, slot] holds, for every operand slot still open, its depth, its
+    trigonometric and exponential nesting and what may not stand there.
+    """
+
+    def __init__(self, grammar: Grammar, batch: int, device: torch.device | str = "cpu") -> None:
+        self.grammar = grammar
+        g, n = grammar, len(grammar.tokens)
+        self.arity = torch.tensor(g.arity, device=device)
+        names = g.tokens
+
+        def flags(test: Sequence[bool]) -> Tensor:
+            return torch.tensor(list(test), device=device)
+
+        self.is_trig = flags([x in OPERATORS and OPERATORS[x].family is Family.TRIGONOMETRIC for x in names])
+        self.is_exp = flags([x in OPERATORS and OPERATORS[x].family is Family.EXPONENTIAL for x in names])
+        self.is_variable = flags([x in g.variables for x in names])
+        self.is_constant = flags([x == "c" for x in names])
+        self.is_number = flags([i in g.leaf_values for i in range(n)])
+        self.no_constant_below = flags([x in OPERATORS and OPERATORS[x].arity == 1 for x in names])
+        self.banned = torch.zeros(n, n, dtype=torch.bool, device=device)  # [parent, child]
+        for outer, inner in _INVERSES:
+            if outer in g.index and inner in g.index:
+                self.banned[g.index[outer], g.index[inner]] = True
+        slots = g.max_length + 2
+        self.slots = torch.arange(slots, device=device)
+        self.rows = torch.arange(batch, device=device)
+        self.open = torch.ones(batch, dtype=torch.long, device=device)
+        self.length = torch.zeros(batch, dtype=torch.long, device=device)
+        self.n_constants = torch.zeros(batch, dtype=torch.long, device=device)
+        self.has_variable = torch.zeros(batch, dtype=torch.bool, device=device)
+        zeros = torch.zeros(batch, slots, dtype=torch.long, device=device)
+        self.depth, self.trig, self.exp, self.parent = zeros, zeros.clone(), zeros.clone(), zeros.clone()
+        self.lone = torch.zeros(batch, slots, dtype=torch.bool, device=device)  # a bare constant or number may not stand here
+
+    def allowed(self) -> Tensor:
+        """Which token may come next, bool [batch, token]; finished sequences allow padding alone."""
+        g, top = self.grammar, (self.open - 1).clamp(min=0).unsqueeze(1)
+        at = lambda field: field.gather(1, top)  # noqa: E731
+        room = g.max_length - self.length - self.open  # tokens to spare once every open slot holds a leaf
+        arity = self.arity.unsqueeze(0)
+        ok = arity <= room.unsqueeze(1)
+        ok = ok & ((arity == 0) | (at(self.depth) < g.max_depth))
+        ok = ok & ~(self.is_trig & (at(self.trig) >= g.max_nesting)) & ~(self.is_exp & (at(self.exp) >= g.max_nesting))
+        leaf_constant = self.is_constant | self.is_number
+        ok = ok & ~(leaf_constant & at(self.lone))
+        ok = ok & ~(self.is_constant & (self.n_constants >= g.max_constants).unsqueeze(1))
+        last = ((self.open == 1) & ~self.has_variable).unsqueeze(1)
+        ok = ok & ~(leaf_constant & last)
+        ok = ok & ~self.banned[at(self.parent).squeeze(1)]
+        done = (self.open == 0).unsqueeze(1)
+        ok = torch.where(done, torch.zeros_like(ok), ok)
+        ok[:, PAD] = done.squeeze(1)
+        return ok
+
+    def push(self, token: Tensor) -> None:
+        """Append one token [batch] to every sequence."""
+        going = token != PAD
+        top = (self.open - 1).clamp(min=0)
+        get = lambda field: field.gather(1, top.unsqueeze(1))  # noqa: E731
+        depth, trig, exp = get(self.depth), get(self.trig), get(self.exp)
+        arity = self.arity[token]
+        bare = self.is_constant[token] | self.is_number[token]
+        # A bare constant as first operand: its sibling (the next slot down the stack) must hold something else.
+        below = (top - 1).clamp(min=0).unsqueeze(1)
+        sibling = (get(self.parent) > 0) & (self.depth.gather(1, below) == depth) & (top > 0).unsqueeze(1)
+        self.lone.scatter_(1, below, self.lone.gather(1, below) | (bare.unsqueeze(1) & sibling))
+        first, last = top.unsqueeze(1), (top + arity - 1).unsqueeze(1)
+        fill = (self.slots >= first) & (self.slots <= last) & going.unsqueeze(1)
+        self.depth = torch.where(fill, depth + 1, self.depth)
+        self.trig = torch.where(fill, trig + self.is_trig[token].long().unsqueeze(1), self.trig)
+        self.exp = torch.where(fill, exp + self.is_exp[token].long().unsqueeze(1), self.exp)
+        self.parent = torch.where(fill, token.unsqueeze(1), self.parent)
+        self.lone = torch.where(fill, self.no_constant_below[token].unsqueeze(1), self.lone)
+        self.open = torch.where(going, self.open - 1 + arity, self.open)
+        self.length = self.length + going.long()
+        self.n_constants = self.n_constants + self.is_constant[token].long()
+        self.has_variable = self.has_variable | self.is_variable[token]
+
+
+def random_formulas(
+    grammar: Grammar, count: int, generator: torch.Generator, device: torch.device | str = "cpu",
+    leaf_bias: float = 0.5,
+) -> Tensor:
+    """Formulas drawn token by token, uniformly among what the grammar allows; int64 [count, max_length].
+
+    ``leaf_bias`` is the probability mass given to leaves: larger gives shorter formulas.
+    """
+    decoder = Decoder(grammar, count, device)
+    leaf = decoder.arity == 0
+    out = torch.zeros(count, grammar.max_length, dtype=torch.long, device=device)
+    for step in range(grammar.max_length):
+        ok = decoder.allowed().double()
+        leaves, others = ok * leaf, ok * ~leaf
+        n_leaves, n_others = leaves.sum(1, keepdim=True), others.sum(1, keepdim=True)
+        share = torch.where(n_others > 0, leaf_bias, 1.0).where(n_leaves > 0, 0.0)
+        weight = leaves * share / n_leaves.clamp(min=1) + others * (1 - share) / n_others.clamp(min=1)
+        token = torch.multinomial(weight, 1, generator=generator).squeeze(1)
+        out[:, step] = token
+        decoder.push(token)
+    return out
