@@ -1,0 +1,176 @@
+"""The commands that bring datasets in, list them and their rejects, and remove them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from defectdb.cli.terminal import emit, emit_json, progress_bar, say
+
+if TYPE_CHECKING:
+    from defectdb.cli import Settings
+    from defectdb.ingest import LoadReport
+
+
+@click.command("ingest")
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
+@click.option("--format", "format_", default="auto", show_default=True, metavar="FORMAT",
+              help="auto, 2dmd or structure.")  # fmt: skip
+@click.option("--name", help="Name of the dataset (default: from the source).")
+@click.option("--strict", is_flag=True, help="Load nothing if anything would be rejected.")
+@click.option("--dry-run", is_flag=True, help="Say what would be loaded; write nothing.")
+@click.option(
+    "--cutoff", type=float, default=30.0, show_default=True, help="Longest image distance [angstrom]."
+)
+@click.option("--json", "as_json", is_flag=True, help="The report as JSON.")
+@click.pass_obj
+def ingest_command(
+    settings: Settings, sources: tuple[str, ...], format_: str, name: str | None, strict: bool, dry_run: bool,
+    cutoff: float, as_json: bool,
+) -> None:  # fmt: skip
+    """Load DFT defect structures: 2DMD archives and folders, CIF and POSCAR files.
+
+    \b
+    Examples:
+      defectdb ingest 2d-materials-point-defects-all.zip
+      defectdb ingest relaxed/ --name mine --dry-run
+    """  # noqa: D301
+    from defectdb.db import MEMORY, open_database
+    from defectdb.ingest import load
+
+    place = settings.database
+    if dry_run and not Path(place).exists():
+        place = MEMORY
+    with open_database(place, create=True) as db, _progress(settings) as progress:
+        reports = load(
+            db, [Path(source) for source in sources], format=format_, name=name, strict=strict, dry_run=dry_run,
+            cutoff=cutoff, progress=progress,
+        )  # fmt: skip
+    for report in reports:
+        _narrate(settings, report)
+    if as_json:
+        emit_json([_plain(report) for report in reports])
+    else:
+        _table(reports)
+
+
+@contextmanager
+def _progress(settings: Settings) -> Iterator[Callable[[str, int, int | None], None]]:
+    """A bar per stage, with count, rate and time left."""
+    with progress_bar(settings) as bar:
+        tasks: dict[str, int] = {}
+
+        def show(stage: str, done: int, total: int | None) -> None:
+            if stage not in tasks:
+                tasks[stage] = bar.add_task(stage, total=total)
+            bar.update(tasks[stage], completed=done, total=total)  # type: ignore[arg-type]
+
+        yield show
+
+
+def _narrate(settings: Settings, report: LoadReport) -> None:
+    """What the table cannot say: the format recognised, differing energies, the first rejects."""
+    verb = "would load" if report.dry_run else "dataset"
+    say(settings, f"{verb} {report.dataset_id} (format {report.format})")
+    if not (report.loaded or report.updated or report.removed):
+        say(settings, f"nothing changed: all {report.unchanged} structures are stored already")
+    if report.energies.compared:
+        say(settings, f"{report.energies.compared} formation energies recomputed: {report.energies.different} differ, "
+                      f"largest difference {report.energies.largest:.2g} eV")  # fmt: skip
+    for example in report.energies.examples:
+        say(settings, f"  {example}")
+    for reject in report.rejects[:5]:
+        say(settings, f"  rejected: {reject.source_path}: {reject.reason}: {reject.detail}")
+    if len(report.rejects) > 5:
+        say(settings, f"  and {len(report.rejects) - 5} more: `defectdb rejects` lists them")
+
+
+def _plain(report: LoadReport) -> dict[str, object]:
+    return {
+        "dataset_id": report.dataset_id, "format": report.format, "dry_run": report.dry_run,
+        "loaded": report.loaded, "updated": report.updated, "unchanged": report.unchanged,
+        "removed": report.removed, "rejected": report.rejected,
+        "formation_energies": {
+            "compared": report.energies.compared, "different": report.energies.different,
+            "largest_difference": report.energies.largest,
+        },
+    }  # fmt: skip
+
+
+def _table(reports: list[LoadReport]) -> None:
+    import polars as pl
+
+    rows = [
+        {"dataset": r.dataset_id, "loaded": r.loaded, "updated": r.updated, "unchanged": r.unchanged,
+         "removed": r.removed, "rejected": r.n_rejected,
+         "reasons": ", ".join(f"{reason} ({n})" for reason, n in r.rejected.items())}
+        for r in reports
+    ]  # fmt: skip
+    emit(pl.DataFrame(rows))
+
+
+@click.command("datasets")
+@click.option("--json", "as_json", is_flag=True, help="JSON instead of a table.")
+@click.pass_obj
+def datasets_command(settings: Settings, as_json: bool) -> None:
+    """List the loaded datasets with licence and citation.
+
+    \b
+    Example:
+      defectdb datasets --json
+    """  # noqa: D301
+    from defectdb.db import open_database
+
+    with open_database(settings.database, read_only=True) as db:
+        frame = db.frame(
+            "SELECT dataset_id, format, n_structures, n_rejects, licence, citation, doi, source_uri, sha256, "
+            "ingested_at FROM datasets ORDER BY dataset_id"
+        )
+    emit(frame if as_json else frame.drop("sha256", "source_uri"), "json" if as_json else "table")
+
+
+@click.command("rejects")
+@click.argument("dataset", required=False)
+@click.option("--json", "as_json", is_flag=True, help="JSON instead of a table.")
+@click.pass_obj
+def rejects_command(settings: Settings, dataset: str | None, as_json: bool) -> None:
+    """List the rows that could not be loaded, and why.
+
+    \b
+    Example:
+      defectdb rejects 2dmd-low-MoS2
+    """  # noqa: D301
+    from defectdb.db import open_database
+    from defectdb.db.write import known_dataset
+
+    with open_database(settings.database, read_only=True) as db:
+        if dataset is not None:
+            known_dataset(db, dataset)
+        frame = db.frame(
+            'SELECT dataset_id, source_path, "row", reason, detail FROM rejects '
+            "WHERE $dataset IS NULL OR dataset_id = $dataset ORDER BY ALL",
+            {"dataset": dataset},
+        )
+    emit(frame, "json" if as_json else "table")
+
+
+@click.command("remove")
+@click.argument("dataset")
+@click.pass_obj
+def remove_command(settings: Settings, dataset: str) -> None:
+    """Remove a dataset and its rows; formulas learned from it become stale.
+
+    \b
+    Example:
+      defectdb remove 2dmd-low-MoS2
+    """  # noqa: D301
+    from defectdb.db import open_database
+    from defectdb.db.write import remove_dataset
+
+    with open_database(settings.database) as db:
+        count = remove_dataset(db, dataset)
+    say(settings, f"removed {dataset} with {count} structures")

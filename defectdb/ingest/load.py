@@ -1,0 +1,176 @@
+"""Sources of any format into the database, one transaction per dataset, and a report of what happened."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import reduce
+from operator import add
+from pathlib import Path
+
+import polars as pl
+
+from defectdb.db import Database
+from defectdb.db.write import Changes, DatasetRows, compare, write_dataset
+from defectdb.errors import InputDataError
+from defectdb.ingest.formats import read_sources
+from defectdb.ingest.known_hosts import host_frames, stored_hosts
+from defectdb.ingest.normalise import Normalised, normalise
+from defectdb.ingest.records import Reject, Source
+from defectdb.ingest.targets import EnergyCheck
+
+Progress = Callable[[str, int, int | None], None]
+"""Called with the stage, how much of it is done, and how much there is (None while that is not known)."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadReport:
+    """What became of one dataset: counts of structures, rejects by reason, recomputed against stored energies."""
+
+    dataset_id: str
+    format: str
+    loaded: int
+    updated: int
+    unchanged: int
+    removed: int
+    rejected: dict[str, int]
+    energies: EnergyCheck
+    dry_run: bool
+    rejects: tuple[Reject, ...] = field(repr=False, default=())
+
+    @property
+    def n_rejected(self) -> int:
+        """All rejects."""
+        return sum(self.rejected.values())
+
+
+def load(
+    db: Database,
+    sources: list[Path],
+    *,
+    format: str = "auto",  # noqa: A002 - the command line's name
+    name: str | None = None,
+    strict: bool = False,
+    dry_run: bool = False,
+    cutoff: float = 30.0,
+    progress: Progress | None = None,
+) -> list[LoadReport]:
+    """Load files and folders; one report per dataset.
+
+    Each dataset is stored in one transaction. Loading the same content again changes nothing. ``strict`` turns any
+    reject into an InputDataError before anything is written; ``dry_run`` reports without writing. ``cutoff``
+    [angstrom] bounds the periodic images in ``distances``. Raises InputDataError for a source that cannot be
+    read and UnknownNameError for an unknown format.
+    """
+    if not 0 < cutoff <= 1000:
+        raise InputDataError(f"the cutoff must lie between 0 and 1000 angstrom, not {cutoff}")
+    return [
+        _load_one(db, source, strict=strict, dry_run=dry_run, cutoff=cutoff, progress=progress)
+        for source in read_sources(sources, format=format, name=name, progress=progress)
+    ]
+
+
+def _load_one(
+    db: Database, source: Source, *, strict: bool, dry_run: bool, cutoff: float, progress: Progress | None
+) -> LoadReport:
+    foreign = db.frame("SELECT DISTINCT host_id FROM structures WHERE dataset_id <> ?", [source.dataset_id])
+    found = normalise(source, stored_hosts(db), frozenset(foreign["host_id"]), cutoff)
+    keys = _stack([b.structures.select("structure_id", "content_hash") for b in found.blocks], "structures")
+    changes = compare(db, source.dataset_id, keys, complete=source.complete)
+    collisions = [
+        Reject(source.uri, None, "id in another dataset", f"{name!r} is stored with other content")
+        for name in changes.foreign["structure_id"]
+    ]
+    rejects = [*found.rejects, *collisions]
+    if strict and rejects:
+        first = rejects[0]
+        raise InputDataError(
+            f"{len(rejects)} rejects; nothing was loaded. The first: {first.reason}: {first.detail}",
+            path=first.source_path,
+        )
+    if not keys.height and not rejects:
+        raise InputDataError("holds no structures", path=source.uri)
+    if not dry_run:
+        if progress is not None:
+            progress("writing", 0, None)
+        write_dataset(db, _rows(source, found, rejects, cutoff), changes)
+    return _report(source, found, changes, rejects, dry_run=dry_run)
+
+
+def _report(
+    source: Source, found: Normalised, changes: Changes, rejects: list[Reject], *, dry_run: bool
+) -> LoadReport:
+    return LoadReport(
+        dataset_id=source.dataset_id,
+        format=source.format,
+        loaded=changes.new.height,
+        updated=changes.updated.height,
+        unchanged=changes.unchanged.height + changes.shared.height,
+        removed=changes.removed.height,
+        rejected=dict(sorted(Counter(r.reason for r in rejects).items())),
+        energies=reduce(add, (b.energies for b in found.blocks), EnergyCheck()),
+        dry_run=dry_run,
+        rejects=tuple(rejects),
+    )
+
+
+_EMPTY: dict[str, dict[str, type[pl.DataType]]] = {
+    "structures": {"structure_id": pl.String, "content_hash": pl.String},
+    "defects": {"structure_id": pl.String},
+    "pairs": {"structure_id": pl.String},
+    "targets": {"structure_id": pl.String},
+    "materials": {"material_id": pl.String},
+    "material_sites": {"material_id": pl.String},
+    "hosts": {"host_id": pl.String},
+    "host_sites": {"host_id": pl.String},
+}
+
+
+def _stack(frames: list[pl.DataFrame], table: str) -> pl.DataFrame:
+    """Frames of one table under one another, or an empty one with the key column."""
+    return pl.concat(frames, how="vertical_relaxed") if frames else pl.DataFrame(schema=_EMPTY[table])
+
+
+def _rows(source: Source, found: Normalised, rejects: list[Reject], cutoff: float) -> DatasetRows:
+    """The frames of every table."""
+    hosts = host_frames(found.hosts) if found.hosts else {
+        name: _stack([], name) for name in ("materials", "material_sites", "hosts", "host_sites")
+    }  # fmt: skip
+    structures = _stack([b.structures for b in found.blocks], "structures").with_columns(
+        dataset_id=pl.lit(source.dataset_id), density=pl.lit(source.density, dtype=pl.String)
+    )
+    return DatasetRows(
+        dataset={
+            "dataset_id": source.dataset_id,
+            "name": source.name,
+            "format": source.format,
+            "source_uri": source.uri,
+            "sha256": source.sha256,
+            "licence": source.licence,
+            "citation": source.citation,
+            "doi": source.doi,
+            "cutoff": cutoff,
+            "ingested_at": datetime.now(UTC).replace(tzinfo=None),
+        },
+        structures=structures,
+        defects=_stack([b.defects for b in found.blocks], "defects"),
+        pairs=_stack([b.pairs for b in found.blocks], "pairs"),
+        targets=_stack([b.targets for b in found.blocks], "targets"),
+        rejects=_reject_frame(rejects),
+        potentials=pl.DataFrame(
+            [(element, mu, reference) for element, (mu, reference) in source.potentials.items()],
+            schema={"element": pl.String, "mu": pl.Float64, "reference": pl.String},
+            orient="row",
+        ),
+        **hosts,
+    )
+
+
+def _reject_frame(rejects: list[Reject]) -> pl.DataFrame:
+    return pl.DataFrame(
+        [(r.source_path, r.row, r.reason, r.detail) for r in rejects],
+        schema={"source_path": pl.String, "row": pl.Int64, "reason": pl.String, "detail": pl.String},
+        orient="row",
+    )

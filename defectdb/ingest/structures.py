@@ -1,0 +1,132 @@
+"""Single structure files (CIF, POSCAR) and folders of them to a source without targets."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from defectdb.errors import InputDataError
+from defectdb.ingest.cif import MAX_ATOMS, Atoms, StructureFileError, atomic_number, pack, parse_cif
+from defectdb.ingest.containers import MAX_STRUCTURE_BYTES, reading
+from defectdb.ingest.records import Reject, Source
+
+SUFFIXES = frozenset({".cif", ".vasp", ".poscar", ".contcar"})
+_POSCAR_NAMES = ("POSCAR", "CONTCAR")
+
+
+def is_structure_file(path: Path) -> bool:
+    """Whether the name is one of a CIF or POSCAR file."""
+    return path.suffix.lower() in SUFFIXES or path.name.startswith(_POSCAR_NAMES)
+
+
+def structure_files(path: Path) -> list[Path]:
+    """The file itself, or the structure files directly in a folder, sorted."""
+    if path.is_dir():
+        return sorted(file for file in path.iterdir() if file.is_file() and is_structure_file(file))
+    return [path]
+
+
+def structure_id(path: Path) -> str:
+    """The file's name without its suffix; a bare POSCAR goes by its folder's name."""
+    if path.suffix.lower() in SUFFIXES:
+        return path.stem
+    return path.resolve().parent.name if path.name in _POSCAR_NAMES else path.name
+
+
+def read(paths: list[Path], *, name: str | None = None) -> Source:
+    """Structure files and folders of them as one dataset. Raises InputDataError where there is none."""
+    files = [file for path in paths for file in structure_files(path)]
+    if not files:
+        raise InputDataError("holds no CIF or POSCAR file", path=", ".join(map(str, paths)))
+    ids, used, digests, parsed = [], [], [], []
+    rejects: list[Reject] = []
+    for file, data in _contents(files):
+        try:
+            atoms = parse_cif(data) if file.suffix.lower() == ".cif" else parse_poscar(data)
+        except StructureFileError as cause:
+            rejects.append(Reject(str(file), None, "broken structure file", str(cause)))
+            continue
+        if structure_id(file) in ids[-1:] or (len(ids) and structure_id(file) in set(ids)):
+            rejects.append(
+                Reject(str(file), None, "duplicate id", f"{structure_id(file)!r} has an earlier file already")
+            )
+            continue
+        ids.append(structure_id(file))
+        used.append(str(file))
+        parsed.append(atoms)
+        digests.append(hashlib.sha256(data).hexdigest())
+    first = paths[0].resolve()
+    dataset_id = name or (first.name if first.is_dir() else first.parent.name) or "structures"
+    empty = pl.Series([None] * len(ids), dtype=pl.String)
+    return Source(
+        dataset_id=dataset_id,
+        name=dataset_id,
+        format="structure",
+        uri=", ".join(str(path) for path in paths),
+        sha256=hashlib.sha256("".join(digests).encode()).hexdigest(),
+        geometries=pack(ids, used, parsed, digests),
+        table=pl.DataFrame(
+            {"structure_id": pl.Series(ids, dtype=pl.String),
+             "row": pl.Series([None] * len(ids), dtype=pl.Int64),
+             "base": empty, "size": empty, "descriptor": empty, "declared": empty}
+        ),
+        rejects=rejects,
+        complete=False,
+    )  # fmt: skip
+
+
+def _contents(files: list[Path]) -> Iterator[tuple[Path, bytes]]:
+    for file in files:
+        with reading(str(file)):
+            size = file.stat().st_size
+            if size > MAX_STRUCTURE_BYTES:
+                raise InputDataError(f"{size:,} bytes are too many for one structure", path=str(file))
+            data = file.read_bytes()
+        yield file, data
+
+
+def parse_poscar(data: bytes) -> Atoms:
+    """The atoms of a VASP 5 POSCAR or CONTCAR. Raises StructureFileError."""
+    try:
+        lines = data.decode("utf-8").splitlines()
+        return _poscar(lines)
+    except (ValueError, IndexError, OverflowError) as cause:
+        if isinstance(cause, StructureFileError):
+            raise
+        raise StructureFileError(f"no POSCAR: {cause}") from cause
+
+
+def _poscar(lines: list[str]) -> Atoms:
+    """Comment, scale, three lattice vectors, elements, counts, [Selective dynamics], Direct or Cartesian, atoms."""
+    scale = [float(word) for word in lines[1].split()[:3]]
+    lattice = np.array([[float(word) for word in line.split()[:3]] for line in lines[2:5]])
+    if lattice.shape != (3, 3) or not np.isfinite(lattice).all() or abs(np.linalg.det(lattice)) < 1e-6:
+        raise StructureFileError("the lattice vectors span no volume")
+    symbols = [word.split("_")[0].split("/")[0] for word in lines[5].split()]
+    if not symbols or symbols[0].isdigit():
+        raise StructureFileError("line 6 holds no element symbols (a VASP 4 file); add them")
+    counts = [int(word) for word in lines[6].split()[: len(symbols)]]
+    total = sum(counts)
+    if len(counts) != len(symbols) or min(counts) < 0 or not 0 < total <= MAX_ATOMS:
+        raise StructureFileError(f"line 7 must count 1 to {MAX_ATOMS} atoms, one number per element")
+    at = 8 if lines[7].strip()[:1] in ("S", "s") else 7
+    places = np.array([[float(word) for word in line.split()[:3]] for line in lines[at + 1 : at + 1 + total]])
+    if places.shape != (total, 3) or not np.isfinite(places).all():
+        raise StructureFileError(f"{total} atoms are counted, {len(places)} are listed")
+    factor = np.array(scale) if len(scale) == 3 else np.full(3, _factor(scale[0], lattice))
+    scaled = lattice * factor
+    cartesian = lines[at].strip()[:1] in ("C", "c", "K", "k")
+    frac = (places * factor) @ np.linalg.inv(scaled) if cartesian else places
+    numbers = [atomic_number(s) for s, n in zip(symbols, counts, strict=True) for _ in range(n)]
+    return Atoms(scaled, np.array(numbers, dtype=np.uint8), frac)
+
+
+def _factor(scale: float, lattice: np.ndarray[tuple[int, int], np.dtype[np.float64]]) -> float:
+    """A negative scale is the cell's volume."""
+    if scale == 0:
+        raise StructureFileError("the scale on line 2 is zero")
+    return scale if scale > 0 else float((-scale / abs(np.linalg.det(lattice))) ** (1 / 3))
