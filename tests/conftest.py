@@ -1,0 +1,44 @@
+"""Shared fixtures: the real archive, where it is at hand, and a database that holds it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from builders import shared
+
+from defectdb.db import Database, open_database
+
+
+@pytest.fixture(scope="session")
+def real_archive() -> Path:
+    """The 4,496 published MoS2 structures; skips where they are absent."""
+    return shared("2dmd-mos2-low-train.zip")
+
+
+@pytest.fixture(scope="session")
+def real_database_template(real_archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with the real archive ingested; never open it for writing."""
+    from defectdb.ingest import load
+
+    path = tmp_path_factory.mktemp("real") / "real.duckdb"
+    with open_database(path, create=True) as db:
+        load(db, [real_archive])
+    return path
+
+
+@pytest.fixture
+def real_database(real_database_template: Path, tmp_path: Path) -> Path:
+    """The path of this test's own copy of the ingested real archive."""
+    path = tmp_path / "real.duckdb"
+    shutil.copyfile(real_database_template, path)
+    return path
+
+
+@pytest.fixture
+def empty_database(tmp_path: Path) -> Iterator[Database]:
+    """A new database file, open for writing."""
+    with open_database(tmp_path / "empty.duckdb", create=True) as db:
+        yield db
