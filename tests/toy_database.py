@@ -1,4 +1,4 @@
-"""A small hand-made MoS2 database whose energies follow kernels known in closed form, and those kernels as a model."""
+"""A small hand-made MoS2 database whose energies follow known kernels, and those kernels as a model."""
 
 from __future__ import annotations
 
@@ -65,7 +65,9 @@ def gap_kernel(label: str, r: float) -> float:
 def configurations(n: int, seed: int = 0) -> list[tuple[Placed, ...]]:
     """The 1-defect structures and ``n`` random ones of two and three defects."""
     rng = random.Random(seed)
-    found: list[tuple[Placed, ...]] = [(Placed(label, 0, 0, 1 if label == "Vac_S" else 0),) for label in ENERGIES]
+    found: list[tuple[Placed, ...]] = [
+        (Placed(label, 0, 0, 1 if label == "Vac_S" else 0),) for label in ENERGIES
+    ]
     while len(found) < n + len(ENERGIES):
         placed = []
         for _ in range(2 + len(found) % 2):
@@ -100,17 +102,68 @@ def fill(db: Database, n: int = 60, seed: int = 0, prefix: str = "s") -> list[tu
     """Load the toy's structures; what they are, in the order of their ids ``s0000``, ``s0001`` ..."""
     found = configurations(n, seed)
     half = math.sqrt(3) / 2
-    cell = {"a_x": A, "a_y": 0.0, "a_z": 0.0, "b_x": -A / 2, "b_y": A * half, "b_z": 0.0, "c_x": 0.0, "c_y": 0.0}
+    cell = {
+        "a_x": A,
+        "a_y": 0.0,
+        "a_z": 0.0,
+        "b_x": -A / 2,
+        "b_y": A * half,
+        "b_z": 0.0,
+        "c_x": 0.0,
+        "c_y": 0.0,
+    }
     with db.transaction():
         if not db.value("SELECT count(*) FROM materials"):
-            _append(db, "datasets", [{"dataset_id": "toy", "name": "toy", "format": "table", "source_uri": "memory",
-                    "sha256": "0" * 64, "licence": "CC0-1.0", "cutoff": 20.0, "n_structures": n, "n_rejects": 0}],
-                    stamp="ingested_at")  # fmt: skip
-            _append(db, "materials", [{"material_id": "MoS2", "formula": "MoS2", **cell, "c_z": C, "zigzag_x": 1.0,
-                    "zigzag_y": 0.0, "angle_period": 60.0, "n_sites": 3}])  # fmt: skip
+            _append(
+                db,
+                "datasets",
+                [
+                    {
+                        "dataset_id": "toy",
+                        "name": "toy",
+                        "format": "table",
+                        "source_uri": "memory",
+                        "sha256": "0" * 64,
+                        "licence": "CC0-1.0",
+                        "cutoff": 20.0,
+                        "n_structures": n,
+                        "n_rejects": 0,
+                    }
+                ],
+                stamp="ingested_at",
+            )
+            _append(
+                db,
+                "materials",
+                [
+                    {
+                        "material_id": "MoS2",
+                        "formula": "MoS2",
+                        **cell,
+                        "c_z": C,
+                        "zigzag_x": 1.0,
+                        "zigzag_y": 0.0,
+                        "angle_period": 60.0,
+                        "n_sites": 3,
+                    }
+                ],
+            )
             super_cell = {key: value * CELLS for key, value in cell.items()}
-            _append(db, "hosts", [{"host_id": "MoS2 8x8x1", "material_id": "MoS2", "supercell": "8x8x1",
-                    "n_sites": 192, **super_cell, "c_z": C, "energy": -1.0}])  # fmt: skip
+            _append(
+                db,
+                "hosts",
+                [
+                    {
+                        "host_id": "MoS2 8x8x1",
+                        "material_id": "MoS2",
+                        "supercell": "8x8x1",
+                        "n_sites": 192,
+                        **super_cell,
+                        "c_z": C,
+                        "energy": -1.0,
+                    }
+                ],
+            )
         _fill_structures(db, found, prefix)
     return found
 
@@ -120,25 +173,71 @@ def _fill_structures(db: Database, found: list[tuple[Placed, ...]], prefix: str)
     first_pair = db.next_id("pairs", "pair_id")
     for number, members in enumerate(found):
         key = f"{prefix}{number:04}"
-        structures.append({"structure_id": key, "dataset_id": "toy", "host_id": "MoS2 8x8x1", "n_defects": len(members),
-            "descriptor": "-".join(sorted(m.label for m in members)), "composition": "", "density": "low",
-            "source_path": f"{key}.cif", "content_hash": key})  # fmt: skip
+        structures.append(
+            {
+                "structure_id": key,
+                "dataset_id": "toy",
+                "host_id": "MoS2 8x8x1",
+                "n_defects": len(members),
+                "descriptor": "-".join(sorted(m.label for m in members)),
+                "composition": "",
+                "density": "low",
+                "source_path": f"{key}.cif",
+                "content_hash": key,
+            }
+        )
         for idx, member in enumerate(members):
             x, y, z = member.xyz
             vacancy = member.label.startswith("Vac")
-            defects.append({"defect_id": len(defects), "structure_id": key, "idx": idx, "label": member.label,
-                "kind": "vacancy" if vacancy else "substitution", "frac_x": 0.0, "frac_y": 0.0, "frac_z": z / C,
-                "x": x, "y": y, "z": z})  # fmt: skip
+            defects.append(
+                {
+                    "defect_id": len(defects),
+                    "structure_id": key,
+                    "idx": idx,
+                    "label": member.label,
+                    "kind": "vacancy" if vacancy else "substitution",
+                    "frac_x": 0.0,
+                    "frac_y": 0.0,
+                    "frac_z": z / C,
+                    "x": x,
+                    "y": y,
+                    "z": z,
+                }
+            )
         for (i, a), (j, b) in itertools.combinations(enumerate(members), 2):
             dx, dy, dz = vector(a, b)
-            pairs.append({"pair_id": first_pair + len(pairs), "structure_id": key, "defect_i": i, "defect_j": j,
-                "label": join_labels((a.label, b.label)), "distance": math.hypot(dx, dy, dz), "dx_min": dx,
-                "distance_inplane": math.hypot(dx, dy), "dz": abs(dz), "dy_min": dy, "angle": 0.0, "shell": 1})  # fmt: skip
+            pairs.append(
+                {
+                    "pair_id": first_pair + len(pairs),
+                    "structure_id": key,
+                    "defect_i": i,
+                    "defect_j": j,
+                    "label": join_labels((a.label, b.label)),
+                    "distance": math.hypot(dx, dy, dz),
+                    "dx_min": dx,
+                    "distance_inplane": math.hypot(dx, dy),
+                    "dz": abs(dz),
+                    "dy_min": dy,
+                    "angle": 0.0,
+                    "shell": 1,
+                }
+            )
         total = energy(members)
-        values = {"formation_energy": total, "formation_energy_per_site": total / len(members), "homo_lumo_gap": gap(members)}
-        targets += [{"structure_id": key, "target": name, "value": value, "unit": "eV", "spin": "", "source": "toy"}
-                    for name, value in values.items()]  # fmt: skip
-    for table, rows in (("structures", structures), ("defects", defects), ("pairs", pairs), ("targets", targets)):
+        values = {
+            "formation_energy": total,
+            "formation_energy_per_site": total / len(members),
+            "homo_lumo_gap": gap(members),
+        }
+        targets += [
+            {"structure_id": key, "target": name, "value": value, "unit": "eV", "spin": "", "source": "toy"}
+            for name, value in values.items()
+        ]
+    for table, rows in (
+        ("structures", structures),
+        ("defects", defects),
+        ("pairs", pairs),
+        ("targets", targets),
+    ):
         _append(db, table, rows)
 
 
@@ -151,16 +250,44 @@ def _append(db: Database, table: str, rows: list[dict[str, object]], stamp: str 
 
 def run(db: Database) -> int:
     """A run that made nothing up."""
-    return start_run(db, RunRecord(kind="test", config="{}", selection_sql="SELECT 1", selection_hash="0" * 64,
-        n_rows=1, seed=0, device="cpu", version="0"))  # fmt: skip
+    return start_run(
+        db,
+        RunRecord(
+            kind="test",
+            config="{}",
+            selection_sql="SELECT 1",
+            selection_hash="0" * 64,
+            n_rows=1,
+            seed=0,
+            device="cpu",
+            version="0",
+        ),
+    )
 
 
-def formula(run_id: int, label: str, tokens: str, constants: tuple[float, ...] = (), **other: object) -> FormulaRecord:
+def formula(
+    run_id: int, label: str, tokens: str, constants: tuple[float, ...] = (), **other: object
+) -> FormulaRecord:
     """A formula record with plain quality figures."""
-    values: dict[str, object] = {"target": "formation_energy", "n_train": 9, "mae_train": 0.001, "mae_cv": 0.002,
-        "r_min": 1.0, "r_max": 20.0, "material_id": "MoS2", **other}  # fmt: skip
-    return FormulaRecord.model_validate({"run_id": run_id, "pair_label": label, "expression": from_prefix(tokens.split()),
-        "constants": constants, **values})  # fmt: skip
+    values: dict[str, object] = {
+        "target": "formation_energy",
+        "n_train": 9,
+        "mae_train": 0.001,
+        "mae_cv": 0.002,
+        "r_min": 1.0,
+        "r_max": 20.0,
+        "material_id": "MoS2",
+        **other,
+    }
+    return FormulaRecord.model_validate(
+        {
+            "run_id": run_id,
+            "pair_label": label,
+            "expression": from_prefix(tokens.split()),
+            "constants": constants,
+            **values,
+        }
+    )
 
 
 def publish_energy_model(db: Database, skip: str = "", **other: object) -> int:
@@ -170,16 +297,28 @@ def publish_energy_model(db: Database, skip: str = "", **other: object) -> int:
         records = []
         for label in LABELS:
             depth = 0.1 * (LABELS.index(label) + 1)
-            windows = [(0.0, SPLIT, depth), (SPLIT, 1e9, -depth)] if label == "Vac_S-Vac_S" else [(0.0, 1e9, depth)]
-            records += [formula(run_id, label, "mul c0 exp div neg r 2", (value,), dz_min=low, dz_max=high, **other)
-                        for low, high, value in windows]  # fmt: skip
+            windows = (
+                [(0.0, SPLIT, depth), (SPLIT, 1e9, -depth)] if label == "Vac_S-Vac_S" else [(0.0, 1e9, depth)]
+            )
+            records += [
+                formula(run_id, label, "mul c0 exp div neg r 2", (value,), dz_min=low, dz_max=high, **other)
+                for low, high, value in windows
+            ]
         records = [record for record in records if record.pair_label != skip]
         ids = append_formulas(db, records)
         terms = [TermRecord(order=0, label="offset", value=OFFSET)]
         terms += [TermRecord(order=1, label=label, value=value) for label, value in ENERGIES.items()]
-        terms += [TermRecord(order=2, label=r.pair_label, formula_id=i) for r, i in zip(records, ids, strict=True)]
-        model = ModelRecord(run_id=run_id, material_id="MoS2", target="formation_energy", aggregator="sum",
-                            trained_on="pairs", n_train=9)  # fmt: skip
+        terms += [
+            TermRecord(order=2, label=r.pair_label, formula_id=i) for r, i in zip(records, ids, strict=True)
+        ]
+        model = ModelRecord(
+            run_id=run_id,
+            material_id="MoS2",
+            target="formation_energy",
+            aggregator="sum",
+            trained_on="pairs",
+            n_train=9,
+        )
         model_id = append_model(db, model, terms)
         activate_model(db, model_id)
     return model_id
@@ -189,13 +328,29 @@ def publish_gap_model(db: Database) -> int:
     """The toy's own gap kernels as an active model; its id."""
     with db.transaction():
         run_id = run(db)
-        records = [formula(run_id, label, "sub c0 div 0.5 r", (min(GAPS[x] for x in label.split("-")),),
-                           target="homo_lumo_gap") for label in LABELS]  # fmt: skip
+        records = [
+            formula(
+                run_id,
+                label,
+                "sub c0 div 0.5 r",
+                (min(GAPS[x] for x in label.split("-")),),
+                target="homo_lumo_gap",
+            )
+            for label in LABELS
+        ]
         ids = append_formulas(db, records)
         terms = [TermRecord(order=1, label=label, value=value) for label, value in GAPS.items()]
-        terms += [TermRecord(order=2, label=label, formula_id=i) for label, i in zip(LABELS, ids, strict=True)]
-        model = ModelRecord(run_id=run_id, material_id="MoS2", target="homo_lumo_gap", aggregator="min",
-                            trained_on="pairs", n_train=9)  # fmt: skip
+        terms += [
+            TermRecord(order=2, label=label, formula_id=i) for label, i in zip(LABELS, ids, strict=True)
+        ]
+        model = ModelRecord(
+            run_id=run_id,
+            material_id="MoS2",
+            target="homo_lumo_gap",
+            aggregator="min",
+            trained_on="pairs",
+            n_train=9,
+        )
         model_id = append_model(db, model, terms)
         activate_model(db, model_id)
     return model_id

@@ -1,8 +1,8 @@
 """The formulas of all models to SQL macros and views stored in the database file.
 
 A macro holds its formula's whole text, so it works from any DuckDB client and under any name of the file:
-``f_12(r, dz)`` is formula 12, ``v_Vac_Mo__Vac_S(r, dz)`` the active kernel of a pair's formation energy (``gap_``,
-``homo_`` and ``lumo_`` likewise), ``v_MoS2__Vac_Mo__Vac_S`` the same of one material.
+``f_12(r, dz)`` is formula 12, ``v_Vac_Mo__Vac_S(r, dz)`` the active kernel of a pair's formation energy
+(``gap_``, ``homo_`` and ``lumo_`` likewise), ``v_MoS2__Vac_Mo__Vac_S`` the same of one material.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from string import Template
 import polars as pl
 
 from defectdb.db.connection import Database
-from defectdb.schema.expression import Expression, from_ast, to_sql
+from defectdb.schema.expression import Expression, from_ast
 from defectdb.schema.fields import TARGETS, comments
 from defectdb.schema.labels import sql_identifier
 from defectdb.schema.records import EVERY_DZ, PAIR_VARIABLES, TRIPLE_VARIABLES
+from defectdb.schema.texts import to_sql
 
 PREFIXES = {"formation_energy": "v", "homo_lumo_gap": "gap", "homo": "homo", "lumo": "lumo"}
 """Target to the first part of its kernels' macro names."""
@@ -55,8 +56,8 @@ def _used_formulas(db: Database) -> pl.DataFrame:
     return db.frame(
         f"""
         SELECT
-            f.formula_id, f.material_id, f.pair_label, f.target, f.version, f.ast, f.constants, f.infix, f.images,
-            f.dz_min, f.dz_max, bool_or(m.status = 'active') AS active, bool_or(m.latest) AS latest
+            f.formula_id, f.material_id, f.pair_label, f.target, f.version, f.ast, f.constants, f.infix,
+            f.images, f.dz_min, f.dz_max, bool_or(m.status = 'active') AS active, bool_or(m.latest) AS latest
         FROM formulas AS f
         JOIN model_terms AS t USING (formula_id)
         JOIN (SELECT model_id, status, {_LATEST} AS latest FROM models) AS m USING (model_id)
@@ -116,16 +117,18 @@ def _kernel_macros(active: pl.DataFrame) -> dict[str, Macro]:
 
 
 def _windowed(rows: Sequence[Mapping[str, object]]) -> Macro:
-    """One macro of the kernels of one label, the |dz| window choosing among them; three-body terms are added."""
+    """One macro of the kernels of one label: the |dz| window chooses among them; three-body terms add up."""
     parameters = _body(rows[0])[0]
     ids = ", ".join(str(row["formula_id"]) for row in rows)
-    comment = f"{_MARK} {ids}: active {rows[0]['target']} of {rows[0]['pair_label']} in {rows[0]['material_id']} [eV]"
+    what = f"active {rows[0]['target']} of {rows[0]['pair_label']} in {rows[0]['material_id']} [eV]"
+    comment = f"{_MARK} {ids}: {what}"
     if _order(rows[0]) == 3:
         return parameters, " + ".join(_body(row)[1] for row in rows), comment
     if len(rows) == 1 and rows[0]["dz_min"] == 0 and rows[0]["dz_max"] == EVERY_DZ:
         return "r, dz := CAST(0 AS DOUBLE)", _body(rows[0])[1], comment
     branches = " ".join(
-        f"WHEN dz >= {row['dz_min']!r}::DOUBLE AND dz < {row['dz_max']!r}::DOUBLE THEN {_body(row)[1]}" for row in rows
+        f"WHEN dz >= {row['dz_min']!r}::DOUBLE AND dz < {row['dz_max']!r}::DOUBLE THEN {_body(row)[1]}"
+        for row in rows
     )
     return parameters, f"CASE {branches} END", comment
 
@@ -148,7 +151,9 @@ def _write_views(db: Database, formulas: pl.DataFrame) -> None:
     active, latest = formulas.filter(pl.col("active")), formulas.filter(pl.col("latest"))
     db.execute(f"CREATE OR REPLACE VIEW predictions AS {predictions_sql(active, _ACTIVE)}")
     db.execute(f"CREATE OR REPLACE VIEW predictions_latest AS {predictions_sql(latest, _LATEST)}")
-    db.execute(f"CREATE OR REPLACE MACRO predictions_as_of(m) AS TABLE {predictions_sql(formulas, 'model_id = m')}")
+    db.execute(
+        f"CREATE OR REPLACE MACRO predictions_as_of(m) AS TABLE {predictions_sql(formulas, 'model_id = m')}"
+    )
     for statement in comments(COMPILED_VIEWS):
         db.execute(statement)
 
@@ -170,7 +175,9 @@ def predictions_sql(formulas: pl.DataFrame, choice: str) -> str:
         outputs=_outputs(),
         pair_kernels=_dispatch(cases),
         lattice=_template("lattice").substitute(kernels=_dispatch(images)) if summed else "",
-        lattice_join="LEFT JOIN lattice AS l ON l.model_id = s.model_id AND l.pair_id = p.pair_id" if summed else "",
+        lattice_join="LEFT JOIN lattice AS l ON l.model_id = s.model_id AND l.pair_id = p.pair_id"
+        if summed
+        else "",
         three_body=_template("three_body").substitute(kernels=_dispatch(threes)),
     )
 

@@ -54,7 +54,9 @@ class Database:
             frame: pl.DataFrame = relation.pl()
             return frame
 
-    def batches(self, sql: str, parameters: Parameters = None, rows: int = 1_000_000) -> Iterator[pl.DataFrame]:
+    def batches(
+        self, sql: str, parameters: Parameters = None, rows: int = 1_000_000
+    ) -> Iterator[pl.DataFrame]:
         """The rows of one query, at most ``rows`` at a time. Raises QueryError."""
         with _query_errors(sql):
             relation = self._connection.sql(sql, params=parameters)
@@ -79,8 +81,8 @@ class Database:
     def columns(self, table: str) -> list[str]:
         """Column names of a table or view in order, empty if there is none of that name."""
         return self.frame(
-            "SELECT column_name FROM information_schema.columns WHERE table_schema = 'main' AND table_name = ? "
-            "ORDER BY ordinal_position",
+            "SELECT column_name FROM information_schema.columns "
+            "WHERE table_schema = 'main' AND table_name = ? ORDER BY ordinal_position",
             [table],
         )["column_name"].to_list()
 
@@ -104,7 +106,7 @@ class Database:
             self._in_transaction = False
 
     def _rollback(self) -> None:
-        """Undo, where the failure has not already ended the transaction; its own error must not hide the first."""
+        """Undo, where the failure has not ended the transaction itself; must not hide the first error."""
         try:
             self._connection.execute("ROLLBACK")
         except duckdb.Error:
@@ -117,7 +119,7 @@ class Database:
             self._connection.execute(sql, parameters)
 
     def append(self, table: str, frame: pl.DataFrame) -> int:
-        """Append a frame's rows to a table, columns matched by name; how many. Only inside ``transaction()``."""
+        """Append a frame's rows to a table, columns matched by name; how many. Only in ``transaction()``."""
         self._demand_transaction()
         if not frame.height:
             return 0
@@ -177,8 +179,8 @@ def _query_errors(sql: str) -> Iterator[None]:
 def open_database(path: str | Path, *, read_only: bool = False, create: bool = False) -> Database:
     """Open a database file (or ``:memory:``).
 
-    ``create`` makes a missing file; a writable open applies pending migrations. Raises DatabaseError where the
-    file is missing, locked by another process, no DuckDB file, or written by a newer defectdb.
+    ``create`` makes a missing file; a writable open applies pending migrations. Raises DatabaseError where
+    the file is missing, locked by another process, no DuckDB file, or written by a newer defectdb.
     """
     name = str(path)
     if name == MEMORY:
@@ -238,7 +240,9 @@ def _connect(file: Path, *, read_only: bool) -> duckdb.DuckDBPyConnection:
 
 
 def _check_version(connection: duckdb.DuckDBPyConnection, name: str, *, read_only: bool) -> None:
-    if schema_version(connection) == 0 and connection.execute("SELECT count(*) FROM duckdb_tables()").fetchall() != [(0,)]:
+    if schema_version(connection) == 0 and connection.execute(
+        "SELECT count(*) FROM duckdb_tables()"
+    ).fetchall() != [(0,)]:
         raise DatabaseError(f"{name} is a DuckDB file, but not one of defectdb's")
     waiting = pending(connection)
     if not waiting:

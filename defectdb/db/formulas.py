@@ -1,4 +1,4 @@
-"""Learned formulas and models to versioned rows: append, activate, retire. All inside the caller's transaction."""
+"""Learned formulas and models to versioned rows: append, activate, retire, in the caller's transaction."""
 
 from __future__ import annotations
 
@@ -11,8 +11,17 @@ from defectdb.db.compile import compile_formulas
 from defectdb.db.connection import Database
 from defectdb.errors import UnknownNameError, UsageError
 from defectdb.schema.engines import to_latex
-from defectdb.schema.expression import complexity, n_constants, to_ast, to_infix, to_prefix, to_sql
-from defectdb.schema.records import EVERY_DZ, FormulaRecord, ModelRecord, RunRecord, RunStatus, TermRecord, now
+from defectdb.schema.expression import complexity, n_constants, to_ast, to_prefix
+from defectdb.schema.records import (
+    EVERY_DZ,
+    FormulaRecord,
+    ModelRecord,
+    RunRecord,
+    RunStatus,
+    TermRecord,
+    now,
+)
+from defectdb.schema.texts import to_infix, to_sql
 
 
 def start_run(db: Database, run: RunRecord) -> int:
@@ -72,8 +81,8 @@ def _formula_row(record: FormulaRecord) -> dict[str, Any]:
 def append_model(db: Database, model: ModelRecord, terms: Sequence[TermRecord]) -> int:
     """Append a model with its terms; its id. Versions count up per material and target.
 
-    Several order-2 terms of one label are its kernels by |dz| window. Raises UsageError where windows overlap or
-    a formula is of another material, target or label.
+    Several order-2 terms of one label are its kernels by |dz| window. Raises UsageError where windows
+    overlap or a formula is of another material, target or label.
     """
     model_id = db.next_id("models", "model_id")
     version = 1 + db.value(
@@ -83,7 +92,9 @@ def append_model(db: Database, model: ModelRecord, terms: Sequence[TermRecord]) 
     rows = _numbered_terms(db, model, terms)
     db.append("models", pl.DataFrame([{"model_id": model_id, "version": version, **model.model_dump()}]))
     schema = {"formula_id": pl.Int64, "value": pl.Float64}
-    db.append("model_terms", pl.DataFrame([{"model_id": model_id, **row} for row in rows], schema_overrides=schema))
+    db.append(
+        "model_terms", pl.DataFrame([{"model_id": model_id, **row} for row in rows], schema_overrides=schema)
+    )
     return model_id
 
 
@@ -93,7 +104,9 @@ def _numbered_terms(db: Database, model: ModelRecord, terms: Sequence[TermRecord
     known = {row["formula_id"]: row for row in _formulas(db, ids)}
     keyed = [(term, _window(known, model, term)) for term in terms]
     rows: list[dict[str, Any]] = []
-    ends: dict[tuple[int, str], tuple[int, float]] = {}  # (order, label) -> parts so far, upper end of the last window
+    ends: dict[
+        tuple[int, str], tuple[int, float]
+    ] = {}  # (order, label) -> parts so far, upper end of the last window
     for term, (low, high) in sorted(keyed, key=lambda pair: (pair[0].order, pair[0].label, pair[1])):
         part, end = ends.get((term.order, term.label), (0, 0.0))
         if part and (term.order < 2 or (term.order == 2 and low < end)):
@@ -103,7 +116,9 @@ def _numbered_terms(db: Database, model: ModelRecord, terms: Sequence[TermRecord
     return rows
 
 
-def _window(known: Mapping[int, Mapping[str, Any]], model: ModelRecord, term: TermRecord) -> tuple[float, float]:
+def _window(
+    known: Mapping[int, Mapping[str, Any]], model: ModelRecord, term: TermRecord
+) -> tuple[float, float]:
     """The |dz| window of a term, after checking that its formula is one for this place."""
     if term.formula_id is None:
         return 0.0, EVERY_DZ
@@ -122,7 +137,10 @@ def _formulas(db: Database, ids: Sequence[int]) -> list[dict[str, Any]]:
 
 
 def activate_model(db: Database, model_id: int) -> None:
-    """Make a model the active one of its material and target, retire the one before, compile. Raises UnknownNameError."""
+    """Make a model the active one of its material and target and compile it; the one before retires.
+
+    Raises UnknownNameError.
+    """
     found = db.frame("SELECT material_id, target FROM models WHERE model_id = ?", [model_id])
     if not found.height:
         ids = db.frame("SELECT model_id FROM models ORDER BY model_id")["model_id"].to_list()
@@ -143,10 +161,10 @@ def activate_model(db: Database, model_id: int) -> None:
 
 
 def activate_formula(db: Database, formula_id: int) -> int:
-    """Swap a formula into the active model of its material and target, as a new model version; that model's id.
+    """Swap a formula into the active model of its material and target: a new model version; its id.
 
-    The formula takes the place of the kernels that its |dz| window covers. Raises UnknownNameError, and UsageError
-    where there is no active model or the window would cut a kernel in two.
+    The formula takes the place of the kernels that its |dz| window covers. Raises UnknownNameError, and
+    UsageError where there is no active model or the window would cut a kernel in two.
     """
     found = _formulas(db, [formula_id])
     if not found:
@@ -154,11 +172,16 @@ def activate_formula(db: Database, formula_id: int) -> int:
         raise UnknownNameError("formula", str(formula_id), [str(known) for known in ids])
     formula = found[0]
     model = _active_model(db, formula["material_id"], formula["target"])
-    terms = db.frame('SELECT * FROM model_terms WHERE model_id = ? ORDER BY "order", label, part', [model["model_id"]])
+    terms = db.frame(
+        'SELECT * FROM model_terms WHERE model_id = ? ORDER BY "order", label, part', [model["model_id"]]
+    )
     if formula_id in terms["formula_id"]:
         return int(model["model_id"])
     kept = [row for row in terms.to_dicts() if not _replaced(db, row, formula)]
-    records = [TermRecord.model_validate({k: v for k, v in row.items() if k not in ("model_id", "part")}) for row in kept]
+    records = [
+        TermRecord.model_validate({k: v for k, v in row.items() if k not in ("model_id", "part")})
+        for row in kept
+    ]
     order = formula["pair_label"].count("-") + 1
     records.append(TermRecord(order=order, label=formula["pair_label"], formula_id=formula_id))
     new = ModelRecord(
@@ -190,8 +213,12 @@ def _replaced(db: Database, term: Mapping[str, Any], formula: Mapping[str, Any])
         return False
     if old["dz_min"] < formula["dz_min"] or old["dz_max"] > formula["dz_max"]:
         raise UsageError(
-            f"formula {formula['formula_id']} holds for |dz| in [{formula['dz_min']:g}, {formula['dz_max']:g}) angstrom, "
-            f"formula {old['formula_id']} of the active model for [{old['dz_min']:g}, {old['dz_max']:g}): "
+            f"formula {formula['formula_id']} holds for |dz| in {_interval(formula)} angstrom, formula "
+            f"{old['formula_id']} of the active model for {_interval(old)}: "
             "activate formulas with the same windows"
         )
     return True
+
+
+def _interval(formula: Mapping[str, Any]) -> str:
+    return f"[{formula['dz_min']:g}, {formula['dz_max']:g})"

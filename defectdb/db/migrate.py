@@ -17,7 +17,7 @@ def _migrations() -> list[tuple[int, str, str]]:
 
 
 def schema_version(connection: duckdb.DuckDBPyConnection) -> int:
-    """The newest migration applied to this database, 0 for an empty file. Raises DatabaseError if it is too new."""
+    """The newest migration applied, 0 for an empty file. Raises DatabaseError if it is too new."""
     known = connection.execute(
         "SELECT count(*) FROM duckdb_tables() WHERE table_name = 'schema_migrations' AND NOT internal "
         "AND database_name = current_database()"
@@ -27,7 +27,9 @@ def schema_version(connection: duckdb.DuckDBPyConnection) -> int:
     [(version,)] = connection.execute("SELECT coalesce(max(version), 0) FROM schema_migrations").fetchall()
     newest = _migrations()[-1][0]
     if version > newest:
-        raise DatabaseError(f"the database has schema version {version}; this defectdb knows {newest}: upgrade it")
+        raise DatabaseError(
+            f"the database has schema version {version}; this defectdb knows {newest}: upgrade it"
+        )
     return int(version)
 
 
@@ -47,7 +49,9 @@ def migrate(connection: duckdb.DuckDBPyConnection) -> list[str]:
         connection.execute("BEGIN TRANSACTION")
         try:
             connection.execute(sql)
-            connection.execute("INSERT INTO schema_migrations VALUES (?, ?, now()::TIMESTAMP)", [number, name])
+            connection.execute(
+                "INSERT INTO schema_migrations VALUES (?, ?, now()::TIMESTAMP)", [number, name]
+            )
             for comment in comments():
                 connection.execute(comment)
             connection.execute("COMMIT")

@@ -89,7 +89,7 @@ def evaluate_numpy(
 
 
 def to_sympy(expression: Expression, constants: Sequence[float] = (), digits: int | None = None) -> Any:
-    """A sympy expression over real symbols (distances are positive); built from the tree, never parsed from text.
+    """A sympy expression over real symbols (distances are positive), built from the tree, not from text.
 
     ``digits`` rounds the fitted constants to that many significant digits.
     """
@@ -108,7 +108,11 @@ def to_sympy(expression: Expression, constants: Sequence[float] = (), digits: in
 
     def literal(value: float) -> Any:
         doubled = value * 2
-        return sympy.Rational(int(doubled), 2) if doubled.is_integer() and abs(value) < 1e9 else sympy.Float(value)
+        return (
+            sympy.Rational(int(doubled), 2)
+            if doubled.is_integer() and abs(value) < 1e9
+            else sympy.Float(value)
+        )
 
     def rounded(value: float) -> Any:
         return sympy.Float(repr(value)) if digits is None else sympy.Float(f"{value:.{digits}g}", digits)

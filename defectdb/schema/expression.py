@@ -19,7 +19,6 @@ from defectdb.errors import ExpressionError
 from defectdb.schema.operators import OPERATORS, Mathematics
 
 MAX_NODES = 512
-MAX_TEXT = 100_000
 _VARIABLE = re.compile(r"[a-z][a-z0-9_]{0,15}")
 _CONSTANT = re.compile(r"c([0-9]{1,3})")
 _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?")
@@ -58,7 +57,9 @@ class Call:
         if known is None:
             raise ExpressionError(f"unknown operator {self.operator!r}; known: {', '.join(OPERATORS)}")
         if len(self.args) != known.arity:
-            raise ExpressionError(f"operator {self.operator!r} takes {known.arity} operands, not {len(self.args)}")
+            raise ExpressionError(
+                f"operator {self.operator!r} takes {known.arity} operands, not {len(self.args)}"
+            )
 
 
 Expression = Variable | Constant | Number | Call
@@ -85,14 +86,16 @@ def n_constants(expression: Expression) -> int:
 
 
 def complexity(expression: Expression) -> int:
-    """Sum of the operators' complexities, one for every leaf: with the default operators the number of tokens."""
-    return sum(OPERATORS[node.operator].complexity if isinstance(node, Call) else 1 for node in walk(expression))
+    """Sum of the operators' complexities, one for every leaf: the number of tokens, as things are."""
+    return sum(
+        OPERATORS[node.operator].complexity if isinstance(node, Call) else 1 for node in walk(expression)
+    )
 
 
 # ---------------------------------------------------------------- prefix tokens
 
 
-def _number_text(value: float) -> str:
+def number_text(value: float) -> str:
     return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
 
 
@@ -103,7 +106,7 @@ def _token(node: Expression) -> str:
         case Constant(index):
             return f"c{index}"
         case Number(value):
-            return _number_text(value)
+            return number_text(value)
         case Call(operator, _):
             return operator
 
@@ -120,7 +123,9 @@ def _leaf(token: str) -> Expression:
         return _checked_number(float(token))
     if _VARIABLE.fullmatch(token):
         return Variable(token)
-    raise ExpressionError(f"{token!r} is neither an operator, a constant c0, c1 ..., a number nor a variable name")
+    raise ExpressionError(
+        f"{token!r} is neither an operator, a constant c0, c1 ..., a number nor a variable name"
+    )
 
 
 def _checked_number(value: float) -> Number:
@@ -169,9 +174,11 @@ def to_ast(expression: Expression) -> str:
 
 
 def from_ast(text: str) -> Expression:
-    """The tree of a JSON AST. Raises ExpressionError on anything else: depth, size, types and names are checked."""
+    """The tree of a JSON AST; depth, size, types and names are checked. Raises ExpressionError."""
     if len(text) > 64 * MAX_NODES:
-        raise ExpressionError(f"a stored formula of {len(text)} characters is longer than any this version writes")
+        raise ExpressionError(
+            f"a stored formula of {len(text)} characters is longer than any this version writes"
+        )
     try:
         data = json.loads(text)
     except (json.JSONDecodeError, RecursionError) as cause:
@@ -187,7 +194,9 @@ def from_ast(text: str) -> Expression:
                 return Call(operator, tuple(tree(arg) for arg in args))
             case {"var": str(name)} if len(item) == 1 and _VARIABLE.fullmatch(name):
                 return Variable(name)
-            case {"const": int(index)} if len(item) == 1 and not isinstance(index, bool) and 0 <= index < MAX_NODES:
+            case {"const": int(index)} if (
+                len(item) == 1 and not isinstance(index, bool) and 0 <= index < MAX_NODES
+            ):
                 return Constant(index)
             case {"num": int() | float() as value} if len(item) == 1 and not isinstance(value, bool):
                 return _checked_number(float(value))
@@ -205,21 +214,26 @@ def expression_hash(expression: Expression) -> str:
 
 
 def evaluate(
-    expression: Expression, m: Mathematics, env: Mapping[str, Any], constants: Sequence[Any] = (),
+    expression: Expression,
+    m: Mathematics,
+    env: Mapping[str, Any],
+    constants: Sequence[Any] = (),
     number: Callable[[float], Any] = float,
 ) -> Any:
     """The value of the expression with the engine ``m``.
 
-    ``env`` maps variable names to the engine's values (arrays, tensors, columns, symbols); ``constants`` are the
-    fitted constants; ``number`` turns a literal into the engine's value. Raises ExpressionError for a variable or
-    constant that is not given.
+    ``env`` maps variable names to the engine's values (arrays, tensors, columns, symbols); ``constants`` are
+    the fitted constants; ``number`` turns a literal into the engine's value. Raises ExpressionError for a
+    variable or constant that is not given.
     """
     stack: list[Any] = []
     for node in reversed(list(walk(expression))):
         match node:
             case Variable(name):
                 if name not in env:
-                    raise ExpressionError(f"variable {name!r} is not given; given: {', '.join(sorted(env)) or 'none'}")
+                    raise ExpressionError(
+                        f"variable {name!r} is not given; given: {', '.join(sorted(env)) or 'none'}"
+                    )
                 stack.append(env[name])
             case Constant(index):
                 if index >= len(constants):
@@ -231,79 +245,3 @@ def evaluate(
                 operands = [stack.pop() for _ in args]
                 stack.append(OPERATORS[operator].apply(m, *operands))
     return stack[0]
-
-
-def _fold(expression: Expression, leaf: Callable[[Expression], str], template: Callable[[str], str]) -> str:
-    stack: list[str] = []
-    for node in reversed(list(walk(expression))):
-        if isinstance(node, Call):
-            operands = [stack.pop() for _ in node.args]
-            stack.append(template(node.operator).format(*operands))
-        else:
-            stack.append(leaf(node))
-        if len(stack[-1]) > MAX_TEXT:  # guarded operators repeat their operand: hostile nesting doubles the text
-            raise ExpressionError(f"a formula nested so deeply that its text passes {MAX_TEXT} characters")
-    return stack[0]
-
-
-def _value(node: Expression, constants: Sequence[float]) -> float:
-    if isinstance(node, Number):
-        return node.value
-    if isinstance(node, Constant):
-        if node.index >= len(constants):
-            raise ExpressionError(f"constant c{node.index} is not given: the formula has {len(constants)}")
-        return float(constants[node.index])
-    raise TypeError(node)
-
-
-def to_sql(expression: Expression, constants: Sequence[float] = (), columns: Mapping[str, str] | None = None) -> str:
-    """A DuckDB expression. Variables become the given column texts (default: their quoted names), numbers casts."""
-    columns = columns or {}
-
-    def leaf(node: Expression) -> str:
-        if isinstance(node, Variable):
-            return columns.get(node.name, f'"{node.name}"')
-        return f"CAST('{_value(node, constants)!r}' AS DOUBLE)"
-
-    return _fold(expression, leaf, lambda name: OPERATORS[name].sql)
-
-
-def to_c(expression: Expression, constants: Sequence[float] = ()) -> str:
-    """A C99 expression over doubles; needs ``<math.h>``."""
-
-    def leaf(node: Expression) -> str:
-        return node.name if isinstance(node, Variable) else f"({_value(node, constants)!r})"
-
-    return _fold(expression, leaf, lambda name: OPERATORS[name].c)
-
-
-def to_infix(expression: Expression, constants: Sequence[float] = (), digits: int | None = None) -> str:
-    """Readable text that is also a Python expression (over ``exp``, ``log``, ``sin`` ...).
-
-    ``digits`` rounds the fitted constants to that many significant digits; by default they are exact.
-    """
-
-    def leaf(node: Expression) -> str:
-        if isinstance(node, Variable):
-            return node.name
-        value = _value(node, constants)
-        if isinstance(node, Number):
-            text = _number_text(value)
-        else:
-            text = repr(value) if digits is None else f"{value:.{digits}g}"
-        return f"({text})" if text.startswith("-") else text
-
-    text = _fold(expression, leaf, lambda name: OPERATORS[name].infix)
-    return text[1:-1] if _wrapped(text) else text
-
-
-def _wrapped(text: str) -> bool:
-    """Whether one pair of parentheses encloses the whole text."""
-    if not (text.startswith("(") and text.endswith(")")):
-        return False
-    depth = 0
-    for position, char in enumerate(text):
-        depth += {"(": 1, ")": -1}.get(char, 0)
-        if depth == 0:
-            return position == len(text) - 1
-    return False

@@ -1,28 +1,11 @@
-"""Every column and target once: unit and meaning. Feeds COMMENT ON, the data dictionary and the exports."""
+"""Every target once with its unit and meaning, and the COMMENTs that the data dictionary becomes."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-
-@dataclass(frozen=True, slots=True)
-class Field:
-    """One column: its unit ('' for none) and its meaning."""
-
-    name: str
-    unit: str
-    meaning: str
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """One table or view: what a row is, and its columns."""
-
-    name: str
-    meaning: str
-    fields: tuple[Field, ...]
-    view: bool = False
+from defectdb.schema.dictionary import TABLES
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +21,9 @@ class Target:
 TARGETS: dict[str, Target] = {
     t.name: t
     for t in (
-        Target("formation_energy", "eV", "sum", "E(structure) - E(pristine) + sum mu(removed) - sum mu(added)"),
+        Target(
+            "formation_energy", "eV", "sum", "E(structure) - E(pristine) + sum mu(removed) - sum mu(added)"
+        ),
         Target("homo_lumo_gap", "eV", "min", "LUMO minus HOMO: the smallest of the pairs' gaps"),
         Target("homo", "eV", "max", "highest occupied level: the largest of the pairs'"),
         Target("lumo", "eV", "min", "lowest unoccupied level: the smallest of the pairs'"),
@@ -52,17 +37,6 @@ UNITS: dict[str, str] = {
     "normalized_homo": "eV", "normalized_lumo": "eV", "total_mag": "mu_B",
 }  # fmt: skip
 """Units of every target that a source may hold."""
-
-
-def _table(name: str, meaning: str, columns: str, *, view: bool = False) -> Table:
-    fields = []
-    for line in columns.strip().splitlines():
-        column, unit, text = (part.strip() for part in line.split("|"))
-        fields.append(Field(column, unit, text))
-    return Table(name, meaning, tuple(fields), view)
-
-
-TABLES: tuple[Table, ...] = ()
 
 
 def comments(names: Collection[str] | None = None) -> Iterator[str]:

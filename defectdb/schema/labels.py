@@ -13,7 +13,7 @@ ELEMENTS: tuple[str, ...] = tuple(
     """H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br Kr
     Rb Sr Y Zr Nb Mo Tc Ru Rh Pd Ag Cd In Sn Sb Te I Xe Cs Ba La Ce Pr Nd Pm Sm Eu Gd Tb Dy Ho Er Tm Yb Lu
     Hf Ta W Re Os Ir Pt Au Hg Tl Pb Bi Po At Rn Fr Ra Ac Th Pa U Np Pu Am Cm Bk Cf Es Fm Md No Lr
-    Rf Db Sg Bh Hs Mt Ds Rg Cn Nh Fl Mc Lv Ts Og""".split()
+    Rf Db Sg Bh Hs Mt Ds Rg Cn Nh Fl Mc Lv Ts Og""".split()  # noqa: SIM905
 )
 _ELEMENT_SET = frozenset(ELEMENTS)
 _LABEL = re.compile(r"([A-Za-z]+)_([A-Z][a-z]?)")
@@ -31,7 +31,7 @@ class DefectKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DefectLabel:
-    """One defect: its kind, the host element it replaces (None if none) and the element put there (None if none)."""
+    """One defect: its kind, the host element that is gone and the element put there (None if none)."""
 
     kind: DefectKind
     element_from: str | None

@@ -1,7 +1,7 @@
-"""Every operator once: arity, complexity, what it computes in any engine, and how it is written in SQL, C and LaTeX.
+"""Every operator once: arity, complexity, what it computes in any engine, how SQL, C and Python write it.
 
-An operator's meaning is one function of a ``Mathematics`` (sqrt, exp, log ... of some engine) and its operands,
-so numpy, torch, polars and sympy evaluate the same definition; SQL, C and Python texts are templates beside it.
+An operator's meaning is one function of a ``Mathematics`` (sqrt, exp, log ... of some engine) and its
+operands, so numpy, torch, polars and sympy evaluate the same definition; texts are templates beside it.
 Outside its domain an operator gives NaN in every engine: log of a number that is not positive, the root of a
 negative number, sin and cos of infinity, a fractional power of a negative number.
 """
@@ -36,12 +36,24 @@ class Family(StrEnum):
     EXPONENTIAL = "exponential"
 
 
+SUM, PRODUCT, SIGN, POWER, CALL = range(1, 6)  # how tightly a Python expression binds
+
+
+@dataclass(frozen=True, slots=True)
+class Infix:
+    """How an operator reads in Python: the text, how tightly it binds, how tightly each operand must."""
+
+    template: str
+    binds: int
+    operands: tuple[int, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Operator:
     """One operator.
 
-    ``apply(m, *operands)`` computes it with the functions of ``m``. ``sql``, ``c``, ``python`` and ``infix``
-    are templates over already parenthesised operands ``{0}``, ``{1}``.
+    ``apply(m, *operands)`` computes it with the functions of ``m``. ``sql`` and ``c`` are templates over
+    already parenthesised operands ``{0}``, ``{1}``; ``infix`` says where parentheses are needed.
     """
 
     name: str
@@ -49,7 +61,7 @@ class Operator:
     apply: Callable[..., Any]
     sql: str
     c: str
-    infix: str
+    infix: Infix
     family: Family = Family.ALGEBRAIC
     commutative: bool = False
     complexity: int = 1
@@ -60,35 +72,59 @@ class Operator:
 
 
 _NAN = "CAST('nan' AS DOUBLE)"
+_FINITE = "(CASE WHEN isfinite({0}) THEN FN({0}) ELSE " + _NAN + " END)"
+_ROOT = "(CASE WHEN {0} >= CAST(0 AS DOUBLE) THEN sqrt({0}) ELSE " + _NAN + " END)"
+_LOG = "(CASE WHEN {0} > CAST(0 AS DOUBLE) THEN ln({0}) ELSE " + _NAN + " END)"
+
+
+def _binary(
+    name: str, sign: str, apply: Callable[..., Any], infix: Infix, *, commutative: bool = False
+) -> Operator:
+    text = f"({{0}} {sign} {{1}})"
+    return Operator(name, 2, apply, text, text, infix, commutative=commutative)
+
+
+def _function(
+    name: str, apply: Callable[..., Any], sql: str = "", c: str = "", family: Family = Family.ALGEBRAIC
+) -> Operator:
+    text = f"{name}({{0}})"
+    return Operator(name, 1, apply, sql or text, c or text, Infix(text, CALL, (0,)), family)
+
+
+def _power(name: str, exponent: int, apply: Callable[..., Any]) -> Operator:
+    infix = Infix(f"{{0}}**{exponent}", POWER, (CALL,))
+    return Operator(
+        name, 1, apply, f"pow({{0}}, CAST({exponent} AS DOUBLE))", f"pow({{0}}, {exponent})", infix
+    )
 
 
 def _operators() -> list[Operator]:
     trig, expo = Family.TRIGONOMETRIC, Family.EXPONENTIAL
-    finite = "(CASE WHEN isfinite({0}) THEN FN({0}) ELSE " + _NAN + " END)"
     return [
-        Operator("add", 2, lambda m, x, y: x + y, "({0} + {1})", "({0} + {1})", "({0} + {1})", commutative=True),
-        Operator("sub", 2, lambda m, x, y: x - y, "({0} - {1})", "({0} - {1})", "({0} - {1})"),
-        Operator("mul", 2, lambda m, x, y: x * y, "({0} * {1})", "({0} * {1})", "({0} * {1})", commutative=True),
-        Operator("div", 2, lambda m, x, y: x / y, "({0} / {1})", "({0} / {1})", "({0} / {1})"),
-        Operator("pow", 2, lambda m, x, y: m.pow(x, y), "pow({0}, {1})", "pow({0}, {1})", "({0}) ** ({1})"),
-        Operator("neg", 1, lambda m, x: -x, "(-{0})", "(-{0})", "(-{0})"),
-        Operator("inv", 1, lambda m, x: 1.0 / x, "(CAST(1 AS DOUBLE) / {0})", "(1.0 / {0})", "(1 / {0})"),
-        Operator("square", 1, lambda m, x: x * x, "pow({0}, CAST(2 AS DOUBLE))", "pow({0}, 2)", "({0}) ** 2"),
-        Operator("cube", 1, lambda m, x: x * x * x, "pow({0}, CAST(3 AS DOUBLE))", "pow({0}, 3)", "({0}) ** 3"),
-        Operator(
-            "sqrt", 1, lambda m, x: m.sqrt(x),
-            "(CASE WHEN {0} >= CAST(0 AS DOUBLE) THEN sqrt({0}) ELSE " + _NAN + " END)", "sqrt({0})", "sqrt({0})",
+        _binary("add", "+", lambda _, x, y: x + y, Infix("{0} + {1}", SUM, (SUM, PRODUCT)), commutative=True),
+        _binary("sub", "-", lambda _, x, y: x - y, Infix("{0} - {1}", SUM, (SUM, PRODUCT))),
+        _binary(
+            "mul", "*", lambda _, x, y: x * y, Infix("{0}*{1}", PRODUCT, (PRODUCT, POWER)), commutative=True
         ),
-        Operator("exp", 1, lambda m, x: m.exp(x), "exp({0})", "exp({0})", "exp({0})", expo),
+        _binary("div", "/", lambda _, x, y: x / y, Infix("{0}/{1}", PRODUCT, (PRODUCT, POWER))),
         Operator(
-            "log", 1, lambda m, x: m.log(x),
-            "(CASE WHEN {0} > CAST(0 AS DOUBLE) THEN ln({0}) ELSE " + _NAN + " END)",
-            "({0} > 0 ? log({0}) : NAN)", "log({0})", expo,
+            "pow", 2, lambda m, x, y: m.pow(x, y),
+            "pow({0}, {1})", "pow({0}, {1})", Infix("{0}**{1}", POWER, (CALL, SIGN)),
         ),
-        Operator("sin", 1, lambda m, x: m.sin(x), finite.replace("FN", "sin"), "sin({0})", "sin({0})", trig),
-        Operator("cos", 1, lambda m, x: m.cos(x), finite.replace("FN", "cos"), "cos({0})", "cos({0})", trig),
-        Operator("tanh", 1, lambda m, x: m.tanh(x), "tanh({0})", "tanh({0})", "tanh({0})", expo),
-        Operator("abs", 1, lambda m, x: m.abs(x), "abs({0})", "fabs({0})", "abs({0})"),
+        Operator("neg", 1, lambda _, x: -x, "(-{0})", "(-{0})", Infix("-{0}", SIGN, (POWER,))),
+        Operator(
+            "inv", 1, lambda _, x: 1.0 / x,
+            "(CAST(1 AS DOUBLE) / {0})", "(1.0 / {0})", Infix("1/{0}", PRODUCT, (POWER,)),
+        ),
+        _power("square", 2, lambda _, x: x * x),
+        _power("cube", 3, lambda _, x: x * x * x),
+        _function("sqrt", lambda m, x: m.sqrt(x), _ROOT),
+        _function("exp", lambda m, x: m.exp(x), family=expo),
+        _function("log", lambda m, x: m.log(x), _LOG, "({0} > 0 ? log({0}) : NAN)", expo),
+        _function("sin", lambda m, x: m.sin(x), _FINITE.replace("FN", "sin"), family=trig),
+        _function("cos", lambda m, x: m.cos(x), _FINITE.replace("FN", "cos"), family=trig),
+        _function("tanh", lambda m, x: m.tanh(x), family=expo),
+        _function("abs", lambda m, x: m.abs(x), c="fabs({0})"),
     ]  # fmt: skip
 
 

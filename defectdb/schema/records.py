@@ -1,4 +1,4 @@
-"""Frozen records of what a learner appends: runs, formulas, models and their terms, checked when they are made."""
+"""Frozen records of what a learner appends: runs, formulas, models and their terms."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PAIR_VARIABLES = ("r", "dz")
 """Variables of a pair kernel: distance and |dz|, angstrom."""
 
 TRIPLE_VARIABLES = ("r12", "r13", "r23", "dz12", "dz13", "dz23")
-"""Variables of a three-body term: edge lengths and |dz| along the edges, angstrom, in the order of view ``triples``."""
+"""Variables of a three-body term: edge lengths and |dz| of the edges, angstrom, as in view ``triples``."""
 
 Images = Literal["nearest", "sum"]
 Status = Literal["candidate", "active", "retired", "stale"]
@@ -53,8 +53,8 @@ class RunRecord(Record):
 class FormulaRecord(Record):
     """One learned formula: tree, constants, quality and the range it was learned on.
 
-    ``pair_label`` is a pair ``Vac_Mo-Vac_S`` (variables r, dz) or three labels joined by ``-`` (variables r12, r13,
-    r23, dz12, dz13, dz23). A pair kernel holds for ``dz_min <= |dz| < dz_max`` (angstrom); outside
+    ``pair_label`` is a pair ``Vac_Mo-Vac_S`` (variables r, dz) or three labels joined by ``-`` (variables
+    r12, r13, r23, dz12, dz13, dz23). A pair kernel holds for ``dz_min <= |dz| < dz_max`` (angstrom); outside
     ``[r_min, r_max]`` (angstrom) it extrapolates. Errors are in the target's unit.
     """
 
@@ -88,9 +88,13 @@ class FormulaRecord(Record):
             raise ValueError(f"a formula is about two or three defects, not {self.pair_label!r}")
         allowed = PAIR_VARIABLES if self.order == 2 else TRIPLE_VARIABLES
         if strangers := set(variables(self.expression)) - set(allowed):
-            raise ValueError(f"{self.pair_label}: unknown variable {sorted(strangers)}; known: {', '.join(allowed)}")
+            raise ValueError(
+                f"{self.pair_label}: unknown variable {sorted(strangers)}; known: {', '.join(allowed)}"
+            )
         if (needed := n_constants(self.expression)) > len(self.constants):
-            raise ValueError(f"{self.pair_label}: {needed} constants in the formula, {len(self.constants)} given")
+            raise ValueError(
+                f"{self.pair_label}: {needed} constants in the formula, {len(self.constants)} given"
+            )
         if not self.dz_min < self.dz_max:
             raise ValueError(f"{self.pair_label}: the |dz| window [{self.dz_min}, {self.dz_max}) is empty")
         if not self.r_min <= self.r_max:
@@ -118,8 +122,8 @@ class ModelRecord(Record):
 class TermRecord(Record):
     """One term of a model: order 0 host offset, 1 one-defect value, 2 pair kernel, 3 three-body term.
 
-    Orders 0 and 1 have a ``value``; orders 2 and 3 a ``formula_id``, or a constant ``value`` (0 for a pair whose
-    interaction was found to be nothing).
+    Orders 0 and 1 have a ``value``; orders 2 and 3 a ``formula_id``, or a constant ``value`` (0 for a pair
+    whose interaction was found to be nothing).
     """
 
     order: int = Field(ge=0, le=3)

@@ -1,0 +1,398 @@
+"""The data dictionary: every table, view and column with its unit and meaning."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One column: its unit ('' for none) and its meaning."""
+
+    name: str
+    unit: str
+    meaning: str
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One table or view: what a row is, and its columns."""
+
+    name: str
+    meaning: str
+    fields: tuple[Field, ...]
+    view: bool = False
+
+
+def _table(name: str, meaning: str, columns: str, *, view: bool = False) -> Table:
+    fields = []
+    for line in columns.strip().splitlines():
+        column, unit, text = (part.strip() for part in line.split("|", 2))
+        fields.append(Field(column, unit, text))
+    return Table(name, meaning, tuple(fields), view)
+
+
+def _view(name: str, meaning: str, columns: str) -> Table:
+    return _table(name, meaning, columns, view=True)
+
+
+def _lattice(what: str) -> str:
+    lines = [f"{v}_{x} | angstrom | {x} component of {what} {v}" for v in "abc" for x in "xyz"]
+    return "\n".join(lines)
+
+
+def _targets() -> str:
+    return """
+        formation_energy | eV | formation energy
+        formation_energy_per_site | eV | formation energy per defect
+        homo_lumo_gap | eV | LUMO minus HOMO
+        homo | eV | highest occupied level
+        lumo | eV | lowest unoccupied level
+        energy | eV | total energy
+        energy_per_atom | eV | total energy per atom
+        fermi_level | eV | Fermi level
+        normalized_homo | eV | HOMO referred to the pristine valence band maximum through the lowest level
+        normalized_lumo | eV | LUMO referred to the pristine valence band maximum through the lowest level
+        total_mag | mu_B | total magnetic moment
+    """.strip()
+
+
+_SITES = """
+    element | | element of the pristine host on this site
+    layer | | which of the sites stacked along c: named by element and height
+    frac_x | 1 | fractional coordinate along a, in [0, 1)
+    frac_y | 1 | fractional coordinate along b, in [0, 1)
+    frac_z | 1 | fractional coordinate along c
+""".strip()
+
+_PAIR = """
+    label | | the two defects' labels, sorted and joined by -
+    distance | angstrom | minimum-image distance
+    distance_inplane | angstrom | its part in the plane
+    dz | angstrom | its part along c, absolute
+    angle | degree | direction of the pair against the zigzag direction, folded by the host's symmetry
+    shell | | rank of the distance among all distances between the two sites' sublattices in the host
+""".strip()
+
+_PREDICTION = """
+    target | | what is predicted
+    value | eV | prediction; NULL where a term is missing or a formula is undefined
+    unit | | unit of value
+    model_id | | model that predicts
+    n_defects | | number of defects of the structure
+    extrapolated | | whether a distance lies outside the range its formula was learned on
+    missing | | labels for which the model has no term
+""".strip()
+
+TABLES: tuple[Table, ...] = (
+    _table("schema_migrations", "One row per schema version applied to this file.", """
+        version | | number of the migration
+        name | | what it brought
+        applied_at | UTC | when it was applied
+    """),
+    _table("datasets", "One row per loaded source.", """
+        dataset_id | | key
+        name | | name given by the source or the user
+        format | | reader that loaded it
+        source_uri | | file or folder it came from
+        sha256 | | hash of the source's bytes
+        licence | | licence of the data
+        citation | | how to cite the data
+        doi | | digital object identifier of the citation
+        cutoff | angstrom | periodic images of pairs up to this distance are listed in distances
+        n_structures | | structures loaded
+        n_rejects | | rows that could not be loaded (see rejects)
+        ingested_at | UTC | when it was loaded
+    """),
+    _table("materials", "One row per pristine 2D material.", f"""
+        material_id | | key, e.g. MoS2
+        formula | | chemical formula of the unit cell
+        {_lattice("the unit cell vector")}
+        zigzag_x | 1 | x component of the unit vector along the zigzag direction
+        zigzag_y | 1 | y component of the unit vector along the zigzag direction
+        angle_period | degree | directions that differ by this angle are alike
+        n_sites | | atoms in the unit cell
+    """),
+    _table("material_sites", "One row per atom of a material's unit cell.", f"""
+        material_id | | material
+        sublattice | | number of the site in the unit cell
+        {_SITES}
+    """),
+    _table("hosts", "One row per pristine supercell.", f"""
+        host_id | | key
+        material_id | | material it repeats
+        supercell | | repetitions along a, b, c
+        n_sites | | atoms in the supercell
+        {_lattice("the supercell vector")}
+        energy | eV | total energy of the pristine supercell
+        e1 | eV | lowest level of the pristine supercell
+        e_vbm | eV | valence band maximum of the pristine supercell
+        fermi | eV | Fermi level of the pristine supercell
+    """),
+    _table("host_sites", "One row per atom of a pristine supercell.", f"""
+        host_id | | host
+        site_index | | number of the site in the supercell
+        sublattice | | site of the unit cell that it repeats
+        {_SITES}
+    """),
+    _table("chemical_potentials", "One row per element of a dataset.", """
+        dataset_id | | dataset
+        element | | element
+        mu | eV | chemical potential
+        reference | | phase it was computed in
+    """),
+    _table("structures", "One row per supercell with defects.", """
+        structure_id | | key, as in the source
+        dataset_id | | dataset it came with
+        host_id | | pristine supercell it was matched to
+        descriptor | | name that the source gives to this combination of defects
+        n_defects | | number of point defects
+        composition | | chemical formula of the supercell
+        density | | low or high density of defects
+        relaxed | | whether the positions were relaxed
+        max_displacement | angstrom | largest distance of an atom from its ideal site
+        source_path | | file or archive member it came from
+        content_hash | | hash of lattice, species and positions
+    """),
+    _table("defects", "One row per point defect of a structure.", """
+        defect_id | | key
+        structure_id | | structure
+        idx | | number of the defect in its structure, from 0
+        kind | | vacancy, substitution, interstitial or adatom
+        label | | canonical label: Vac_Mo, W_Mo, Int_S, Ad_Li
+        element_from | | host element that is gone
+        element_to | | element that is there instead
+        site_index | | host site (see host_sites)
+        sublattice | | site of the unit cell
+        layer | | which of the sites stacked along c
+        frac_x | 1 | fractional coordinate along a, in [0, 1)
+        frac_y | 1 | fractional coordinate along b, in [0, 1)
+        frac_z | 1 | fractional coordinate along c
+        x | angstrom | Cartesian coordinate
+        y | angstrom | Cartesian coordinate
+        z | angstrom | Cartesian coordinate
+    """),
+    _table("pairs", "One row per two defects of a structure.", f"""
+        pair_id | | key
+        structure_id | | structure
+        defect_i | | idx of the first defect
+        defect_j | | idx of the second defect, larger than defect_i
+        {_PAIR}
+        dx_min | angstrom | x component of the minimum-image vector from i to j
+        dy_min | angstrom | y component of the minimum-image vector from i to j
+    """),
+    _table("targets", "One row per stored property of a structure.", """
+        structure_id | | structure
+        target | | name of the property
+        value | | its value, in the unit of column unit
+        unit | | unit of value
+        spin | | spin channel, empty where there is only one
+        source | | where the number came from: the source's column, or computed
+    """),
+    _table("rejects", "One row per structure or line that could not be loaded.", """
+        dataset_id | | dataset
+        source_path | | file or archive member
+        row | | line of the table, NULL for a file
+        reason | | kind of fault
+        detail | | what was wrong
+    """),
+    _table("runs", "One row per run of a learner.", """
+        run_id | | key
+        kind | | what was learned
+        status | | running, done or failed
+        started_at | UTC | start
+        finished_at | UTC | end
+        config | | settings as JSON
+        selection_sql | | query that selected the training rows
+        selection_hash | | hash of those rows
+        n_rows | | number of those rows
+        seed | | seed of every random number
+        device | | device the learner ran on
+        version | | version of defectdb
+    """),
+    _table("generations", "One row per generation of a formula search.", """
+        run_id | | run
+        task | | which search of the run: label and target
+        generation | | number of the generation
+        seconds | s | time since the search began
+        n_candidates | | formulas sampled
+        n_unique | | different ones among them
+        n_in_domain | | those defined on the whole range
+        best_error | eV | smallest error so far
+        kl | nat | Kullback-Leibler term of the autoencoder's loss
+        loss | nat | the autoencoder's loss
+    """),
+    _table("formulas", "One row per learned formula and version; rows are appended, only status changes.", """
+        formula_id | | key
+        run_id | | run that found it
+        material_id | | material
+        pair_label | | defects it is about: a pair or a triple label
+        target | | property it gives
+        version | | counts up per material, label and target
+        ast | | the formula as a JSON tree: what all other forms derive from
+        prefix | | the formula in prefix tokens
+        infix | | the formula to read, constants exact
+        latex | | the formula as LaTeX mathematics, constants rounded to five digits
+        sql | | the formula as a DuckDB expression over its variables
+        constants | eV, angstrom | fitted constants c0, c1 ...
+        constant_errors | eV, angstrom | their standard errors
+        complexity | | number of tokens
+        n_constants | | number of fitted constants
+        n_train | | rows it was fitted to
+        mae_train | eV | mean absolute error on those rows
+        mae_cv | eV | mean absolute error in cross-validation
+        bic | | Bayesian information criterion
+        r_min | angstrom | shortest distance it was fitted to
+        r_max | angstrom | longest distance it was fitted to
+        dz_min | angstrom | smallest dz it holds for
+        dz_max | angstrom | dz it no longer holds for (1e9: none)
+        images | | nearest: the minimum image; sum: summed over periodic images
+        status | | candidate, active, retired or stale (its data changed)
+        created_at | UTC | when it was stored
+    """),
+    _table("models", "One row per model of a material's property, and version.", """
+        model_id | | key
+        run_id | | run that made it
+        material_id | | material
+        target | | property it gives
+        version | | counts up per material and target
+        aggregator | | sum of all terms, or min or max over the pairs
+        images | | nearest or sum (see formulas)
+        trained_on | | training protocol
+        n_train | | structures it was fitted to
+        mae_train | eV | mean absolute error on those
+        mae_cv | eV | mean absolute error in cross-validation
+        interval_90 | eV | half-width that held 90 % of the calibration errors
+        status | | candidate, active, retired or stale (its data changed)
+        created_at | UTC | when it was stored
+    """),
+    _table("model_terms", "One row per term of a model.", """
+        model_id | | model
+        order | | 0 host offset, 1 one-defect term, 2 pair kernel, 3 three-body term
+        label | | defects the term is about
+        part | | number of the kernel among those of one label (by dz window)
+        formula_id | | the term's formula
+        value | eV | the term's value where it has no formula
+    """),
+    _view("image_offsets", "Lattice translations considered by view distances.", """
+        image_a | | cells along a
+        image_b | | cells along b
+        image_c | | cells along c
+    """),
+    _view("distances", "One row per periodic image of a pair within the dataset's cutoff.", """
+        pair_id | | pair
+        structure_id | | structure
+        label | | the two defects' labels, sorted and joined by -
+        image_a | | cells along a from the nearest image
+        image_b | | cells along b from the nearest image
+        image_c | | cells along c from the nearest image
+        distance | angstrom | distance to this image
+        dx | angstrom | x component
+        dy | angstrom | y component
+        dz | angstrom | part along c, absolute
+    """),
+    _view("target_values", "One value per structure and target, spin channels combined.", """
+        structure_id | | structure
+        target | | name of the property
+        value | | its value; of two spin channels the smaller gap and LUMO and the larger HOMO
+        unit | | unit of value
+    """),
+    _view("targets_wide", "One row per structure, its targets as columns.", f"""
+        structure_id | | structure
+        {_targets()}
+    """),
+    _view("one_defect_energies", "Mean of each target over the structures with one defect alone.", """
+        host_id | | host
+        label | | label of the defect
+        target | | name of the property
+        value | | mean value, in the target's unit
+        n_structures | | structures averaged
+    """),
+    _view("raw_pair_energies", "One row per 2-defect structure: what view pair_energies is made of.", f"""
+        structure_id | | structure
+        dataset_id | | dataset
+        host_id | | host
+        material_id | | material
+        pair_id | | pair
+        {_PAIR}
+        formation_energy | eV | formation energy of the two defects together
+        energy_i | eV | formation energy of the first defect alone
+        energy_j | eV | formation energy of the second defect alone
+        pair_energy | eV | formation_energy - energy_i - energy_j
+        homo | eV | highest occupied level
+        lumo | eV | lowest unoccupied level
+        homo_lumo_gap | eV | LUMO minus HOMO
+    """),
+    _view("host_offsets", "What pair energies tend to at large distance: the pristine energy's error.", """
+        host_id | | host
+        value | eV | median of the pair energies beyond 9 angstrom, else of the farthest third
+        n_pairs | | pairs it is the median of
+        distance_min | angstrom | shortest distance among them
+    """),
+    _view("pair_energies", "One row per 2-defect structure: what pair kernels are learned from.", f"""
+        structure_id | | structure
+        dataset_id | | dataset
+        host_id | | host
+        material_id | | material
+        pair_id | | pair
+        {_PAIR}
+        formation_energy | eV | formation energy of the two defects together
+        energy_i | eV | formation energy of the first defect alone
+        energy_j | eV | formation energy of the second defect alone
+        pair_energy | eV | formation_energy - energy_i - energy_j
+        interaction | eV | pair_energy less the host's offset: goes to 0 at large distance
+        homo | eV | highest occupied level
+        lumo | eV | lowest unoccupied level
+        homo_lumo_gap | eV | LUMO minus HOMO
+    """),
+    _view("triples", "One row per three defects of a structure, in one canonical order.", """
+        structure_id | | structure
+        label | | the three defects' labels, sorted and joined by -
+        r12 | angstrom | distance of defects 1 and 2; like defects stand so that r12, r13, r23 are smallest
+        r13 | angstrom | distance of defects 1 and 3
+        r23 | angstrom | distance of defects 2 and 3
+        dz12 | angstrom | dz of defects 1 and 2
+        dz13 | angstrom | dz of defects 1 and 3
+        dz23 | angstrom | dz of defects 2 and 3
+    """),
+    _view("formula_history", "Every version of every formula with the models that used it.", """
+        material_id | | material
+        pair_label | | defects it is about
+        target | | property it gives
+        version | | counts up per material, label and target
+        formula_id | | formula
+        dz_min | angstrom | smallest dz it holds for
+        dz_max | angstrom | dz it no longer holds for
+        infix | | the formula to read
+        complexity | | number of tokens
+        mae_train | eV | mean absolute error on the training rows
+        mae_cv | eV | mean absolute error in cross-validation
+        status | | candidate, active, retired or stale
+        created_at | UTC | when it was stored
+        run_id | | run that found it
+        model_ids | | models that use it
+    """),
+    _view("predictions", "What the active models predict for every stored structure.", f"""
+        structure_id | | structure
+        {_PREDICTION}
+    """),
+    _view("predictions_latest", "What the newest version of every model predicts, active or not.", f"""
+        structure_id | | structure
+        {_PREDICTION}
+    """),
+    _view("prediction_errors", "Predictions of the active models beside the stored targets.", """
+        structure_id | | structure
+        target | | what is predicted
+        predicted | eV | prediction
+        actual | eV | stored value
+        error | eV | predicted - actual
+        unit | | unit of both
+        model_id | | model that predicts
+        n_defects | | number of defects
+        extrapolated | | whether a distance lies outside the range its formula was learned on
+        descriptor | | name that the source gives to this combination of defects
+        dataset_id | | dataset
+        host_id | | host
+        material_id | | material
+    """),
+)  # fmt: skip
