@@ -29,7 +29,8 @@ types: $(VENV)/.installed-dev
 contracts: $(VENV)/.installed-dev
 	$(BIN)/lint-imports --no-cache
 
-unit: export OMP_NUM_THREADS = 1  # one worker per core: threads inside the workers would only compete
+# one worker per core: threads inside the workers would only compete
+unit: export OMP_NUM_THREADS = 1
 unit: $(VENV)/.installed-dev
 	$(BIN)/pytest -n auto --dist worksteal
 
