@@ -38,7 +38,7 @@ def ingest_command(
     Examples:
       defectdb ingest 2d-materials-point-defects-all.zip
       defectdb ingest relaxed/ --name mine --dry-run
-    """  # noqa: D301
+    """
     from defectdb.db import MEMORY, open_database
     from defectdb.ingest import load
 
@@ -122,7 +122,7 @@ def datasets_command(settings: Settings, as_json: bool) -> None:
     \b
     Example:
       defectdb datasets --json
-    """  # noqa: D301
+    """
     from defectdb.db import open_database
 
     with open_database(settings.database, read_only=True) as db:
@@ -143,7 +143,7 @@ def rejects_command(settings: Settings, dataset: str | None, as_json: bool) -> N
     \b
     Example:
       defectdb rejects 2dmd-low-MoS2
-    """  # noqa: D301
+    """
     from defectdb.db import open_database
     from defectdb.db.write import known_dataset
 
@@ -167,7 +167,7 @@ def remove_command(settings: Settings, dataset: str) -> None:
     \b
     Example:
       defectdb remove 2dmd-low-MoS2
-    """  # noqa: D301
+    """
     from defectdb.db import open_database
     from defectdb.db.write import remove_dataset
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import gemmi
 import numpy as np
 
-from defectdb.ingest.records import Floats, Geometries, Integers, Numbers, Reject
+from defectdb.ingest.records import Floats, Geometries, Numbers, Reject
 from defectdb.schema.labels import ELEMENTS
 
 NUMBERS = {symbol: index + 1 for index, symbol in enumerate(ELEMENTS)}

@@ -30,7 +30,7 @@ def recognise(path: Path) -> str:
 
 
 def read_sources(
-    paths: list[Path], *, format: str, name: str | None,  # noqa: A002
+    paths: list[Path], *, format: str, name: str | None,
     progress: Callable[[str, int, int | None], None] | None = None,
 ) -> Iterator[Source]:  # fmt: skip
     """Every dataset of every path, read one after another."""

@@ -50,7 +50,7 @@ def load(
     db: Database,
     sources: list[Path],
     *,
-    format: str = "auto",  # noqa: A002 - the command line's name
+    format: str = "auto",
     name: str | None = None,
     strict: bool = False,
     dry_run: bool = False,

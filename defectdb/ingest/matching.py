@@ -2,45 +2,51 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 from defectdb.ingest.records import Floats, Geometries, Host, Integers, Numbers
 
 SITE_TOLERANCE = 0.1  # angstrom between an atom and its ideal site in an unrelaxed structure
 LATTICE_TOLERANCE = 2e-3  # relative, per lattice vector
-_BIN = 0.4  # angstrom, the most an edge of a grid cell measures
+_CHUNK = 256  # structures whose atoms fit into the processor's cache
+_BIN = 0.4  # angstrom, the most that an edge of a grid cell measures
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SiteGrid:
-    """A periodic grid over the supercell that names the nearest site of every cell: look-up instead of search.
+    """A periodic grid over the supercell that names the site near every grid cell: look-up instead of search.
 
-    ``nearest`` (na, nb, nc) holds site indices; ``reach`` is the radius [angstrom] within which it is exact.
+    ``nearest`` (na, nb, nc) holds site indices, -1 where no site is within reach of the grid cell.
     """
 
     host: Host
+    tolerance: float
     shape: Integers
     nearest: NDArray[np.int32]
-    reach: float
 
 
-def site_grid(host: Host) -> SiteGrid:
-    """Build the grid of one host; costs one KD-tree query per grid cell."""
-    lengths = np.linalg.norm(host.lattice, axis=1)
-    shape = np.maximum(np.ceil(lengths / _BIN).astype(np.int64), 1)
-    axes = [(np.arange(n) + 0.5) / n for n in shape]
-    centres = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3) @ host.lattice
-    images = np.array([[i, j, k] for i in (-1, 0, 1) for j in (-1, 0, 1) for k in (-1, 0, 1)])
-    sites = (host.frac[None, :, :] + images[:, None, :]).reshape(-1, 3) @ host.lattice
-    tree = cKDTree(sites)
-    nearest = tree.query(centres)[1] % len(host.frac)
-    spacing = float(tree.query(sites[: len(host.frac)], k=2)[0][:, 1].min()) if len(sites) > 1 else np.inf
-    half = float(np.linalg.norm(np.abs(host.lattice / shape[:, None]).sum(axis=0)) / 2)
-    return SiteGrid(host, shape, nearest.astype(np.int32).reshape(tuple(shape)), spacing / 2 - half)
+def site_grid(host: Host, tolerance: float = SITE_TOLERANCE) -> SiteGrid:
+    """The grid that finds sites within ``tolerance`` [angstrom].
+
+    It is exact while tolerance and half a grid cell's diagonal fit into half the distance between two sites.
+    """
+    shape = np.maximum(np.ceil(np.linalg.norm(host.lattice, axis=1) / _BIN).astype(np.int64), 1)
+    edges = host.lattice / shape[:, None]
+    radius = tolerance + float(np.linalg.norm(np.abs(edges).sum(axis=0)) / 2)
+    heights = 1 / np.linalg.norm(np.linalg.inv(edges), axis=0)
+    spans = [np.arange(-n, n + 1) for n in np.ceil(radius / heights).astype(np.int64) + 1]
+    steps = np.stack(np.meshgrid(*spans, indexing="ij"), axis=-1).reshape(-1, 3)
+    cells = np.floor(host.frac * shape).astype(np.int64)[:, None, :] + steps[None, :, :]
+    distance = np.linalg.norm(((cells + 0.5) / shape - host.frac[:, None, :]) @ host.lattice, axis=2)
+    site, step = np.nonzero(distance <= radius)
+    order = np.argsort(-distance[site, step], kind="stable")  # the nearest site is written last
+    a, b, c = (cells[site, step] % shape)[order].T
+    nearest = np.full(tuple(shape), -1, dtype=np.int32)
+    nearest[a, b, c] = site[order]
+    return SiteGrid(host, tolerance, shape, nearest)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,11 +71,16 @@ def same_lattice(host: Host, lattices: Floats) -> NDArray[np.bool_]:
     return np.asarray((np.abs(metrics - own) / scale).max(axis=(1, 2)) < 2 * LATTICE_TOLERANCE)
 
 
-def occupy(grid: SiteGrid, geometries: Geometries, tolerance: float = SITE_TOLERANCE) -> Occupation:
-    """Put every atom on the site within ``tolerance`` [angstrom]; all structures at once.
+def occupy(grid: SiteGrid, geometries: Geometries) -> Occupation:
+    """Put every atom on the site within the grid's tolerance, many structures at once."""
+    parts = [
+        _occupy(grid, select(geometries, np.arange(start, min(start + _CHUNK, len(geometries)))))
+        for start in range(0, max(len(geometries), 1), _CHUNK)
+    ]
+    return Occupation(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Occupation)))
 
-    The grid is exact for a tolerance up to its reach; site spacings above 1.2 angstrom allow 0.1.
-    """
+
+def _occupy(grid: SiteGrid, geometries: Geometries) -> Occupation:
     count, host = len(geometries), grid.host
     owner = np.repeat(np.arange(count), np.diff(geometries.offsets))
     wrapped = geometries.frac - np.floor(geometries.frac)
@@ -78,11 +89,11 @@ def occupy(grid: SiteGrid, geometries: Geometries, tolerance: float = SITE_TOLER
     delta = wrapped - host.frac[site]
     delta -= np.round(delta)
     distance = np.sqrt(((delta @ host.lattice) ** 2).sum(axis=1))
-    on_site = distance <= tolerance
-    flat = owner * len(host.numbers) + site
-    taken = np.bincount(flat[on_site], minlength=count * len(host.numbers)).reshape(count, -1)
+    on_site = (distance <= grid.tolerance) & (site >= 0)
+    flat = (owner * len(host.numbers) + site)[on_site]
+    taken = np.bincount(flat, minlength=count * len(host.numbers)).reshape(count, -1)
     numbers = np.zeros(count * len(host.numbers), dtype=np.uint8)
-    numbers[flat[on_site]] = geometries.numbers[on_site]
+    numbers[flat] = geometries.numbers[on_site]
     displacement = np.zeros(count)
     np.maximum.at(displacement, owner[on_site], distance[on_site])
     return Occupation(

@@ -50,7 +50,7 @@ def read(paths: list[Path], *, name: str | None = None) -> Source:
         except StructureFileError as cause:
             rejects.append(Reject(str(file), None, "broken structure file", str(cause)))
             continue
-        if structure_id(file) in ids[-1:] or (len(ids) and structure_id(file) in set(ids)):
+        if structure_id(file) in ids[-1:] or (ids and structure_id(file) in set(ids)):
             rejects.append(
                 Reject(str(file), None, "duplicate id", f"{structure_id(file)!r} has an earlier file already")
             )
