@@ -10,9 +10,6 @@ from __future__ import annotations
 from functools import cache
 from itertools import product
 
-import torch
-from torch import Tensor
-
 from defectdb.learn.segvae.grammar import Grammar
 from defectdb.schema.operators import OPERATORS, Family
 
@@ -77,10 +74,6 @@ def _binary(grammar: Grammar, sizes: list[list[Skeleton]], size: int) -> list[Sk
     return found
 
 
-def _variable_order(skeleton: Skeleton, grammar: Grammar) -> bool:
-    return any(name in skeleton for name in grammar.variables)
-
-
 @cache
 def skeletons(grammar: Grammar, size: int, limit: int = 60_000) -> tuple[Skeleton, ...]:
     """Every skeleton of up to ``size`` tokens, smaller ones first; stops before a size that passes ``limit``.
@@ -99,9 +92,3 @@ def skeletons(grammar: Grammar, size: int, limit: int = 60_000) -> tuple[Skeleto
         sizes.append(level)
         total += roots
     return tuple(total)
-
-
-def skeleton_tokens(grammar: Grammar, size: int, limit: int = 60_000) -> Tensor:
-    """The skeletons as token indices, int64 [skeleton, max_length]."""
-    rows = [grammar.encode(s) for s in skeletons(grammar, size, limit) if len(s) <= grammar.max_length]
-    return torch.tensor(rows, dtype=torch.long)

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from defectdb.learn.segvae.constants import Fit, Problem, fit
-from defectdb.learn.segvae.enumerate import skeleton_tokens
+from defectdb.learn.segvae.enumerate import skeletons
 from defectdb.learn.segvae.evolve import add_up, crossover, mutate, relabel, wrap
 from defectdb.learn.segvae.front import Domain, Scored, complexities, in_domain, make_folds, score_front
 from defectdb.learn.segvae.grammar import Grammar
@@ -33,6 +33,7 @@ class SearchConfig:
     population: int = 4000
     exhaustive_size: int = 7
     exhaustive_limit: int = 15_000
+    exhaustive_operators: tuple[str, ...] = ()  # none: the grammar's
     max_complexity: int = 25
     per_complexity: int = 40
     train_steps: int = 12
@@ -210,7 +211,9 @@ class Search:
 
     def _seed(self) -> None:
         c = self.config
-        tokens = skeleton_tokens(self.grammar, c.exhaustive_size, c.exhaustive_limit).to(c.device)
+        core = replace(self.grammar, operators=c.exhaustive_operators or self.grammar.operators)
+        small = [s for s in skeletons(core, c.exhaustive_size, c.exhaustive_limit) if len(s) <= core.max_length]
+        tokens = torch.tensor([self.grammar.encode(s) for s in small], dtype=torch.long, device=c.device)
         if self.seeds is not None:
             tokens = torch.cat([self.seeds.to(c.device), tokens])
         source = torch.zeros(len(tokens), dtype=torch.long, device=c.device)

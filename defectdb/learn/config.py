@@ -1,0 +1,75 @@
+"""What a learner is asked to do: one frozen record, stored with every run."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from defectdb.learn.segvae.grammar import Grammar
+from defectdb.learn.segvae.search import SearchConfig
+from defectdb.schema.records import Images
+
+CORE_OPERATORS = ("add", "sub", "mul", "div", "neg", "inv", "square", "exp", "cos", "tanh")
+"""Operators of which every small skeleton is tried: decays and oscillations (a sine is a cosine with a phase)."""
+
+KERNEL_OPERATORS = (*CORE_OPERATORS, "cube", "sqrt", "log")
+"""Operators that the search may use."""
+
+
+class LearnConfig(BaseModel):
+    """Options of one learning job. Times in seconds; ``max_tokens`` bounds a finished formula, constants included."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    target: str = "formation_energy"
+    material: str | None = None
+    where: str | None = None
+    images: Images = "nearest"
+    protocol: Literal["pairs", "all"] = "pairs"
+    decay: bool = False
+    seed: int = 0
+    device: str = "auto"
+    time_limit: float = Field(default=300.0, gt=0)
+    generations: int = Field(default=12, ge=0)
+    population: int = Field(default=4000, ge=64)
+    max_tokens: int = Field(default=25, ge=5, le=60)
+    operators: tuple[str, ...] = KERNEL_OPERATORS
+    required: tuple[str, ...] = ()
+    forbidden: tuple[str, ...] = ()
+    workers: int = Field(default=0, ge=0)
+
+    def grammar(self, variables: tuple[str, ...] = ("r",)) -> Grammar:
+        """The formulas to search: the finished formula's tokens less what coefficients and offset take."""
+        return Grammar(
+            variables=variables,
+            operators=self.operators,
+            max_length=max(3, self.max_tokens - 4),
+            forbidden=self.forbidden,
+        )
+
+    def search(self, device: str) -> SearchConfig:
+        """The search's own settings."""
+        return SearchConfig(
+            seed=self.seed,
+            generations=self.generations,
+            time_limit=self.time_limit,
+            population=self.population,
+            max_complexity=self.max_tokens,
+            device=device,
+            exhaustive_operators=tuple(o for o in CORE_OPERATORS if o in self.operators),
+        )
+
+
+def resolve_device(name: str) -> str:
+    """``auto`` takes CUDA where there is one. Raises UsageError for a device that is not there."""
+    import torch
+
+    from defectdb.errors import UsageError
+
+    if name not in ("auto", "cpu", "cuda"):
+        raise UsageError(f"unknown device {name!r}; try auto, cpu, cuda")
+    available = torch.cuda.is_available()
+    if name == "cuda" and not available:
+        raise UsageError("no CUDA device is available to this torch; try --device cpu")
+    return "cuda" if name == "cuda" or (name == "auto" and available) else "cpu"

@@ -1,0 +1,172 @@
+"""The selected rows of one pair label to a front of kernels: one search, or several in worker processes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+
+from defectdb.db import Database
+from defectdb.learn.config import LearnConfig
+from defectdb.learn.laws import LAWS
+from defectdb.learn.segvae.constants import Problem
+from defectdb.learn.segvae.front import Domain, Scored, select
+from defectdb.learn.segvae.grammar import Grammar
+from defectdb.learn.segvae.search import Generation, Search
+from defectdb.learn.select import Selection, dz_windows, lattice_points
+from defectdb.schema.expression import Constant
+
+Floats = NDArray[np.float64]
+MIN_ROWS = 4
+"""Fewer distinct distances than this give a constant, not a curve."""
+
+
+@dataclass(frozen=True)
+class KernelTask:
+    """One kernel to learn: label, |dz| window, distances ``r`` [point] and values ``y`` [row].
+
+    ``weight`` [row]; ``mixing`` [row, point] sums points into rows (periodic images), None where rows are points.
+    """
+
+    label: str
+    dz_min: float
+    dz_max: float
+    r: Floats
+    y: Floats
+    weight: Floats
+    mixing: Floats | None
+    cutoff: float
+    config: LearnConfig
+    device: str
+
+    @property
+    def name(self) -> str:
+        """The label and, where it has several kernels, the |dz| window."""
+        from defectdb.schema.records import EVERY_DZ
+
+        if self.dz_min == 0 and self.dz_max >= EVERY_DZ:
+            return self.label
+        return f"{self.label} dz>={self.dz_min:.2f}" if self.dz_max >= EVERY_DZ else f"{self.label} dz<{self.dz_max:.2f}"
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A learned kernel: its task, the front, the index of the formula to use, the search's log and time."""
+
+    task: KernelTask
+    front: list[Scored]
+    chosen: int
+    generations: list[Generation]
+    seconds: float
+    n_fits: int
+
+
+def kernel_tasks(db: Database, selection: Selection, config: LearnConfig, device: str) -> list[KernelTask]:
+    """One task for every label and |dz| window of the selection."""
+    tasks = []
+    cutoff = 30.0
+    for (label,), frame in selection.frame.group_by(["label"], maintain_order=True):
+        for low, high in dz_windows(frame["dz"].to_numpy()):
+            part = frame.filter(pl.col("dz").is_between(low, high, closed="left"))
+            r, y = part["r"].to_numpy().copy(), part["y"].to_numpy().copy()
+            mixing = None
+            if config.images == "sum":
+                points = lattice_points(db, part)
+                distances, where = np.unique(points["r"].to_numpy().round(6), return_inverse=True)
+                mixing = np.zeros((len(y), len(distances)))
+                np.add.at(mixing, (points["row"].to_numpy(), where), 1.0)
+                r = distances
+            tasks.append(
+                KernelTask(str(label), low, high, r, y, np.ones_like(y), mixing, cutoff, config, device)
+            )
+    return tasks
+
+
+def _seed(task: KernelTask) -> int:
+    """The task's own seed: the same whatever else is learned beside it, and in whatever order."""
+    text = f"{task.config.seed}/{task.label}/{task.dz_min:.3f}/{task.config.target}"
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
+
+
+def law_seeds(grammar: Grammar) -> torch.Tensor:
+    """The field's laws as token rows, those that the grammar can write."""
+    rows = []
+    for law in LAWS:
+        names = law.prefix.split()
+        known = all(n in grammar.index or (n[0] == "c" and n[1:].isdigit()) for n in names)
+        if known and len(names) <= grammar.max_length:
+            rows.append(grammar.encode(names))
+    return torch.tensor(rows, dtype=torch.long).reshape(-1, grammar.max_length)
+
+
+def problem_of(task: KernelTask) -> Problem:
+    """The task's data as tensors. A lattice sum and ``decay`` leave no room for a constant offset."""
+    return Problem.of(
+        torch.from_numpy(task.r),
+        torch.from_numpy(task.y),
+        torch.from_numpy(task.weight),
+        mixing=None if task.mixing is None else torch.from_numpy(task.mixing),
+        offset=task.mixing is None and not task.config.decay,
+    )
+
+
+def domain_of(task: KernelTask) -> Domain:
+    """Where the kernel must be finite and quiet: from the shortest distance to the cutoff."""
+    r, y = torch.from_numpy(task.r), torch.from_numpy(task.y)
+    if task.mixing is not None:  # bounds from the sums themselves: each is of the size of its nearest image
+        nearest = torch.from_numpy(np.where(task.mixing > 0, task.r, np.inf).min(1))
+        return Domain.of(nearest, y, cutoff=task.cutoff, decay=True)
+    return Domain.of(r, y, cutoff=task.cutoff, decay=task.config.decay)
+
+
+def learn_kernel(task: KernelTask, report: Callable[[Generation], None] | None = None) -> Kernel:
+    """Search one kernel. Repeatable: one thread, a seed of its own."""
+    if len(np.unique(task.r.round(6))) < MIN_ROWS:
+        return _constant(task)
+    if task.device == "cpu":
+        torch.set_num_threads(1)
+    grammar = task.config.grammar()
+    config = replace(task.config.search(task.device), seed=_seed(task))
+    domain = domain_of(task)
+    if task.device != "cpu":
+        domain = replace(domain, grid=domain.grid.to(task.device))
+    outcome = Search(problem_of(task), grammar, config, domain, report, law_seeds(grammar)).run()
+    if not outcome.front:
+        return _constant(task)
+    return Kernel(task, outcome.front, select(outcome.front), outcome.generations, outcome.seconds, outcome.n_fits)
+
+
+def _constant(task: KernelTask) -> Kernel:
+    """The median: all that too few distances, or distances that no safe formula fits, can say."""
+    value = float(np.median(task.y)) if task.mixing is None else 0.0
+    error = task.y - value
+    mae = float(np.abs(error).mean())
+    scored = Scored(Constant(0), (value,), 1, float((error**2).mean()), mae, mae, mae, 0.0, ())
+    return Kernel(task, [scored], 0, [], 0.0, 0)
+
+
+def learn_kernels(
+    tasks: Sequence[KernelTask], report: Callable[[Generation], None] | None = None
+) -> Iterator[Kernel]:
+    """Kernels as they are done: on the CPU in worker processes (``config.workers``, 0: one for every core)."""
+    workers = tasks[0].config.workers or os.cpu_count() or 1 if tasks else 1
+    if len(tasks) < 2 or workers < 2 or tasks[0].device != "cpu":
+        for task in tasks:
+            yield learn_kernel(task, report)
+        return
+    with ProcessPoolExecutor(min(workers, len(tasks)), mp_context=get_context("spawn")) as pool:
+        futures = [pool.submit(learn_kernel, task) for task in sorted(tasks, key=lambda t: -len(t.y))]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
