@@ -59,7 +59,7 @@ def _targets() -> str:
 
 _SITES = """
     element | | element of the pristine host on this site
-    layer | | which of the sites stacked along c: named by element and height
+    layer | | height along c among the sites: bottom, middle, top
     frac_x | 1 | fractional coordinate along a, in [0, 1)
     frac_y | 1 | fractional coordinate along b, in [0, 1)
     frac_z | 1 | fractional coordinate along c
@@ -164,7 +164,7 @@ TABLES: tuple[Table, ...] = (
         element_to | | element that is there instead
         site_index | | host site (see host_sites)
         sublattice | | site of the unit cell
-        layer | | which of the sites stacked along c
+        layer | | height along c: bottom, middle, top
         frac_x | 1 | fractional coordinate along a, in [0, 1)
         frac_y | 1 | fractional coordinate along b, in [0, 1)
         frac_z | 1 | fractional coordinate along c

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -220,10 +221,10 @@ def test_a_failed_activation_leaves_the_old_model_compiled(db: Database) -> None
     assert max(map(abs, errors(db, "formation_energy"))) < 1e-12
 
 
-OTHER_DUCKDB = Path("/tmp/dd15/bin/python")
+OTHER_DUCKDB = os.environ.get("DEFECTDB_OTHER_PYTHON", "")
 
 
-@pytest.mark.skipif(not OTHER_DUCKDB.exists(), reason="no second DuckDB version at hand")
+@pytest.mark.skipif(not OTHER_DUCKDB, reason="$DEFECTDB_OTHER_PYTHON names no Python with another DuckDB")
 def test_duckdb_1_5_reads_the_same_numbers(db: Database) -> None:
     toy.publish_energy_model(db)
     total = db.value("SELECT sum(value) FROM predictions")

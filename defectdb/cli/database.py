@@ -1,0 +1,129 @@
+"""The commands that look at the database itself: status, schema, pairs, check, migrate."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from defectdb.cli.terminal import emit, emit_json, say
+
+if TYPE_CHECKING:
+    from defectdb.cli import Settings
+
+
+@click.command("status")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.pass_obj
+def status_command(settings: Settings, as_json: bool) -> None:
+    """Count what the database holds.
+
+    \b
+    Examples:
+      defectdb status
+      defectdb --db other.duckdb status --json
+    """
+    import polars as pl
+
+    from defectdb.db import open_database
+    from defectdb.db.read import status
+
+    with open_database(settings.database, read_only=True) as db:
+        found = status(db)
+    if as_json:
+        emit_json(found)
+        return
+    models = found.pop("active_models")
+    rows = [(name, _words(value)) for name, value in found.items()]
+    emit(pl.DataFrame(rows, schema=["what", "count"], orient="row"))
+    if models:
+        emit(pl.DataFrame(models, infer_schema_length=None))
+
+
+def _words(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key}: {count}" for key, count in value.items()) or "none"
+    return str(value)
+
+
+@click.command("schema")
+@click.argument("table", required=False)
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.pass_obj
+def schema_command(settings: Settings, table: str | None, as_json: bool) -> None:
+    """Print the data dictionary: all tables, or one table's columns with type, unit and meaning.
+
+    \b
+    Examples:
+      defectdb schema
+      defectdb schema pair_energies
+    """
+    from defectdb.db import open_database
+    from defectdb.db.read import dictionary, overview
+
+    with open_database(settings.database, read_only=True) as db:
+        frame = dictionary(db, table) if table or as_json else overview()
+    emit(frame if table is None or as_json else frame.drop("table"), "json" if as_json else "table")
+
+
+@click.command("pairs")
+@click.option("--material", metavar="M", help="Only this material.")
+@click.option("--json", "style", flag_value="json", help="As JSON.")
+@click.option("--csv", "style", flag_value="csv", help="As CSV.")
+@click.pass_obj
+def pairs_command(settings: Settings, material: str | None, style: str | None) -> None:
+    """List the pair labels with counts, distances [angstrom] and formulas.
+
+    \b
+    Examples:
+      defectdb pairs
+      defectdb pairs --material MoS2 --json
+    """
+    from defectdb.db import open_database
+    from defectdb.db.read import pair_summary
+
+    with open_database(settings.database, read_only=True) as db:
+        emit(pair_summary(db, material), style or "table")
+
+
+@click.command("check")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.pass_obj
+def check_command(settings: Settings, as_json: bool) -> None:
+    """Verify the database's references and stored numbers; exit code 3 if any contradict.
+
+    \b
+    Example:
+      defectdb check
+    """
+    from defectdb.db import open_database
+    from defectdb.db.check import check
+    from defectdb.errors import InputDataError
+
+    with open_database(settings.database, read_only=True) as db:
+        frame = check(db)
+    emit(frame, "json" if as_json else "table")
+    failed = frame.filter(frame["n"] > 0)["check"].to_list()
+    if failed:
+        raise InputDataError(f"contradicts itself: not {'; not '.join(failed)}", path=settings.database)
+
+
+@click.command("migrate")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.pass_obj
+def migrate_command(settings: Settings, as_json: bool) -> None:
+    """Bring an older database to this version's schema and compile its formulas anew.
+
+    \b
+    Example:
+      defectdb --db old.duckdb migrate
+    """
+    from defectdb.db import open_database
+    from defectdb.db.compile import compile_formulas
+
+    with open_database(settings.database) as db, db.transaction():
+        macros = compile_formulas(db)
+        version = db.value("SELECT max(version) FROM schema_migrations")
+    if as_json:
+        emit_json({"schema_version": version, "macros": macros})
+    say(settings, f"schema version {version}; {len(macros)} macros compiled")

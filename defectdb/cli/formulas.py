@@ -1,0 +1,83 @@
+"""The command that lists, shows and activates learned formulas."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from defectdb.cli.terminal import emit, emit_json, say
+from defectdb.errors import UsageError
+
+if TYPE_CHECKING:
+    from defectdb.cli import Settings
+
+
+@click.command("formulas")
+@click.argument("words", nargs=-1, metavar="[LABEL | show ID | activate ID]")
+@click.option("--target", metavar="T", help="Only formulas of this target.")
+@click.option("--front", is_flag=True, help="Every stored version, not only the active ones.")
+@click.option("--json", "style", flag_value="json", help="As JSON.")
+@click.option("--csv", "style", flag_value="csv", help="As CSV.")
+@click.pass_obj
+def formulas_command(
+    settings: Settings, words: tuple[str, ...], target: str | None, front: bool, style: str | None
+) -> None:
+    """List the active formulas; show one in every notation; put one to use.
+
+    \b
+    Examples:
+      defectdb formulas
+      defectdb formulas Vac_Mo-Vac_S --front
+      defectdb formulas show 12
+      defectdb formulas activate 12
+    """
+    if words[:1] in (("show",), ("activate",)):
+        _one(settings, words, style)
+        return
+    if len(words) > 1:
+        raise UsageError(f"expected one pair label, not {len(words)}: {' '.join(words)}")
+    from defectdb.db import open_database
+    from defectdb.db.read import formulas
+
+    with open_database(settings.database, read_only=True) as db:
+        frame = formulas(db, words[0] if words else None, target, front=front)
+    if frame.is_empty():
+        say(settings, "no formulas yet" if front else "no active formulas; --front lists every stored one")
+    if style is None:
+        frame = frame.drop("r_min", "r_max", "dz_max", "images", "n_train")
+    emit(frame, style or "table")
+
+
+def _one(settings: Settings, words: tuple[str, ...], style: str | None) -> None:
+    if len(words) != 2 or not words[1].isdigit():
+        raise UsageError(f"`formulas {words[0]}` takes one formula id; `defectdb formulas` lists them")
+    (_show if words[0] == "show" else _activate)(settings, int(words[1]), style)
+
+
+def _show(settings: Settings, formula_id: int, style: str | None) -> None:
+    from defectdb.db import open_database
+    from defectdb.query.notations import notations
+
+    with open_database(settings.database, read_only=True) as db:
+        shown = notations(db, formula_id)
+    if style == "json":
+        emit_json(shown)
+        return
+    for name, value in shown.items():
+        click.echo(f"{name:>16}  {_indented(value)}")
+
+
+def _indented(value: Any) -> str:
+    return str(value).rstrip().replace("\n", "\n" + 18 * " ")
+
+
+def _activate(settings: Settings, formula_id: int, style: str | None) -> None:
+    from defectdb.db import open_database
+    from defectdb.db.formulas import activate_formula
+
+    with open_database(settings.database) as db, db.transaction():
+        model_id = activate_formula(db, formula_id)
+    if style == "json":
+        emit_json({"formula_id": formula_id, "model_id": model_id})
+    say(settings, f"formula {formula_id} is active in model {model_id}")

@@ -1,0 +1,198 @@
+"""The commands that predict, compare with the stored targets, and run SQL."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from defectdb.cli.terminal import emit, say
+from defectdb.errors import InputDataError, UsageError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from defectdb.cli import Settings
+    from defectdb.db import Database
+
+
+@click.command("predict")
+@click.argument("sources", nargs=-1, metavar="[SOURCE]...")
+@click.option("--target", default="formation_energy_per_site", show_default=True, metavar="T")
+@click.option("--model", "model_id", type=int, metavar="ID", help="This model, not the active one.")
+@click.option("--format", "format_", default="auto", show_default=True, help="Format of the sources.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help=".csv or .parquet")
+@click.option("--json", "style", flag_value="json", help="As JSON.")
+@click.option("--csv", "style", flag_value="csv", help="As CSV.")
+@click.pass_obj
+def predict_command(
+    settings: Settings, sources: tuple[str, ...], target: str, model_id: int | None, format_: str,
+    output: Path | None, style: str | None,
+) -> None:  # fmt: skip
+    """Predict a target for new structures (CIF, POSCAR, archives) or, without SOURCE, every stored one.
+
+    Values are in eV; they are empty where a formula is missing.
+
+    \b
+    Examples:
+      defectdb predict some.cif --target formation_energy_per_site
+      defectdb predict --target homo_lumo_gap --output predictions.parquet
+    """
+    from defectdb.db import open_database
+    from defectdb.query.predict import COLUMNS, narrate_gaps, predict
+
+    if output is not None and output.suffix not in (".csv", ".parquet"):
+        raise UsageError(f"unknown file format {output.suffix!r}; try .csv or .parquet")
+    with open_database(settings.database, read_only=True) as db:
+        if sources:
+            frame = _of_sources(settings, db, sources, format_, target, model_id)
+        else:
+            frame = predict(db, target, model_id)
+    if sentence := narrate_gaps(frame):
+        say(settings, sentence)
+    if output is None:
+        emit(frame, style or "table") if style == "json" else emit(frame.select(COLUMNS), style or "table")
+    else:
+        _save(frame.select(COLUMNS), output)
+        say(settings, f"{frame.height} predictions in {output}")
+
+
+def _of_sources(
+    settings: Settings,
+    db: Database,
+    sources: tuple[str, ...],
+    format_: str,
+    target: str,
+    model_id: int | None,
+) -> pl.DataFrame:
+    """Load the files into a copy of the database that holds only formulas, and predict there."""
+    from defectdb.db.scratch import scratch
+    from defectdb.ingest import load
+    from defectdb.query.predict import predict
+
+    with scratch(db) as copy:
+        reports = load(copy, [Path(source) for source in sources], format=format_)
+        for report in reports:
+            for reject in report.rejects:
+                say(settings, f"{reject.source_path}: {reject.reason}: {reject.detail}")
+        if not copy.value("SELECT count(*) FROM structures"):
+            raise InputDataError("no structure could be read", path=", ".join(sources))
+        return predict(copy, target, model_id)
+
+
+def _save(frame: pl.DataFrame, path: Path) -> None:
+    try:
+        if path.suffix == ".parquet":
+            frame.write_parquet(path)
+        else:
+            frame.write_csv(path)
+    except OSError as cause:
+        raise InputDataError(f"cannot be written: {cause.strerror}", path=str(path)) from cause
+
+
+@click.command("evaluate")
+@click.option(
+    "--against",
+    type=click.Choice(["targets"]),
+    default="targets",
+    expose_value=False,
+    help="What to compare with: the stored targets.",
+)
+@click.option("--by", metavar="GROUP", help="descriptor, material or n_defects (default: several).")
+@click.option("--target", metavar="T", help="Only this target.")
+@click.option("--json", "style", flag_value="json", help="As JSON, errors in eV.")
+@click.option("--csv", "style", flag_value="csv", help="As CSV, errors in eV.")
+@click.pass_obj
+def evaluate_command(settings: Settings, by: str | None, target: str | None, style: str | None) -> None:
+    """Compare the active models' predictions with the stored targets: mean absolute errors.
+
+    \b
+    Examples:
+      defectdb evaluate
+      defectdb evaluate --by descriptor --target formation_energy_per_site
+    """
+    import polars as pl
+
+    from defectdb.db import open_database
+    from defectdb.query.evaluate import evaluate
+
+    with open_database(settings.database, read_only=True) as db:
+        frame = evaluate(db, by, target)
+    if style is None:
+        errors = ("mae", "rmse", "max_error", "bias")
+        frame = frame.with_columns(pl.col(name) * 1000 for name in errors).drop("unit")
+        frame = frame.rename({name: f"{name} [meV]" for name in errors})
+    emit(frame, style or "table", floats="{:.4g}")
+
+
+@click.command("sql")
+@click.argument("query")
+@click.option("-p", "--parameter", "parameters", nargs=2, multiple=True, metavar="NAME VALUE",
+              help="Bind $NAME in the query.")  # fmt: skip
+@click.option("--format", "style", default=None, metavar="FORMAT", help="table, csv, json or parquet.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Write here.")
+@click.option("--write", is_flag=True, help="Let the statement change the database.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.pass_obj
+def sql_command(
+    settings: Settings, query: str, parameters: tuple[tuple[str, str], ...], style: str | None,
+    output: Path | None, write: bool, as_json: bool,
+) -> None:  # fmt: skip
+    """Run a SQL query (DuckDB). The database is open for reading only unless --write is given.
+
+    \b
+    Examples:
+      defectdb sql "SELECT label, count(*) FROM pairs GROUP BY ALL"
+      defectdb sql 'FROM predictions WHERE value < $limit' -p limit 2.5 --format csv
+    """
+    from defectdb.db import open_database
+
+    style = _sql_style(style, output, as_json)
+    bound = {name: _value(text) for name, text in parameters} or None
+    with open_database(settings.database, read_only=not write) as db:
+        if write:
+            with db.transaction():
+                frame = db.frame(query, bound)
+        else:
+            frame = db.frame(query, bound)
+    if output is None:
+        emit(frame, style)
+        return
+    _write_result(frame, style, output)
+    say(settings, f"{frame.height} rows in {output}")
+
+
+def _sql_style(style: str | None, output: Path | None, as_json: bool) -> str:
+    from defectdb.db.read import known
+
+    if style is None:
+        named = output.suffix[1:] if output else ""
+        style = "json" if as_json else named if named in ("csv", "json", "parquet") else "table"
+    known("format", style, ("table", "csv", "json", "parquet"))
+    if output is None and style == "parquet":
+        raise UsageError("parquet is no text: name a file with -o FILE")
+    return style
+
+
+def _write_result(frame: pl.DataFrame, style: str, path: Path) -> None:
+    if style in ("csv", "parquet"):
+        _save(frame, path.with_suffix(path.suffix or f".{style}"))
+        return
+    from contextlib import redirect_stdout
+
+    try:
+        with path.open("w", encoding="utf-8") as file, redirect_stdout(file):
+            emit(frame, style)
+    except OSError as cause:
+        raise InputDataError(f"cannot be written: {cause.strerror}", path=str(path)) from cause
+
+
+def _value(text: str) -> int | float | str:
+    """A number where the text is one."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text

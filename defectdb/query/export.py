@@ -1,0 +1,165 @@
+"""Frames to LaTeX (booktabs), Markdown, HTML, CSV and Parquet; formulas stay mathematics in all of them."""
+
+from __future__ import annotations
+
+import datetime
+import html
+import math
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from defectdb.db import Database
+from defectdb.db.read import known
+from defectdb.errors import InputDataError
+
+FORMATS = ("latex", "csv", "markdown", "html", "parquet")
+SUFFIXES = {".tex": "latex", ".csv": "csv", ".md": "markdown", ".html": "html", ".parquet": "parquet"}
+_MATHS = "latex"  # the column that holds mathematics
+_LATEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
+    "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
+}  # fmt: skip
+
+FORMULA_TABLE = """
+    SELECT pair_label AS pair, target, latex, complexity, n_train, 1000 * mae_train AS "MAE [meV]",
+           1000 * mae_cv AS "CV MAE [meV]", r_min AS "r min [Å]", r_max AS "r max [Å]"
+    FROM formulas
+    WHERE status = 'active' OR NOT EXISTS (FROM formulas WHERE status = 'active')
+    ORDER BY target, pair_label, dz_min, complexity
+"""
+"""What ``export formulas`` writes for people to read: the active formulas (all where none is active)."""
+
+
+def select(db: Database, query_or_table: str, style: str) -> pl.DataFrame:
+    """The rows of a query, table or view. Raises UnknownNameError and QueryError."""
+    text = query_or_table.strip()
+    if re.search(r"\s", text):
+        return db.frame(text)
+    known("table", text, db.tables())
+    if text == "formulas" and style in ("latex", "markdown", "html"):
+        return db.frame(FORMULA_TABLE)
+    return db.frame(f'SELECT * FROM "{text}" ORDER BY ALL')
+
+
+def style_of(path: Path) -> str:
+    """Format that a file name asks for. Raises UnknownNameError."""
+    return SUFFIXES[known("file format", path.suffix, list(SUFFIXES))]
+
+
+def write(frame: pl.DataFrame, style: str, path: Path) -> None:
+    """Write a frame. Raises UnknownNameError and InputDataError where it cannot be written."""
+    known("format", style, FORMATS)
+    try:
+        if style == "parquet":
+            frame.write_parquet(path)
+        else:
+            path.write_text(render(frame, style), encoding="utf-8", newline="\n")
+    except OSError as cause:
+        raise InputDataError(f"cannot be written: {cause.strerror}", path=str(path)) from cause
+
+
+def render(frame: pl.DataFrame, style: str) -> str:
+    """The text of a frame in one of the text formats. Column ``latex`` is mathematics, all else is escaped."""
+    known("text format", style, FORMATS[:-1])
+    renderers: dict[str, Callable[[pl.DataFrame], str]] = {
+        "latex": _latex, "csv": _csv, "markdown": _markdown, "html": _html
+    }  # fmt: skip
+    return renderers[style](frame)
+
+
+def _csv(frame: pl.DataFrame) -> str:
+    flat = [
+        pl.col(name).map_elements(_plain, return_dtype=pl.String)
+        for name, kind in frame.schema.items()
+        if kind.is_nested()
+    ]
+    return frame.with_columns(flat).write_csv()
+
+
+def _latex(frame: pl.DataFrame) -> str:
+    def cell(name: str, value: Any) -> str:
+        if value is None:
+            return ""
+        if name == _MATHS:
+            return f"${value}$"
+        return _latex_number(value) if isinstance(value, float) else escape_latex(_plain(value))
+
+    align = "".join("r" if kind.is_numeric() else "l" for kind in frame.schema.values())
+    lines = [r"% \usepackage{booktabs}", rf"\begin{{tabular}}{{{align}}}", r"\toprule"]
+    lines.append(" & ".join(escape_latex(_heading(name)) for name in frame.columns) + r" \\")
+    lines.append(r"\midrule")
+    lines += [" & ".join(row) + r" \\" for row in _cells(frame, cell)]
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+
+
+def escape_latex(text: str) -> str:
+    """Text with LaTeX's special characters escaped."""
+    return "".join(_LATEX.get(char, char) for char in text)
+
+
+def _latex_number(value: float) -> str:
+    text = _number(value)
+    if not math.isfinite(value):
+        return rf"\text{{{text}}}"
+    mantissa, _, exponent = text.partition("e")
+    return f"${mantissa} \\times 10^{{{int(exponent)}}}$" if exponent else f"${mantissa}$"
+
+
+def _markdown(frame: pl.DataFrame) -> str:
+    def cell(name: str, value: Any) -> str:
+        if value is None:
+            return ""
+        if name == _MATHS:
+            return "$" + str(value).replace("|", r"\vert ") + "$"
+        text = _number(value) if isinstance(value, float) else _plain(value)
+        return re.sub(r"([\\|`*_<>$\[\]])", r"\\\1", text).replace("\n", " ")
+
+    rule = ["---:" if kind.is_numeric() else "---" for kind in frame.schema.values()]
+    rows = [[_heading(name) for name in frame.columns], rule, *_cells(frame, cell)]
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def _html(frame: pl.DataFrame) -> str:
+    def cell(name: str, value: Any) -> str:
+        if value is None:
+            return ""
+        if name == _MATHS:
+            return rf"\({html.escape(str(value))}\)"
+        return html.escape(_number(value) if isinstance(value, float) else _plain(value))
+
+    right = [' style="text-align: right"' if kind.is_numeric() else "" for kind in frame.schema.values()]
+    head = "".join(f"<th>{html.escape(_heading(name))}</th>" for name in frame.columns)
+    lines = ["<table>", f"<thead><tr>{head}</tr></thead>", "<tbody>"]
+    for row in _cells(frame, cell):
+        lines.append(
+            "<tr>" + "".join(f"<td{a}>{text}</td>" for a, text in zip(right, row, strict=True)) + "</tr>"
+        )
+    return "\n".join([*lines, "</tbody>", "</table>", ""])
+
+
+def _cells(frame: pl.DataFrame, cell: Callable[[str, Any], str]) -> list[list[str]]:
+    names: Sequence[str] = frame.columns
+    return [[cell(name, value) for name, value in zip(names, row, strict=True)] for row in frame.iter_rows()]
+
+
+def _heading(name: str) -> str:
+    return "formula" if name == _MATHS else name
+
+
+def _number(value: float) -> str:
+    return f"{value:.6g}"
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, list | tuple | pl.Series):
+        return ", ".join(_plain(item) for item in value)
+    if isinstance(value, float):
+        return _number(value)
+    if isinstance(value, datetime.datetime | datetime.date):
+        return value.isoformat(sep=" ") if isinstance(value, datetime.datetime) else value.isoformat()
+    return "" if value is None else str(value)
