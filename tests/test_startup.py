@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -46,7 +47,8 @@ def test_help_lists_every_command():
 def test_every_command_has_help_with_an_example(name):
     shown = CliRunner().invoke(cli, [name, "--help"])
     assert shown.exit_code == 0, shown.output
-    assert f"defectdb {name}" in shown.output.partition("Example")[2]
+    examples = shown.output.partition("Example")[2]
+    assert re.search(rf"^ *defectdb (--db \S+ )?{name}\b", examples, flags=re.MULTILINE)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -56,8 +58,23 @@ def test_every_option_of_a_command_is_explained(name):
     assert [option.name for option in options if not option.help] == []
 
 
-def test_the_examples_in_the_readme_name_commands_that_exist():
+def parse(line):
+    """Parse one example as click would, without running it; the command's name."""
+    name, *arguments = shlex.split(re.sub(r"^defectdb --db \S+ ", "defectdb ", line).partition(" #")[0])[1:]
+    assert name in COMMANDS, line
+    command = cli.get_command(click.Context(cli), name)
+    command.make_parser(click.Context(command)).parse_args(arguments)
+    return name
+
+
+def test_every_example_in_the_readme_is_a_command_line_that_parses():
     text = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-    calls = re.findall(r"^ *defectdb (?:--db \S+ )?([a-z]+)", text, flags=re.MULTILINE)
-    assert calls
-    assert set(calls) <= set(COMMANDS)
+    lines = re.findall(r"^    (defectdb .*)$", text, flags=re.MULTILINE)
+    assert {parse(line) for line in lines} >= {"ingest", "learn", "evaluate", "predict", "export"}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_example_in_the_help_parses(name):
+    command = cli.get_command(click.Context(cli), name)
+    lines = [line.strip() for line in command.help.splitlines() if line.strip().startswith("defectdb ")]
+    assert {parse(line) for line in lines} >= {name}
