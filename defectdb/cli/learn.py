@@ -18,29 +18,66 @@ if TYPE_CHECKING:
 
 
 @click.command("learn")
-@click.option("--pair", "pairs", multiple=True, metavar="LABEL", help="Pair label, in either order; repeatable.")
+@click.option(
+    "--pair", "pairs", multiple=True, metavar="LABEL", help="Pair label, in either order; repeatable."
+)
 @click.option("--all-pairs", is_flag=True, help="Every pair label of the material.")
 @click.option("--model", is_flag=True, help="The whole material model, three-body terms included.")
-@click.option("--from", "protocol", type=click.Choice(["pairs", "all"]), default="pairs", show_default=True,
-              help="Learn from 1- and 2-defect structures, or (--model) from every structure.")
+@click.option(
+    "--from",
+    "protocol",
+    type=click.Choice(["pairs", "all"]),
+    default="pairs",
+    show_default=True,
+    help="Learn from 1- and 2-defect structures, or (--model) from every structure.",
+)
 @click.option("--material", metavar="M", help="Needed where several materials have pairs.")
-@click.option("--target", default="formation_energy", show_default=True,
-              help="formation_energy, homo_lumo_gap, homo or lumo.")
+@click.option(
+    "--target",
+    default="formation_energy",
+    show_default=True,
+    help="formation_energy, homo_lumo_gap, homo or lumo.",
+)
 @click.option("--where", metavar="SQL", help="A predicate over view pair_energies, e.g. 'distance < 9'.")
-@click.option("--images", type=click.Choice(["nearest", "sum"]), default="nearest", show_default=True,
-              help="Kernel of the nearest image, or lattice sum over all images.")
+@click.option(
+    "--images",
+    type=click.Choice(["nearest", "sum"]),
+    default="nearest",
+    show_default=True,
+    help="Kernel of the nearest image, or lattice sum over all images.",
+)
 @click.option("--decay", is_flag=True, help="Demand that the kernel vanish at large distance.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--time-limit", type=click.FloatRange(min=0, min_open=True), default=300.0, show_default=True,
-              metavar="S", help="Seconds for one kernel; a search that it cuts short does not repeat exactly.")
+@click.option(
+    "--time-limit",
+    type=click.FloatRange(min=0, min_open=True),
+    default=300.0,
+    show_default=True,
+    metavar="S",
+    help="Seconds for one kernel; a search that it cuts short does not repeat exactly.",
+)
 @click.option("--generations", type=click.IntRange(min=0), default=12, show_default=True)
-@click.option("--population", type=click.IntRange(min=64), default=4000, show_default=True,
-              help="Candidates of one generation.")
-@click.option("--max-tokens", type=click.IntRange(5, 60), default=25, show_default=True,
-              help="Longest formula, constants included.")
-@click.option("--forbid", multiple=True, metavar="TOKEN", help="An operator that no formula may use; repeatable.")
-@click.option("--workers", type=click.IntRange(min=0), default=0, help="Processes on the CPU (0: one for every core).")
+@click.option(
+    "--population",
+    type=click.IntRange(min=64),
+    default=4000,
+    show_default=True,
+    help="Candidates of one generation.",
+)
+@click.option(
+    "--max-tokens",
+    type=click.IntRange(5, 60),
+    default=25,
+    show_default=True,
+    help="Longest formula, constants included.",
+)
+@click.option(
+    "--forbid", multiple=True, metavar="TOKEN", help="An operator that no formula may use; repeatable."
+)
+@click.option(
+    "--workers", type=click.IntRange(min=0), default=0, help="Processes on the CPU (0: one for every core)."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print what was learned as JSON.")
 @click.pass_obj
 def learn_command(settings: Settings, /, **options: Any) -> None:
@@ -154,8 +191,11 @@ def _chosen(learned: Learned) -> pl.DataFrame:
         best = kernel.front[kernel.chosen]
         rows.append(
             {
-                "kernel": kernel.task.name, "formula_id": formula_id, "tokens": best.complexity,
-                "MAE_meV": 1000 * best.mae, "MAE_cv_meV": 1000 * best.mae_cv,
+                "kernel": kernel.task.name,
+                "formula_id": formula_id,
+                "tokens": best.complexity,
+                "MAE_meV": 1000 * best.mae,
+                "MAE_cv_meV": 1000 * best.mae_cv,
                 "formula": to_infix(best.expression, best.constants, 5),
             }  # fmt: skip
         )

@@ -54,7 +54,11 @@ class KernelTask:
 
         if self.dz_min == 0 and self.dz_max >= EVERY_DZ:
             return self.label
-        return f"{self.label} dz>={self.dz_min:.2f}" if self.dz_max >= EVERY_DZ else f"{self.label} dz<{self.dz_max:.2f}"
+        return (
+            f"{self.label} dz>={self.dz_min:.2f}"
+            if self.dz_max >= EVERY_DZ
+            else f"{self.label} dz<{self.dz_max:.2f}"
+        )
 
 
 @dataclass(frozen=True)
@@ -141,7 +145,9 @@ def learn_kernel(task: KernelTask, report: Callable[[Generation], None] | None =
     outcome = Search(problem_of(task), grammar, config, domain, report, law_seeds(grammar)).run()
     if not outcome.front:
         return _constant(task)
-    return Kernel(task, outcome.front, select(outcome.front), outcome.generations, outcome.seconds, outcome.n_fits)
+    return Kernel(
+        task, outcome.front, select(outcome.front), outcome.generations, outcome.seconds, outcome.n_fits
+    )
 
 
 def _constant(task: KernelTask) -> Kernel:

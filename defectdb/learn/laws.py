@@ -36,6 +36,10 @@ LAWS: tuple[Law, ...] = (
     Law("Lennard-Jones", "add square cube square inv r cube square inv r", "12-6 potential"),
     Law("RKKY (2D)", "div cos mul c0 r square r", "2D RKKY far field; Phys. Rev. B 11, 2025 (1975)"),
     Law("Friedel (2D)", "div cos add mul c0 r c1 square r", "Friedel oscillation with a phase in 2D"),
-    Law("damped oscillation", "mul exp mul c0 r cos add mul c1 r c2", "oscillation under an exponential envelope"),
+    Law(
+        "damped oscillation",
+        "mul exp mul c0 r cos add mul c1 r c2",
+        "oscillation under an exponential envelope",
+    ),
 )
 """Skeletons whose constants are fitted by the same machinery as every other candidate."""

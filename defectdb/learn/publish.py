@@ -55,7 +55,9 @@ def fail_run(db: Database, run_id: int) -> None:
         finish_run(db, run_id, "failed")
 
 
-def constant_errors(scored: Scored, r: Floats, weight: Floats, mixing: Floats | None) -> tuple[float, ...] | None:
+def constant_errors(
+    scored: Scored, r: Floats, weight: Floats, mixing: Floats | None
+) -> tuple[float, ...] | None:
     """Standard errors of the constants from the curvature of the squared error, None where rows are too few.
 
     Square roots of the diagonal of s^2 (J^T J)^-1, with J by central differences and s^2 the residual variance.
@@ -109,7 +111,10 @@ def publish(
             ids = append_formulas(db, formula_records(kernel, run_id, selection.material))
             chosen.append(ids[kernel.chosen])
             append_generations(db, _generation_rows(kernel, run_id))
-        terms = [*_value_terms(db, config, selection.material), *_kept_terms(db, config, selection.material, kernels)]
+        terms = [
+            *_value_terms(db, config, selection.material),
+            *_kept_terms(db, config, selection.material, kernels),
+        ]
         terms += [
             TermRecord(order=2, label=kernel.task.label, formula_id=formula_id)
             for kernel, formula_id in zip(kernels, chosen, strict=True)

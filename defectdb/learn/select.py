@@ -18,7 +18,12 @@ from defectdb.schema.records import EVERY_DZ
 SAME_DZ = 0.3
 """Two |dz| closer than this (angstrom) belong to one kernel."""
 
-_COLUMNS = {"formation_energy": "interaction", "homo_lumo_gap": "homo_lumo_gap", "homo": "homo", "lumo": "lumo"}
+_COLUMNS = {
+    "formation_energy": "interaction",
+    "homo_lumo_gap": "homo_lumo_gap",
+    "homo": "homo",
+    "lumo": "lumo",
+}
 
 
 @dataclass(frozen=True)
@@ -53,9 +58,9 @@ def choose_material(db: Database, material: str | None) -> str:
 
 def known_labels(db: Database, material: str) -> list[str]:
     """Pair labels of the material's 2-defect structures, sorted."""
-    return db.frame("SELECT DISTINCT label FROM pair_energies WHERE material_id = ? ORDER BY ALL", [material])[
-        "label"
-    ].to_list()
+    return db.frame(
+        "SELECT DISTINCT label FROM pair_energies WHERE material_id = ? ORDER BY ALL", [material]
+    )["label"].to_list()
 
 
 def find_label(db: Database, material: str, text: str) -> str:

@@ -64,7 +64,9 @@ class Problem:
         """
         if not self.offset or self.mixing is not None:
             return (self.weight * self.y.square()).sum(-1).sqrt()
-        mean = (self.weight * self.y).sum(-1, keepdim=True) / self.weight.sum(-1, keepdim=True).clamp(min=1e-300)
+        mean = (self.weight * self.y).sum(-1, keepdim=True) / self.weight.sum(-1, keepdim=True).clamp(
+            min=1e-300
+        )
         plain = (self.weight * (self.y - mean).square()).sum(-1).sqrt()
         return torch.maximum(plain, (1e-3 * self.weight * self.y.square()).sum(-1).sqrt() * 1e-3)
 
@@ -236,7 +238,9 @@ def levenberg_marquardt(
     return theta, best.beta, best.sse
 
 
-def random_starts(count: int, starts: int, k: int, generator: torch.Generator, device: torch.device) -> Tensor:
+def random_starts(
+    count: int, starts: int, k: int, generator: torch.Generator, device: torch.device
+) -> Tensor:
     """Start values [formula, start, k]: sizes log-uniform in [0.05, 6], three in four positive."""
     size = torch.rand(count, starts, k, generator=generator, dtype=torch.float64, device=generator.device)
     sign = torch.rand(count, starts, k, generator=generator, dtype=torch.float64, device=generator.device)
@@ -253,12 +257,18 @@ def _pick(theta: Tensor, beta: Tensor, sse: Tensor, keep: int) -> tuple[Tensor, 
 
 
 def fit(
-    tokens: Tensor, grammar: Grammar, problem: Problem, generator: torch.Generator, *,
-    starts: int = 8, iterations: tuple[int, int] = (6, 14), theta: Tensor | None = None,
+    tokens: Tensor,
+    grammar: Grammar,
+    problem: Problem,
+    generator: torch.Generator,
+    *,
+    starts: int = 8,
+    iterations: tuple[int, int] = (6, 14),
+    theta: Tensor | None = None,
 ) -> Fit:
     """Fit every formula [formula, position]: a short run from many starts, then a long one from the best two.
 
-    ``theta`` [formula, k] gives one start to refine instead of random ones.
+    ``theta`` [formula, k] gives the first start (NaN: a random value).
     """  # fmt: skip
     n = len(tokens)
     k_of = count_constants(tokens, grammar)
@@ -272,15 +282,15 @@ def fit(
         if not len(members):
             continue
         members = members[lengths[members].argsort(stable=True)]
-        n_starts = 1 if k == 0 or theta is not None else starts
+        n_starts = starts if k else 1
         per = max(1, _CHUNK // (12 * n_starts * problem.x.shape[1]))
         for part in members.split(per):
             cut = tokens[part, : int(lengths[part].max())]
             programs = build(cut, grammar, max_terms=problem.max_terms)
-            if theta is not None:
-                begin = theta[part, None, :k]
-            else:
-                begin = random_starts(len(part), n_starts, k, generator, tokens.device)
+            begin = random_starts(len(part), n_starts, k, generator, tokens.device)
+            if theta is not None and k:
+                given = theta[part, :k]
+                begin[:, 0] = torch.where(torch.isfinite(given), given, begin[:, 0])
             result = levenberg_marquardt(programs, problem, begin, iterations[0])
             result = _pick(*result, keep=2)
             if k and iterations[1]:

@@ -53,7 +53,9 @@ def _unary(grammar: Grammar, below: list[Skeleton]) -> list[Skeleton]:
 
 def _binary(grammar: Grammar, sizes: list[list[Skeleton]], size: int) -> list[Skeleton]:
     found: list[Skeleton] = []
-    allowed = [o for o in ("add", "sub", "mul", "div") if o in grammar.operators and o not in grammar.forbidden]
+    allowed = [
+        o for o in ("add", "sub", "mul", "div") if o in grammar.operators and o not in grammar.forbidden
+    ]
     for left in range(1, size - 1):
         for a, b in product(sizes[left], sizes[size - 1 - left]):
             if "add" in allowed and a > b and a[0] != "neg" and b[0] != "neg":

@@ -1,11 +1,54 @@
-"""Parent formulas to offspring by moving subtrees: crossover, mutation and sums, on whole batches of sequences."""
+"""Parent formulas to offspring by moving subtrees: crossover, mutation and sums, on whole batches of sequences.
+
+Offspring inherit their parents' fitted constants, so that a fit continues where the parents' fits ended. Formulas
+travel as ``Dressed``: token indices with, at the place of every constant, its value (NaN where it has none yet).
+"""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from defectdb.learn.segvae.grammar import PAD, Grammar, random_formulas
+
+
+@dataclass(frozen=True, slots=True)
+class Dressed:
+    """Prefix sequences [formula, position] and their constants' values at the same places, NaN elsewhere."""
+
+    tokens: Tensor
+    values: Tensor
+
+    @classmethod
+    def of(cls, tokens: Tensor, grammar: Grammar, theta: Tensor | None = None) -> Dressed:
+        """Dress sequences in their fitted constants [formula, k], or in none."""
+        values = torch.full(tokens.shape, torch.nan, dtype=torch.float64, device=tokens.device)
+        if theta is None or not theta.shape[1]:
+            return cls(tokens, values)
+        is_constant = tokens == grammar.constant
+        order = (is_constant.long().cumsum(1) - 1).clamp(0, theta.shape[1] - 1)
+        return cls(tokens, torch.where(is_constant, theta.gather(1, order), values))
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def __getitem__(self, rows: Tensor) -> Dressed:
+        return Dressed(self.tokens[rows], self.values[rows])
+
+    def theta(self, grammar: Grammar) -> Tensor:
+        """The values in order, [formula, k]; NaN behind a formula's last constant."""
+        is_constant = self.tokens == grammar.constant
+        width = int(is_constant.sum(1).max()) if len(self) else 0
+        order = torch.where(is_constant, is_constant.long().cumsum(1) - 1, width)
+        out = torch.full((len(self), width + 1), torch.nan, dtype=torch.float64, device=self.tokens.device)
+        return out.scatter_(1, order, torch.where(is_constant, self.values, torch.nan))[:, :width]
+
+    @staticmethod
+    def cat(parts: list[Dressed]) -> Dressed:
+        """All parts, one after another."""
+        return Dressed(torch.cat([p.tokens for p in parts]), torch.cat([p.values for p in parts]))
 
 
 def subtree_ends(tokens: Tensor, grammar: Grammar) -> Tensor:
@@ -28,81 +71,83 @@ def _random_position(tokens: Tensor, generator: torch.Generator) -> Tensor:
     return torch.multinomial(weight, 1, generator=generator).squeeze(1)
 
 
-def _splice(tokens: Tensor, start: Tensor, stop: Tensor, piece: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
-    """Replace [start, stop) of every sequence by the first ``size`` tokens of ``piece``; and whether it fits."""
-    length = tokens.shape[1]
-    at = torch.arange(length, device=tokens.device).expand_as(tokens)
-    start, stop, size = start.unsqueeze(1), stop.unsqueeze(1), size.unsqueeze(1)
-    from_piece = piece.gather(1, (at - start).clamp(0, length - 1))
-    source = at - size + (stop - start)
-    rest = tokens.gather(1, source.clamp(0, length - 1)).where(source < length, PAD)
-    out = torch.where(at < start, tokens, torch.where(at < start + size, from_piece, rest))
-    new_length = (tokens != PAD).sum(1) + (size - (stop - start)).squeeze(1)
-    return out, new_length <= length
+def _splice(
+    whole: Dressed, start: Tensor, stop: Tensor, piece: Dressed, begin: Tensor, size: Tensor
+) -> tuple[Dressed, Tensor]:
+    """Replace [start, stop) of every sequence by ``size`` tokens of ``piece`` from ``begin``; and whether it fits."""
+    length = whole.tokens.shape[1]
+    at = torch.arange(length, device=whole.tokens.device).expand_as(whole.tokens)
+    start, stop, begin, size = (x.unsqueeze(1) for x in (start, stop, begin, size))
+    inside = (at >= start) & (at < start + size)
+    from_piece = (at - start + begin).clamp(0, length - 1)
+    behind = at - size + (stop - start)
+    source = torch.where(at < start, at, behind.clamp(0, length - 1))
+    gone = (at >= start + size) & (behind >= length)
+    tokens = torch.where(inside, piece.tokens.gather(1, from_piece), whole.tokens.gather(1, source))
+    values = torch.where(inside, piece.values.gather(1, from_piece), whole.values.gather(1, source))
+    fits = (whole.tokens != PAD).sum(1) + (size - (stop - start)).squeeze(1) <= length
+    return Dressed(tokens.masked_fill(gone, PAD), values.masked_fill(gone, torch.nan)), fits
 
 
-def crossover(parents: Tensor, donors: Tensor, grammar: Grammar, generator: torch.Generator) -> Tensor:
+def crossover(parents: Dressed, donors: Dressed, grammar: Grammar, generator: torch.Generator) -> Dressed:
     """Put a random subtree of each donor in the place of a random subtree of each parent; those that fit."""
-    ends, donor_ends = subtree_ends(parents, grammar), subtree_ends(donors, grammar)
-    lines = torch.arange(len(parents), device=parents.device)
-    start, begin = _random_position(parents, generator), _random_position(donors, generator)
-    stop, size = ends[lines, start], donor_ends[lines, begin] - begin
-    shift = (torch.arange(donors.shape[1], device=donors.device) + begin.unsqueeze(1)).clamp(max=donors.shape[1] - 1)
-    out, fits = _splice(parents, start, stop, donors.gather(1, shift), size)
+    ends, donor_ends = subtree_ends(parents.tokens, grammar), subtree_ends(donors.tokens, grammar)
+    lines = torch.arange(len(parents), device=ends.device)
+    start, begin = _random_position(parents.tokens, generator), _random_position(donors.tokens, generator)
+    out, fits = _splice(parents, start, ends[lines, start], donors, begin, donor_ends[lines, begin] - begin)
     return out[fits]
 
 
-def mutate(parents: Tensor, grammar: Grammar, generator: torch.Generator) -> Tensor:
-    """Put a small random formula in the place of a random subtree; those that fit."""
-    fresh = random_formulas(grammar, len(parents), generator, parents.device, leaf_bias=0.6)
-    start = _random_position(parents, generator)
-    lines = torch.arange(len(parents), device=parents.device)
-    stop = subtree_ends(parents, grammar)[lines, start]
-    constant = torch.rand(len(parents), generator=generator, device=parents.device) < 0.25
+def mutate(parents: Dressed, grammar: Grammar, generator: torch.Generator) -> Dressed:
+    """Put a small random formula, or one time in four a constant, in the place of a random subtree; those that fit."""
+    n, device = len(parents), parents.tokens.device
+    fresh = random_formulas(grammar, n, generator, device, leaf_bias=0.6)
     if grammar.constant > 0:
         lone = torch.zeros_like(fresh)
         lone[:, 0] = grammar.constant
+        constant = torch.rand(n, generator=generator, device=device) < 0.25
         fresh = torch.where(constant.unsqueeze(1), lone, fresh)
-    out, fits = _splice(parents, start, stop, fresh, (fresh != PAD).sum(1))
+    start = _random_position(parents.tokens, generator)
+    stop = subtree_ends(parents.tokens, grammar)[torch.arange(n, device=device), start]
+    piece = Dressed.of(fresh, grammar)
+    out, fits = _splice(parents, start, stop, piece, torch.zeros_like(start), (fresh != PAD).sum(1))
     return out[fits]
 
 
-def relabel(parents: Tensor, grammar: Grammar, generator: torch.Generator) -> Tensor:
+def relabel(parents: Dressed, grammar: Grammar, generator: torch.Generator) -> Dressed:
     """Exchange one random token for another of the same arity."""
-    arity = torch.tensor(grammar.arity, device=parents.device)
+    arity = torch.tensor(grammar.arity, device=parents.tokens.device)
     same = (arity.unsqueeze(0) == arity.unsqueeze(1)).double()
     same[:, PAD] = 0
-    position = _random_position(parents, generator).unsqueeze(1)
-    old = parents.gather(1, position).squeeze(1)
-    fresh = torch.multinomial(same[old], 1, generator=generator)
-    return parents.scatter(1, position, fresh)
+    position = _random_position(parents.tokens, generator).unsqueeze(1)
+    fresh = torch.multinomial(same[parents.tokens.gather(1, position).squeeze(1)], 1, generator=generator)
+    return Dressed(parents.tokens.scatter(1, position, fresh), parents.values.scatter(1, position, torch.nan))
 
 
-def wrap(parents: Tensor, grammar: Grammar, generator: torch.Generator) -> Tensor:
-    """Put a random operator above a random subtree, with a constant or variable as second operand; those that fit."""
-    operators = torch.tensor([i for i, a in enumerate(grammar.arity) if a > 0], device=parents.device)
+def wrap(parents: Dressed, grammar: Grammar, generator: torch.Generator) -> Dressed:
+    """Put a random operator above a random subtree, with a random leaf as the other operand; those that fit."""
+    n, device = len(parents), parents.tokens.device
+    operators = torch.tensor([i for i, a in enumerate(grammar.arity) if a > 0], device=device)
     leaves = [i for i, (a, t) in enumerate(zip(grammar.arity, grammar.tokens, strict=True)) if a == 0 and t]
-    leaf = torch.tensor(leaves, device=parents.device)
-    n = len(parents)
-    arity = torch.tensor(grammar.arity, device=parents.device)
-    op = operators[torch.randint(len(operators), (n,), generator=generator, device=parents.device)]
-    other = leaf[torch.randint(len(leaf), (n,), generator=generator, device=parents.device)]
-    head = torch.zeros_like(parents)
-    head[:, 0], head[:, 1] = op, other
-    start = _random_position(parents, generator)
-    out, fits = _splice(parents, start, start, head, arity[op])
+    leaf = torch.tensor(leaves, device=device)
+    op = operators[torch.randint(len(operators), (n,), generator=generator, device=device)]
+    head = torch.zeros_like(parents.tokens)
+    head[:, 0] = op
+    head[:, 1] = leaf[torch.randint(len(leaf), (n,), generator=generator, device=device)]
+    start = _random_position(parents.tokens, generator)
+    size = torch.tensor(grammar.arity, device=device)[op]
+    out, fits = _splice(parents, start, start, Dressed.of(head, grammar), torch.zeros_like(start), size)
     return out[fits]
 
 
-def add_up(parents: Tensor, donors: Tensor, grammar: Grammar) -> Tensor:
+def add_up(parents: Dressed, donors: Dressed, grammar: Grammar) -> Dressed:
     """The sum of every parent and donor; those that fit. Their coefficients are fitted apart (see ``constants``)."""
+    rows = torch.zeros(len(parents), dtype=torch.long, device=parents.tokens.device)
     if "add" not in grammar.index:
-        return parents[:0]
-    length = parents.shape[1]
-    sizes = (parents != PAD).sum(1), (donors != PAD).sum(1)
-    zero = torch.zeros_like(sizes[0])
-    joined, fits = _splice(parents, sizes[0], sizes[0], donors, sizes[1])
-    head = torch.full_like(parents, grammar.index["add"])
-    out, room = _splice(joined, zero, zero, head, zero + 1)
-    fits &= room & (sizes[0] + sizes[1] + 1 <= length)
+        return parents[rows[:0]]
+    sizes = (parents.tokens != PAD).sum(1), (donors.tokens != PAD).sum(1)
+    joined, fits = _splice(parents, sizes[0], sizes[0], donors, rows, sizes[1])
+    head = Dressed.of(torch.full_like(parents.tokens, grammar.index["add"]), grammar)
+    out, room = _splice(joined, rows, rows, head, rows, rows + 1)
+    fits &= room & (sizes[0] + sizes[1] + 1 <= parents.tokens.shape[1])
     return out[fits]

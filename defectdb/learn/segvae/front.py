@@ -49,12 +49,16 @@ class Domain:
         low, high = float(xs[0]), float(xs[-1])
         inside = torch.linspace(low, high, points, dtype=x.dtype, device=x.device)
         # Poles hide beside the data points that they serve: look closely there.
-        near = high * torch.tensor([-3e-3, -1e-3, -3e-4, 0.0, 3e-4, 1e-3, 3e-3], dtype=x.dtype, device=x.device)
+        near = high * torch.tensor(
+            [-3e-3, -1e-3, -3e-4, 0.0, 3e-4, 1e-3, 3e-3], dtype=x.dtype, device=x.device
+        )
         beside = (distinct.unsqueeze(1) + near).flatten()
         inside = torch.cat([inside, beside[(beside >= low) & (beside <= high)]]).sort().values
         grid, n_inside = inside, len(inside)
         if cutoff is not None and cutoff > high:
-            grid = torch.cat([inside, torch.linspace(high, cutoff, points // 4, dtype=x.dtype, device=x.device)])
+            grid = torch.cat(
+                [inside, torch.linspace(high, cutoff, points // 4, dtype=x.dtype, device=x.device)]
+            )
         margin = MAX_OVERSHOOT * spread
         return cls(
             grid.unsqueeze(0), n_inside, float(means.min()) - margin, float(means.max()) + margin,
@@ -108,7 +112,18 @@ def complexities(tokens: Tensor, grammar: Grammar, problem: Problem) -> Tensor:
     return (tokens != 0).sum(1) + cost.sum(1) + 2 * int(problem.offset)
 
 
-def finish(tokens: Tensor, grammar: Grammar, problem: Problem, theta: Tensor, beta: Tensor) -> tuple[Expression, list[float]]:
+def distinct_terms(tokens: Tensor, grammar: Grammar, problem: Problem) -> Tensor:
+    """Which skeletons have no bare constant or number as a summand, where the offset is free anyway; bool [formula]."""
+    roots, mask = term_roots(tokens, grammar, problem.max_terms)
+    flat = torch.tensor(
+        [t == "c" or i in grammar.leaf_values for i, t in enumerate(grammar.tokens)], device=tokens.device
+    )
+    return ~(flat[roots] & mask).any(1) if problem.offset else torch.ones_like(mask[:, 0])
+
+
+def finish(
+    tokens: Tensor, grammar: Grammar, problem: Problem, theta: Tensor, beta: Tensor
+) -> tuple[Expression, list[float]]:
     """One fitted skeleton [position] as a complete expression and its constants in order."""
     skeleton = from_prefix(grammar.decode(tokens.tolist()))
     inner = theta.tolist()
@@ -128,7 +143,9 @@ def finish(tokens: Tensor, grammar: Grammar, problem: Problem, theta: Tensor, be
         whole = Call("add", (whole, piece))
     constants = [value for _, values in pieces for value in values]
     counter = iter(range(len(constants)))
-    names = [f"c{next(counter)}" if name[0] == "c" and name[1:].isdigit() else name for name in to_prefix(whole)]
+    names = [
+        f"c{next(counter)}" if name[0] == "c" and name[1:].isdigit() else name for name in to_prefix(whole)
+    ]
     return from_prefix(names), constants
 
 
@@ -204,9 +221,7 @@ def make_folds(problem: Problem, groups: Tensor | None = None, max_folds: int = 
     return torch.arange(len(problem.y), device=problem.y.device) % 5
 
 
-def score_front(
-    tokens: Tensor, grammar: Grammar, fit: Fit, problem: Problem, folds: Tensor
-) -> list[Scored]:
+def score_front(tokens: Tensor, grammar: Grammar, fit: Fit, problem: Problem, folds: Tensor) -> list[Scored]:
     """Every formula with its training and cross-validated errors, in the order of complexity."""
     values = predict(tokens, grammar, fit, problem.x, problem)
     rows = values if problem.mixing is None else values @ problem.mixing.T
@@ -224,9 +239,15 @@ def score_front(
         out = blind[i].abs().nan_to_num(nan=torch.inf)
         scored.append(
             Scored(
-                expression, tuple(constants), complexity(expression), mse, float(error[i].abs().mean()),
-                float(out.mean()), float(out[interior].mean()),
-                n * math.log(max(mse, 1e-300)) + k * math.log(n), tuple(tokens[i].tolist()),
+                expression,
+                tuple(constants),
+                complexity(expression),
+                mse,
+                float(error[i].abs().mean()),
+                float(out.mean()),
+                float(out[interior].mean()),
+                n * math.log(max(mse, 1e-300)) + k * math.log(n),
+                tuple(tokens[i].tolist()),
             )  # fmt: skip
         )
     return sorted(scored, key=lambda s: (s.complexity, s.mse))

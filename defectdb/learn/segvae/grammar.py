@@ -28,7 +28,14 @@ DEFAULT_OPERATORS = (
 
 _BARE_CONSTANT_FORBIDDEN = 1  # context bits of an operand slot
 _VARIABLE_NEEDED = 2
-_INVERSES = (("neg", "neg"), ("inv", "inv"), ("exp", "log"), ("log", "exp"), ("sqrt", "square"), ("square", "sqrt"))
+_INVERSES = (
+    ("neg", "neg"),
+    ("inv", "inv"),
+    ("exp", "log"),
+    ("log", "exp"),
+    ("sqrt", "square"),
+    ("square", "sqrt"),
+)
 
 
 @dataclass(frozen=True)
@@ -143,7 +150,9 @@ class Decoder:
         self.has_variable = torch.zeros(batch, dtype=torch.bool, device=device)
         zeros = torch.zeros(batch, slots, dtype=torch.long, device=device)
         self.depth, self.trig, self.exp, self.parent = zeros, zeros.clone(), zeros.clone(), zeros.clone()
-        self.lone = torch.zeros(batch, slots, dtype=torch.bool, device=device)  # a bare constant or number may not stand here
+        self.lone = torch.zeros(
+            batch, slots, dtype=torch.bool, device=device
+        )  # a bare constant or number may not stand here
 
     def allowed(self) -> Tensor:
         """Which token may come next, bool [batch, token]; finished sequences allow padding alone."""
@@ -153,7 +162,11 @@ class Decoder:
         arity = self.arity.unsqueeze(0)
         ok = arity <= room.unsqueeze(1)
         ok = ok & ((arity == 0) | (at(self.depth) < g.max_depth))
-        ok = ok & ~(self.is_trig & (at(self.trig) >= g.max_nesting)) & ~(self.is_exp & (at(self.exp) >= g.max_nesting))
+        ok = (
+            ok
+            & ~(self.is_trig & (at(self.trig) >= g.max_nesting))
+            & ~(self.is_exp & (at(self.exp) >= g.max_nesting))
+        )
         leaf_constant = self.is_constant | self.is_number
         ok = ok & ~(leaf_constant & at(self.lone))
         ok = ok & ~(self.is_constant & (self.n_constants >= g.max_constants).unsqueeze(1))
@@ -191,7 +204,10 @@ class Decoder:
 
 
 def random_formulas(
-    grammar: Grammar, count: int, generator: torch.Generator, device: torch.device | str = "cpu",
+    grammar: Grammar,
+    count: int,
+    generator: torch.Generator,
+    device: torch.device | str = "cpu",
     leaf_bias: float = 0.5,
 ) -> Tensor:
     """Formulas drawn token by token, uniformly among what the grammar allows; int64 [count, max_length].

@@ -46,7 +46,9 @@ class SEGVAE(nn.Module):
     def encode(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log variance of the latent, each [batch, latent], of sequences [batch, position]."""
         lengths = (tokens != PAD).sum(1).clamp(min=1).cpu()
-        packed = nn.utils.rnn.pack_padded_sequence(self.embed(tokens), lengths, batch_first=True, enforce_sorted=False)
+        packed = nn.utils.rnn.pack_padded_sequence(
+            self.embed(tokens), lengths, batch_first=True, enforce_sorted=False
+        )
         _, (state, _) = self.encoder(packed)
         mean, log_variance = self.to_latent(torch.cat([state[0], state[1]], dim=1)).chunk(2, dim=1)
         return mean, log_variance.clamp(-8.0, 4.0)
@@ -64,7 +66,9 @@ class SEGVAE(nn.Module):
         scores: Tensor = self.to_token(states)
         return scores
 
-    def loss(self, tokens: Tensor, masks: Tensor, weight: Tensor, generator: torch.Generator) -> tuple[Tensor, float]:
+    def loss(
+        self, tokens: Tensor, masks: Tensor, weight: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, float]:
         """Weighted negative evidence bound per sequence, and the KL divergence in nats (before the free bits).
 
         ``masks`` [batch, position, token] are the grammar's; ``weight`` [batch].

@@ -259,7 +259,9 @@ def _groups(
         token = value % n_names
         stop = at + plain + holding
         rows = tuple(operand[side][at:stop] for side in range(grammar.arity[token]))
-        groups.append(Group(grammar.tokens[token], first_row + at, first_row + at + plain, first_row + stop, rows))
+        groups.append(
+            Group(grammar.tokens[token], first_row + at, first_row + at + plain, first_row + stop, rows)
+        )
         at = stop
     return tuple(groups)
 

@@ -16,8 +16,16 @@ from torch import Tensor
 
 from defectdb.learn.segvae.constants import Fit, Problem, fit
 from defectdb.learn.segvae.enumerate import skeletons
-from defectdb.learn.segvae.evolve import add_up, crossover, mutate, relabel, wrap
-from defectdb.learn.segvae.front import Domain, Scored, complexities, in_domain, make_folds, score_front
+from defectdb.learn.segvae.evolve import Dressed, add_up, crossover, mutate, relabel, wrap
+from defectdb.learn.segvae.front import (
+    Domain,
+    Scored,
+    complexities,
+    distinct_terms,
+    in_domain,
+    make_folds,
+    score_front,
+)
 from defectdb.learn.segvae.grammar import Grammar
 from defectdb.learn.segvae.model import SEGVAE, ModelConfig, grammar_masks
 from defectdb.learn.segvae.pretrain import pretrained
@@ -129,8 +137,13 @@ class Search:
     """One search over one problem; ``run`` gives the outcome."""
 
     def __init__(
-        self, problem: Problem, grammar: Grammar, config: SearchConfig, domain: Domain | None = None,
-        report: Callable[[Generation], None] | None = None, seeds: Tensor | None = None,
+        self,
+        problem: Problem,
+        grammar: Grammar,
+        config: SearchConfig,
+        domain: Domain | None = None,
+        report: Callable[[Generation], None] | None = None,
+        seeds: Tensor | None = None,
     ) -> None:
         self.problem = problem.to(config.device)
         self.grammar, self.config, self.domain = grammar, config, domain
@@ -151,25 +164,28 @@ class Search:
 
     # ------------------------------------------------------------ candidates
 
-    def _novel(self, tokens: Tensor, source: Tensor) -> tuple[Tensor, Tensor]:
-        """Skeletons not fitted before, without repetitions."""
+    def _novel(self, tokens: Tensor) -> Tensor:
+        """Rows of the skeletons not fitted before, without repetitions."""
         mixed = tokens.mul(2654435761).add(97).bitwise_xor(tokens << 17)
         keys, order = (mixed * self.hash_weights).sum(1).sort(stable=True)
         first = torch.ones_like(keys, dtype=torch.bool)
         first[1:] = keys[1:] != keys[:-1]
         fresh = first & ~torch.isin(keys, self.seen)
         self.seen = torch.cat([self.seen, keys[fresh]])
-        rows = order[fresh].sort().values
-        return tokens[rows], source[rows]
+        return order[fresh].sort().values
 
-    def _absorb(self, tokens: Tensor, source: Tensor) -> tuple[int, int]:
+    def _absorb(self, made: Dressed, source: Tensor) -> tuple[int, int]:
         """Fit new skeletons, drop the unsafe, merge the rest; how many were new and how many safe."""
-        size = complexities(tokens, self.grammar, self.problem)
-        small = size <= self.config.max_complexity
-        tokens, source = self._novel(tokens[small], source[small])
-        if not len(tokens):
+        size = complexities(made.tokens, self.grammar, self.problem)
+        sound = (size <= self.config.max_complexity) & distinct_terms(made.tokens, self.grammar, self.problem)
+        made, source = made[sound], source[sound]
+        rows = self._novel(made.tokens)
+        if not len(rows):
             return 0, 0
-        fitted = fit(tokens, self.grammar, self.problem, self.generator, starts=self.config.starts)
+        tokens, source, begin = made.tokens[rows], source[rows], made[rows].theta(self.grammar)
+        fitted = fit(
+            tokens, self.grammar, self.problem, self.generator, starts=self.config.starts, theta=begin
+        )
         self.n_fits += len(tokens)
         safe = torch.isfinite(fitted.sse)
         if self.domain is not None:
@@ -180,22 +196,22 @@ class Search:
         self.archive = _merge(self.archive, new, self.config)
         return len(tokens), int(safe.sum())
 
-    def _elites(self, count: int) -> Tensor:
+    def _elites(self, count: int) -> Dressed:
         assert self.archive is not None
         rows = torch.randint(len(self.archive), (count,), generator=self.generator, device=self.config.device)
-        return self.archive.tokens[rows]
+        return Dressed.of(self.archive.tokens[rows], self.grammar, self.archive.fit.theta[rows])
 
-    def _offspring(self) -> tuple[Tensor, Tensor]:
+    def _offspring(self) -> tuple[Dressed, Tensor]:
         """One generation's candidates from every source, and where each came from."""
         share = 0.5 * self.yields[1:] / self.yields[1:].sum() + 0.5 / (len(SOURCES) - 1)
         counts = (share * self.config.population).long().clamp(min=32).tolist()
         g, gen = self.grammar, self.generator
         prior = self.model.sample(self.model.random_latents(counts[0], gen), gen)
-        mean, log_variance = self.model.encode(self._elites(counts[1]))
+        mean, log_variance = self.model.encode(self._elites(counts[1]).tokens)
         noise = torch.randn(mean.shape, generator=gen, device=mean.device)
         near = self.model.sample((mean + noise * (0.5 * log_variance).exp()).detach(), gen)
         made = [
-            prior, near,
+            Dressed.of(prior, g), Dressed.of(near, g),
             crossover(self._elites(counts[2]), self._elites(counts[2]), g, gen),
             mutate(self._elites(counts[3]), g, gen),
             relabel(self._elites(counts[4]), g, gen),
@@ -203,16 +219,18 @@ class Search:
             add_up(self._elites(counts[6]), self._elites(counts[6]), g),
         ]  # fmt: skip
         source = torch.cat([torch.full((len(m),), i + 1) for i, m in enumerate(made)]).to(self.config.device)
-        tokens = torch.cat(made)
-        valid = grammar_masks(tokens, g)[1]
-        return tokens[valid], source[valid]
+        whole = Dressed.cat(made)
+        valid = grammar_masks(whole.tokens, g)[1]
+        return whole[valid], source[valid]
 
     # ------------------------------------------------------------ the loop
 
     def _seed(self) -> None:
         c = self.config
         core = replace(self.grammar, operators=c.exhaustive_operators or self.grammar.operators)
-        small = [s for s in skeletons(core, c.exhaustive_size, c.exhaustive_limit) if len(s) <= core.max_length]
+        small = [
+            s for s in skeletons(core, c.exhaustive_size, c.exhaustive_limit) if len(s) <= core.max_length
+        ]
         tokens = torch.tensor([self.grammar.encode(s) for s in small], dtype=torch.long, device=c.device)
         if self.seeds is not None:
             tokens = torch.cat([self.seeds.to(c.device), tokens])
@@ -220,7 +238,7 @@ class Search:
         unique = safe = 0
         begin = time.monotonic()
         for part, origin in zip(tokens.split(4096), source.split(4096), strict=True):
-            counts = self._absorb(part, origin)
+            counts = self._absorb(Dressed.of(part, self.grammar), origin)
             unique, safe = unique + counts[0], safe + counts[1]
             if time.monotonic() > self.stop_at:
                 break
@@ -236,7 +254,9 @@ class Search:
         weight = (best[self.archive.complexity] / self.archive.fit.sse.clamp(min=1e-300)).sqrt().float() + 0.1
         kl, loss = 0.0, torch.zeros(())
         for _ in range(self.config.train_steps):
-            rows = torch.randint(len(tokens), (self.config.batch,), generator=self.generator, device=tokens.device)
+            rows = torch.randint(
+                len(tokens), (self.config.batch,), generator=self.generator, device=tokens.device
+            )
             loss, kl = self.model.loss(tokens[rows], masks[rows], weight[rows], self.generator)
             self.optimizer.zero_grad()
             loss.backward()
@@ -254,7 +274,11 @@ class Search:
     def _record(
         self, generation: int, begin: float, made: int, unique: int, safe: int, kl: float, loss: float
     ) -> None:
-        best = float(self.archive.fit.sse.min()) if self.archive is not None and len(self.archive) else float("inf")
+        best = (
+            float(self.archive.fit.sse.min())
+            if self.archive is not None and len(self.archive)
+            else float("inf")
+        )
         mean = best / float(self.problem.weight.sum())
         record = Generation(generation, time.monotonic() - begin, made, unique, safe, mean, kl, loss)
         self.history.append(record)
@@ -280,10 +304,10 @@ class Search:
             start = time.monotonic()
             kl, loss = self._train()
             before = self._front_sse()
-            tokens, source = self._offspring()
-            unique, safe = self._absorb(tokens, source)
+            made, source = self._offspring()
+            unique, safe = self._absorb(made, source)
             self._credit()
-            self._record(generation, start, len(tokens), unique, safe, kl, loss)
+            self._record(generation, start, len(made), unique, safe, kl, loss)
             improved = bool((self._front_sse() < before * 0.999).any())
             idle = 0 if improved else idle + 1
             if idle >= self.config.patience:
@@ -301,7 +325,9 @@ class Search:
             keep[rows[sse[rows].argsort(stable=True)[:3]]] = True
         tokens = self.archive.tokens[keep]
         theta = self.archive.fit.theta[keep]
-        fitted = fit(tokens, self.grammar, self.problem, self.generator, theta=theta, iterations=(40, 40))
+        fitted = fit(
+            tokens, self.grammar, self.problem, self.generator, starts=4, theta=theta, iterations=(20, 60)
+        )
         fine = torch.isfinite(fitted.sse)
         if self.domain is not None:
             fine &= in_domain(tokens, self.grammar, fitted, self.problem, self.domain)
