@@ -24,7 +24,14 @@ def say(settings: Settings, text: str) -> None:
 def progress_bar(settings: Settings) -> Progress:
     """A progress display on stderr with count, rate and time left; hidden where progress is off."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     return Progress(
         TextColumn("{task.description}"),
@@ -43,7 +50,9 @@ def emit(frame: pl.DataFrame, style: str = "table", *, floats: str = "{:.6g}") -
     if style == "json":
         emit_json(frame.to_dicts())
     elif style == "csv":
-        sys.stdout.write(frame.write_csv())
+        from defectdb.query.export import render
+
+        sys.stdout.write(render(frame, "csv"))
     else:
         _print_table(frame, floats)
 
@@ -78,8 +87,10 @@ def _print_table(frame: pl.DataFrame, floats: str) -> None:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name, kind in frame.schema.items():
         numeric = kind.is_numeric()
-        table.add_column(name, justify="right" if numeric else "left", no_wrap=numeric, overflow="fold")
+        table.add_column(Text(name), justify="right" if numeric else "left", no_wrap=numeric, overflow="fold")
     for row in frame.iter_rows():
-        table.add_row(*(Text("" if v is None else floats.format(v) if isinstance(v, float) else str(v)) for v in row))
+        table.add_row(
+            *(Text("" if v is None else floats.format(v) if isinstance(v, float) else str(v)) for v in row)
+        )
     width = None if sys.stdout.isatty() else 200
     Console(width=width, highlight=False).print(table)
