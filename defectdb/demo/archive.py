@@ -37,8 +37,7 @@ _ABOUT = """# read by `defectdb ingest`
 name = "demo-hBN-tight-binding-{cell}x{cell}"
 title = "h-BN defects, {cell}x{cell}x1 ({note})"
 licence = "CC0 1.0; {note}"
-citation = "model of h-BN computed by defectdb demo with the parameters of Galvani et al. (2016); {note}"
-doi = "10.1103/PhysRevB.94.125303"
+citation = "model of h-BN computed by defectdb demo with parameters of PRB 94, 125303 (2016); {note}"
 """
 
 _LICENCE = """The numbers in this archive come from a tight-binding model of h-BN, not from DFT and not from
