@@ -49,7 +49,7 @@ class Crystal:
 
 @dataclass(frozen=True)
 class Built:
-    """One structure: its defects as (site, element before, element after or None), and its true formation energy."""
+    """One structure: its defects as (site, element before, after or None), and its true formation energy."""
 
     structure_id: str
     defects: list[tuple[int, str, str | None]]
@@ -161,7 +161,8 @@ def _built(
 
 
 def _numbers(
-    draw: random.Random, built: Built, host: Crystal, mu: dict[str, float], pristine: float, *, spin: bool, e1: bool
+    draw: random.Random, built: Built, host: Crystal, mu: dict[str, float], pristine: float, *, spin: bool,
+    e1: bool
 ) -> dict[str, float]:  # fmt: skip
     """Total energy composed from the formation energy; levels for one or both spins."""
     removed = sum(mu[before] for _, before, _ in built.defects)
@@ -210,6 +211,29 @@ def table(rows: list[dict[str, Any]], *, index: bool = False) -> bytes:
     return out.getvalue().encode()
 
 
+_CIF_HEAD = """# built for a test
+data_structure
+_cell_length_a {a:.8f}
+_cell_length_b {b:.8f}
+_cell_length_c {c:.8f}
+_cell_angle_alpha 90.0
+_cell_angle_beta 90.0
+_cell_angle_gamma {gamma:.8f}
+loop_
+_symmetry_equiv_pos_site_id
+_symmetry_equiv_pos_as_xyz
+1 'x, y, z'
+loop_
+_atom_site_type_symbol
+_atom_site_label
+_atom_site_symmetry_multiplicity
+_atom_site_fract_x
+_atom_site_fract_y
+_atom_site_fract_z
+_atom_site_occupancy
+"""
+
+
 def cif(
     host: Crystal, defects: list[tuple[int, str, str | None]], shift: tuple[float, float, float] = (0, 0, 0)
 ) -> bytes:
@@ -218,12 +242,7 @@ def cif(
     gamma = np.degrees(np.arccos(host.lattice[0] @ host.lattice[1] / (a * b)))
     changed = {site: after for site, _, after in defects}
     atoms = [(changed.get(k, e), f) for k, (e, f) in enumerate(zip(host.elements, host.frac, strict=True))]
-    lines = ["# built for a test", "data_structure", f"_cell_length_a {a:.8f}", f"_cell_length_b {b:.8f}",
-             f"_cell_length_c {c:.8f}", "_cell_angle_alpha 90.0", "_cell_angle_beta 90.0",
-             f"_cell_angle_gamma {gamma:.8f}", "loop_", "_symmetry_equiv_pos_site_id",
-             "_symmetry_equiv_pos_as_xyz", "1 'x, y, z'", "loop_", "_atom_site_type_symbol", "_atom_site_label",
-             "_atom_site_symmetry_multiplicity", "_atom_site_fract_x", "_atom_site_fract_y", "_atom_site_fract_z",
-             "_atom_site_occupancy"]  # fmt: skip
+    lines = _CIF_HEAD.format(a=a, b=b, c=c, gamma=gamma).splitlines()
     for k, (element, place) in enumerate(atoms):
         if element is not None:
             x, y, z = np.asarray(place) + shift

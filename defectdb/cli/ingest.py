@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="The report as JSON.")
 @click.pass_obj
 def ingest_command(
-    settings: Settings, sources: tuple[str, ...], format_: str, name: str | None, strict: bool, dry_run: bool,
+    settings: Settings, *, sources: tuple[str, ...], format_: str, name: str | None, strict: bool, dry_run:
+    bool,
     cutoff: float, as_json: bool,
 ) -> None:  # fmt: skip
     """Load DFT defect structures: 2DMD archives and folders, CIF and POSCAR files.
@@ -47,8 +48,8 @@ def ingest_command(
         place = MEMORY
     with open_database(place, create=True) as db, _progress(settings) as progress:
         reports = load(
-            db, [Path(source) for source in sources], format=format_, name=name, strict=strict, dry_run=dry_run,
-            cutoff=cutoff, progress=progress,
+            db, [Path(source) for source in sources], format=format_, name=name, strict=strict,
+            dry_run=dry_run, cutoff=cutoff, progress=progress,
         )  # fmt: skip
     for report in reports:
         _narrate(settings, report)
@@ -78,9 +79,13 @@ def _narrate(settings: Settings, report: LoadReport) -> None:
     say(settings, f"{verb} {report.dataset_id} (format {report.format})")
     if not (report.loaded or report.updated or report.removed):
         say(settings, f"nothing changed: all {report.unchanged} structures are stored already")
-    if report.energies.compared:
-        say(settings, f"{report.energies.compared} formation energies recomputed: {report.energies.different} differ, "
-                      f"largest difference {report.energies.largest:.2g} eV")  # fmt: skip
+    energies = report.energies
+    if energies.compared:
+        say(
+            settings,
+            f"{energies.compared} formation energies recomputed: {energies.different} differ, "
+            f"largest difference {energies.largest:.2g} eV",
+        )
     for example in report.energies.examples:
         say(settings, f"  {example}")
     for reject in report.rejects[:5]:

@@ -132,7 +132,7 @@ def _delete_structures(db: Database, leaving: pl.DataFrame) -> None:
 
 
 def _write_hosts(db: Database, rows: DatasetRows) -> None:
-    """Add hosts and materials; a stored host is replaced, as the caller has given changed ones another name."""
+    """Add new materials; add or replace hosts, whose names the caller has kept apart."""
     known = db.frame("SELECT material_id FROM materials")
     for table in ("materials", "material_sites"):
         frame: pl.DataFrame = getattr(rows, table)
@@ -147,7 +147,8 @@ def _write_hosts(db: Database, rows: DatasetRows) -> None:
 def mark_stale(db: Database, leaving: pl.DataFrame) -> None:
     """Mark formulas and models as stale that may have learned from these structures (structure_id).
 
-    A pair formula learns from structures that hold its pair, and from those of one defect of the pair's labels;
+    A pair formula learns from structures that hold its pair, and from those of one defect of the pair's
+    labels;
     a model from every structure of its material. Call inside a transaction, before the rows go.
     """
     if not leaving.height:
@@ -155,7 +156,8 @@ def mark_stale(db: Database, leaving: pl.DataFrame) -> None:
     with db.registered(leaving=leaving):
         db.execute(
             "UPDATE models SET status = 'stale' WHERE status IN ('active', 'candidate') AND material_id IN ("
-            "SELECT h.material_id FROM leaving JOIN structures AS s USING (structure_id) JOIN hosts AS h USING (host_id))"
+            "SELECT h.material_id FROM leaving JOIN structures AS s USING (structure_id) "
+            "JOIN hosts AS h USING (host_id))"
         )
         db.execute(
             "UPDATE formulas SET status = 'stale' WHERE status IN ('active', 'candidate') AND EXISTS ("
@@ -175,7 +177,7 @@ def known_dataset(db: Database, dataset_id: str) -> None:
 
 
 def remove_dataset(db: Database, dataset_id: str) -> int:
-    """Remove a dataset with all its rows in one transaction; how many structures went. Raises UnknownNameError.
+    """Remove a dataset with all its rows in one transaction; how many structures. Raises UnknownNameError.
 
     Hosts and materials stay: formulas and other structures may stand on them.
     """

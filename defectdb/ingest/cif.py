@@ -164,7 +164,7 @@ def parse_members(members: Iterable[tuple[str, str, bytes]]) -> tuple[Geometries
         try:
             parsed.append(parse_cif(text))
         except StructureFileError as cause:
-            rejects.append(Reject(path, None, "broken structure file", str(cause)))
+            rejects.append(Reject(path, None, "broken structure file", str(cause), structure_id))
             continue
         ids.append(structure_id)
         paths.append(path)

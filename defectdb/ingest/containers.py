@@ -1,4 +1,4 @@
-"""A zip archive or a folder to named members, read within bounds: archives are hostile until proven otherwise."""
+"""A zip archive or a folder to named members, read within bounds: archives count as hostile."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import IO, Protocol
+from typing import IO, Protocol, cast
 
 from defectdb.errors import InputDataError
 
@@ -131,7 +131,7 @@ class FolderContainer:
     def sha256(self) -> str:
         digest = hashlib.sha256()
         for name in sorted(self._files):
-            with self.open(name) as stream:
+            with self._files[name].open("rb") as stream:
                 digest.update(name.encode() + b"\0" + hashlib.file_digest(stream, "sha256").digest())
         return digest.hexdigest()
 
@@ -142,12 +142,12 @@ class FolderContainer:
 def read_member(container: Container, name: str, limit: int = MAX_TABLE_BYTES) -> bytes:
     """The bytes of one member, unpacked from gzip where its name ends in .gz. Raises InputDataError."""
     with reading(container.uri, name), container.open(name) as packed:
-        stream: IO[bytes] = gzip.GzipFile(fileobj=packed) if name.endswith(".gz") else packed
+        stream = cast(IO[bytes], gzip.GzipFile(fileobj=packed)) if name.endswith(".gz") else packed
         return read_bounded(stream, limit, container.uri, name, container.size(name))
 
 
 def read_bounded(stream: IO[bytes], limit: int, path: str, member: str, packed: int) -> bytes:
-    """Everything in the stream; InputDataError beyond ``limit`` bytes or a ratio that no honest file reaches."""
+    """Everything in the stream; InputDataError beyond ``limit`` bytes or an incredible ratio."""
     parts = []
     total = 0
     while chunk := stream.read(_CHUNK):
@@ -169,15 +169,15 @@ def check_growth(total: int, packed: int, limit: int, path: str, member: str) ->
 def tar_members(container: Container, name: str) -> Iterator[tuple[str, bytes]]:
     """Name and bytes of every plain file in a tar(.gz) member, as a stream: nothing is unpacked to disk.
 
-    Raises InputDataError for a damaged archive, a name that leads out of it, a link, or a member beyond the bounds.
+    Raises InputDataError for a damaged archive, a name that leads out of it, a link, or a member too big.
     """
     packed = container.size(name)
     total = 0
     with reading(container.uri, name), container.open(name) as raw:
-        mode = "r|gz" if name.endswith(("gz", "tgz")) else "r|"
-        with tarfile.open(fileobj=raw, mode=mode) as archive:
+        stream = cast(IO[bytes], gzip.GzipFile(fileobj=raw)) if name.endswith("gz") else raw
+        with tarfile.open(fileobj=stream, mode="r|", bufsize=_CHUNK) as archive:
             for count, entry in enumerate(archive):
-                archive.members = []  # a stream need not remember what has passed
+                archive.members = []  # type: ignore[attr-defined]  # a stream need not remember what has passed
                 inner = f"{name}/{entry.name}"
                 check_name(entry.name, container.uri)
                 if entry.isdir():
@@ -185,8 +185,8 @@ def tar_members(container: Container, name: str) -> Iterator[tuple[str, bytes]]:
                 total += entry.size + tarfile.BLOCKSIZE
                 check_growth(entry.size, entry.size, MAX_STRUCTURE_BYTES, container.uri, inner)
                 check_growth(total, packed, MAX_TOTAL_BYTES, container.uri, name)
-                stream = archive.extractfile(entry) if entry.isreg() else None
-                if stream is None or count > MAX_MEMBERS:
+                content = archive.extractfile(entry) if entry.isreg() else None
+                if content is None or count > MAX_MEMBERS:
                     raise InputDataError("is a link, a special file or one of too many members",
                                          path=container.uri, member=inner)  # fmt: skip
-                yield entry.name, stream.read()
+                yield entry.name, content.read()

@@ -6,34 +6,23 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from defectdb.ingest.records import Floats, Host, Integers, Numbers
+from defectdb.ingest.records import Floats, Host, Integers
 from defectdb.schema.labels import ELEMENTS
 
 
-def element_changes(host: Host, occupation: Numbers) -> tuple[Integers, Integers]:
-    """Elements (atomic numbers, k) of host and structures, and how many atoms of each were added: (m, k)."""
-    elements = np.unique(np.concatenate([host.numbers, occupation.ravel()]))
-    elements = elements[elements > 0].astype(np.int64)
-    counts = np.stack([(occupation == z).sum(axis=1) for z in elements], axis=1)
-    return elements, counts - np.array([(host.numbers == z).sum() for z in elements])
-
-
-def formation_energy(
-    energy: Floats,
-    pristine: float | None,
-    elements: Integers,
-    added: Integers,
-    potentials: Mapping[str, float],
-) -> Floats:
+def formation_energy(energy: Floats, host: Host, counts: Integers, potentials: Mapping[str, float]) -> Floats:
     """E_f = E - E(pristine) - sum over elements of (atoms added) * mu [eV]; NaN where a term is not known.
 
-    Atoms removed count as negative additions, so that their potentials are added.
+    ``counts`` (m, z): atoms by atomic number. Atoms removed count as negative additions, so that their
+    potentials are added.
     """
-    if pristine is None:
+    if host.energy is None:
         return np.full(len(energy), np.nan)
+    added = counts - np.bincount(host.numbers, minlength=counts.shape[1])
+    elements = np.flatnonzero(added.any(axis=0))
     mu = np.array([potentials.get(ELEMENTS[z - 1], np.nan) for z in elements])
-    exchanged = np.where(added == 0, 0.0, added * mu).sum(axis=1)
-    return np.asarray(energy - pristine - exchanged)
+    exchanged = np.where(added[:, elements] == 0, 0.0, added[:, elements] * mu).sum(axis=1)
+    return np.asarray(energy - host.energy - exchanged)
 
 
 def normalised_level(level: Floats, e1: Floats, host: Host) -> Floats:

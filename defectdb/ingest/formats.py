@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from defectdb.errors import InputDataError, UnknownNameError
@@ -31,7 +31,6 @@ def recognise(path: Path) -> str:
 
 def read_sources(
     paths: list[Path], *, format: str, name: str | None,
-    progress: Callable[[str, int, int | None], None] | None = None,
 ) -> Iterator[Source]:  # fmt: skip
     """Every dataset of every path, read one after another."""
     if format not in FORMATS:

@@ -1,4 +1,4 @@
-"""Unit cells to materials (layers, zigzag direction) and pristine supercells."""
+"""Unit cells to materials (layers, zigzag direction) and pristine supercells of any multiple."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import numpy as np
 
 from defectdb.errors import InputDataError
 from defectdb.ingest.cif import lattice_of
-from defectdb.ingest.records import Floats, Host, Material, Pristine, UnitCell
+from defectdb.ingest.lattices import cells_within
+from defectdb.ingest.records import Floats, Host, Integers, Material, Pristine, UnitCell
 from defectdb.schema.labels import ELEMENTS
 
 LAYER_TOLERANCE = 0.05  # angstrom between sites of one atomic layer
@@ -15,7 +16,7 @@ MAX_HOST_SITES = 20_000
 
 
 def material_of(cell: UnitCell, material_id: str | None = None) -> Material:
-    """The material of a unit cell: standard orientation (a along x), the layer lifted clear of the cell's border.
+    """The material of a unit cell: standard orientation (a along x), the layer clear of the cell's border.
 
     Raises InputDataError where a and b are not perpendicular to c, or the cell holds no atoms.
     """
@@ -53,9 +54,9 @@ def lifted(heights: Floats) -> Floats:
     gaps = np.diff(np.append(order, order[0] + 1))
     widest = int(np.argmax(gaps))
     if widest == len(order) - 1:
-        return heights % 1.0
+        return np.asarray(heights % 1.0)
     start = order[(widest + 1) % len(order)]
-    return (heights - start + (gaps[widest] / 2)) % 1.0
+    return np.asarray((heights - start + gaps[widest] / 2) % 1.0)
 
 
 def layers(heights: Floats) -> tuple[str, ...]:
@@ -82,33 +83,59 @@ def _zigzag(lattice: Floats) -> tuple[tuple[float, float], float]:
     return (float(unit[0]), float(unit[1])), 60.0 if hexagonal else 180.0
 
 
+def standard(lattice: Floats) -> Floats | None:
+    """The lattice with a along x and b in the xy plane; None where c is not perpendicular to the plane."""
+    parameters = cell_parameters(lattice)
+    if np.abs(parameters[3:5] - 90).max() > 1:
+        return None
+    return lattice_of(parameters)
+
+
 def supercell(material: Material, pristine: Pristine) -> Host:
-    """The pristine supercell: site order is sublattice, then the a index, then the b index."""
+    """The pristine supercell of a diagonal size. Raises InputDataError for an impossible one."""
     n_a, n_b, n_c = pristine.size
     if n_c != 1:
-        raise InputDataError(
-            f"supercell {size_text(pristine.size)} repeats the vacuum: c must be 1", member=pristine.base
-        )
-    if min(pristine.size) < 1 or n_a * n_b * len(material.numbers) > MAX_HOST_SITES:
-        raise InputDataError(
-            f"supercell {size_text(pristine.size)} has no or too many sites", member=pristine.base
-        )
-    shifts = np.stack(np.meshgrid(np.arange(n_a), np.arange(n_b), [0], indexing="ij"), axis=-1).reshape(-1, 3)
-    count = len(shifts)
-    frac = (material.frac[:, None, :] + shifts[None, :, :]) / np.array(pristine.size)
+        size = size_text(pristine.size)
+        raise InputDataError(f"supercell {size} repeats the vacuum: c must be 1", member=pristine.base)
+    return multiple(material, np.array([[n_a, 0], [0, n_b]]), pristine)
+
+
+def multiple(material: Material, matrix: Integers, pristine: Pristine | None = None) -> Host:
+    """The pristine supercell whose plane vectors are ``matrix`` (2, 2) times those of the unit cell.
+
+    Site order is sublattice, then the a index, then the b index. Raises InputDataError for an impossible one.
+    """
+    count = abs(round(float(np.linalg.det(matrix))))
+    text = matrix_text(matrix)
+    if count < 1 or count * len(material.numbers) > MAX_HOST_SITES:
+        raise InputDataError(f"supercell {text} has no or too many sites", member=material.material_id)
+    full = np.eye(3)
+    full[:2, :2] = matrix
+    shifts = np.column_stack([cells_within(matrix), np.zeros(count)])
+    frac = ((material.frac[:, None, :] + shifts[None, :, :]).reshape(-1, 3)) @ np.linalg.inv(full)
+    frac[:, :2] = np.round(frac[:, :2], 12) % 1.0
+    known = pristine or Pristine(material.material_id, (0, 0, 0))
     return Host(
-        host_id=f"{material.material_id}-{size_text(pristine.size)}",
+        host_id=f"{material.material_id}-{text}",
         material=material,
-        supercell=size_text(pristine.size),
-        lattice=material.lattice * np.array(pristine.size)[:, None],
+        supercell=text,
+        lattice=full @ material.lattice,
         numbers=np.repeat(material.numbers, count),
-        frac=frac.reshape(-1, 3),
+        frac=frac,
         sublattice=np.repeat(np.arange(len(material.numbers)), count),
-        energy=pristine.energy,
-        e1=pristine.e1,
-        e_vbm=pristine.e_vbm,
-        fermi=pristine.fermi,
+        energy=known.energy,
+        e1=known.e1,
+        e_vbm=known.e_vbm,
+        fermi=known.fermi,
     )
+
+
+def matrix_text(matrix: Integers) -> str:
+    """``8x8x1`` for a diagonal supercell, ``(4,1)(-1,3)x1`` for another."""
+    (a, b), (c, d) = matrix.tolist()
+    if b == 0 and c == 0 and a > 0 and d > 0:
+        return f"{a}x{d}x1"
+    return f"({a},{b})({c},{d})x1"
 
 
 def size_text(size: tuple[int, int, int]) -> str:

@@ -17,7 +17,7 @@ from defectdb.db.write import Changes, DatasetRows, compare, write_dataset
 from defectdb.errors import InputDataError
 from defectdb.ingest.formats import read_sources
 from defectdb.ingest.known_hosts import host_frames, stored_hosts
-from defectdb.ingest.normalise import Normalised, normalise
+from defectdb.ingest.normalise import MAX_DISPLACEMENT, Limits, Normalised, normalise
 from defectdb.ingest.records import Reject, Source
 from defectdb.ingest.targets import EnergyCheck
 
@@ -27,7 +27,7 @@ Progress = Callable[[str, int, int | None], None]
 
 @dataclass(frozen=True, slots=True)
 class LoadReport:
-    """What became of one dataset: counts of structures, rejects by reason, recomputed against stored energies."""
+    """What became of one dataset: structures counted, rejects by reason, energies recomputed."""
 
     dataset_id: str
     format: str
@@ -55,28 +55,33 @@ def load(
     strict: bool = False,
     dry_run: bool = False,
     cutoff: float = 30.0,
+    max_displacement: float = MAX_DISPLACEMENT,
     progress: Progress | None = None,
 ) -> list[LoadReport]:
     """Load files and folders; one report per dataset.
 
-    Each dataset is stored in one transaction. Loading the same content again changes nothing. ``strict`` turns any
+    Each dataset is stored in one transaction. Loading the same content again changes nothing. ``strict``
+    turns any
     reject into an InputDataError before anything is written; ``dry_run`` reports without writing. ``cutoff``
-    [angstrom] bounds the periodic images in ``distances``. Raises InputDataError for a source that cannot be
+    [angstrom] bounds the periodic images in ``distances``; a structure in which an atom is farther than
+    ``max_displacement`` [angstrom] from its site is refused. Raises InputDataError for a source that cannot
+    be
     read and UnknownNameError for an unknown format.
     """
     if not 0 < cutoff <= 1000:
         raise InputDataError(f"the cutoff must lie between 0 and 1000 angstrom, not {cutoff}")
+    limits = Limits(cutoff, max_displacement)
     return [
-        _load_one(db, source, strict=strict, dry_run=dry_run, cutoff=cutoff, progress=progress)
-        for source in read_sources(sources, format=format, name=name, progress=progress)
+        _load_one(db, source, limits, strict=strict, dry_run=dry_run, progress=progress)
+        for source in read_sources(sources, format=format, name=name)
     ]
 
 
 def _load_one(
-    db: Database, source: Source, *, strict: bool, dry_run: bool, cutoff: float, progress: Progress | None
+    db: Database, source: Source, limits: Limits, *, strict: bool, dry_run: bool, progress: Progress | None
 ) -> LoadReport:
     foreign = db.frame("SELECT DISTINCT host_id FROM structures WHERE dataset_id <> ?", [source.dataset_id])
-    found = normalise(source, stored_hosts(db), frozenset(foreign["host_id"]), cutoff)
+    found = normalise(source, stored_hosts(db), frozenset(foreign["host_id"]), limits)
     keys = _stack([b.structures.select("structure_id", "content_hash") for b in found.blocks], "structures")
     changes = compare(db, source.dataset_id, keys, complete=source.complete)
     collisions = [
@@ -95,7 +100,7 @@ def _load_one(
     if not dry_run:
         if progress is not None:
             progress("writing", 0, None)
-        write_dataset(db, _rows(source, found, rejects, cutoff), changes)
+        write_dataset(db, _rows(source, found, rejects, limits.cutoff), changes)
     return _report(source, found, changes, rejects, dry_run=dry_run)
 
 

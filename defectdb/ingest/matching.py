@@ -53,8 +53,10 @@ def site_grid(host: Host, tolerance: float = SITE_TOLERANCE) -> SiteGrid:
 class Occupation:
     """Sites of m structures on one host.
 
-    ``numbers`` (m, sites): atomic number on every site, 0 for none. ``displacement`` (m,): the largest distance
-    [angstrom] of an atom from its site. ``strays`` (m,): atoms on no site; ``doubles`` (m,): atoms on taken sites.
+    ``numbers`` (m, sites): atomic number on every site, 0 for none. ``displacement`` (m,): the largest
+    distance
+    [angstrom] of an atom from its site. ``strays`` (m,): atoms on no site; ``doubles`` (m,): atoms on taken
+    sites.
     """
 
     numbers: Numbers
@@ -118,3 +120,10 @@ def select(geometries: Geometries, rows: Integers) -> Geometries:
         frac=geometries.frac[atoms],
         digests=[geometries.digests[i] for i in rows],
     )
+
+
+def element_counts(geometries: Geometries) -> Integers:
+    """Atoms by atomic number of every structure: (m, 128), column z for the element of number z."""
+    owner = np.repeat(np.arange(len(geometries)), np.diff(geometries.offsets))
+    flat = owner * 128 + geometries.numbers
+    return np.bincount(flat, minlength=len(geometries) * 128).reshape(-1, 128)

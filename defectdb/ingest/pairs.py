@@ -15,7 +15,8 @@ _FLAT = 1e-6  # angstrom: an in-plane vector this short has no direction
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PairGeometry:
-    """Per pair: vector (n, 3), distance (n,), in-plane distance (n,) [angstrom], angle (n,) [degrees, NaN if none]."""
+    """Per pair: vector (n, 3), distance (n,), in-plane distance (n,) [angstrom]; angle (n,) [degrees or
+    NaN]."""
 
     vector: Floats
     distance: Floats
@@ -24,7 +25,7 @@ class PairGeometry:
 
 
 def combinations(counts: Integers) -> tuple[Integers, Integers, Integers]:
-    """All i < j within groups of the given sizes that lie one after another: group, flat index i, flat index j."""
+    """All i < j within consecutive groups of the given sizes: group, flat index i, flat index j."""
     starts = np.concatenate([[0], np.cumsum(counts)[:-1]]) if len(counts) else np.zeros(0, dtype=np.int64)
     groups, first, second = [], [], []
     for size in np.unique(counts[counts > 1]):
@@ -63,7 +64,7 @@ def reduced(basis: Floats) -> Floats:
 
 
 def nearest_image(basis: Floats, delta: Floats) -> Floats:
-    """The shortest of all periodic images of plane vectors (n, 2); of equally short ones the first in a fixed order."""
+    """The shortest periodic image of plane vectors (n, 2); of equal ones the first in a fixed order."""
     short = reduced(basis)
     frac = delta @ np.linalg.inv(short)
     base = delta - np.round(frac) @ short
@@ -75,7 +76,7 @@ def nearest_image(basis: Floats, delta: Floats) -> Floats:
 
 
 def fold_angle(material: Material, plane: Floats) -> Floats:
-    """Angle to the zigzag direction, folded by the lattice's rotations and mirrors into [0, period / 2] degrees."""
+    """Angle to the zigzag direction, folded by rotations and mirrors into [0, period / 2] degrees."""
     x, y = material.zigzag
     along, across = plane @ np.array([x, y]), plane @ np.array([-y, x])
     angle = np.degrees(np.arctan2(across, along)) % material.angle_period
@@ -84,15 +85,17 @@ def fold_angle(material: Material, plane: Floats) -> Floats:
 
 
 def shell_index(material: Material, left: Integers, right: Integers, inplane: Floats) -> Integers:
-    """Rank (from 1) of each in-plane distance among those of the infinite crystal for the pair of sublattices.
+    """Rank (from 1) of each in-plane distance among those of the infinite crystal for its sublattices.
 
-    A pair of sublattices fixes |dz|, so distances rank as their in-plane parts do. Two sites of one sublattice
-    never coincide: their shell 1 is the nearest neighbour. 0 where the distance is none of the crystal's.
+    A pair of sublattices fixes |dz|, so distances rank as their in-plane parts do. Two sites of one
+    sublattice
+    never coincide: their shell 1 is the nearest neighbour. 0 where the distance is none of the
+    crystal's or a defect is on no site (sublattice -1).
     """
     shells = np.zeros(len(left), dtype=np.int64)
     count = len(material.numbers)
-    code = left * count + right
-    for value in np.unique(code):
+    code = np.where((left >= 0) & (right >= 0), left * count + right, -1)
+    for value in np.unique(code[code >= 0]):
         rows = np.flatnonzero(code == value)
         ladder = distance_ladder(
             material, int(value) // count, int(value) % count, float(inplane[rows].max())

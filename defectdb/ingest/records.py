@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -22,11 +21,12 @@ class Reject:
     row: int | None
     reason: str
     detail: str
+    structure_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class UnitCell:
-    """One unit cell: lattice vectors as rows [angstrom], atomic numbers (n,), fractional coordinates (n, 3)."""
+    """One unit cell: lattice rows [angstrom], atomic numbers (n,), fractional coordinates (n, 3)."""
 
     base: str
     lattice: Floats
@@ -95,7 +95,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Material:
-    """A 2D crystal: its unit cell in standard orientation, the layer of every sublattice, its symmetry's angles.
+    """A 2D crystal: its unit cell in standard orientation, the layer of every sublattice, its directions.
 
     ``zigzag`` is a unit vector in the plane; angles to it repeat every ``angle_period`` degrees.
     """
@@ -111,7 +111,8 @@ class Material:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Host:
-    """A pristine supercell: lattice (3, 3), and for every site number (n,), fractional place (n, 3), sublattice (n,)."""
+    """A pristine supercell: lattice (3, 3); per site: number (n,), fractional place (n, 3), sublattice
+    (n,)."""
 
     host_id: str
     material: Material
@@ -124,6 +125,3 @@ class Host:
     e1: float | None = None
     e_vbm: float | None = None
     fermi: float | None = None
-
-
-Row = dict[str, Any]

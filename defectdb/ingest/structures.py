@@ -42,23 +42,22 @@ def read(paths: list[Path], *, name: str | None = None) -> Source:
     files = [file for path in paths for file in structure_files(path)]
     if not files:
         raise InputDataError("holds no CIF or POSCAR file", path=", ".join(map(str, paths)))
-    ids, used, digests, parsed = [], [], [], []
+    used: dict[str, tuple[str, str, Atoms]] = {}
     rejects: list[Reject] = []
     for file, data in _contents(files):
+        key = structure_id(file)
         try:
             atoms = parse_cif(data) if file.suffix.lower() == ".cif" else parse_poscar(data)
         except StructureFileError as cause:
-            rejects.append(Reject(str(file), None, "broken structure file", str(cause)))
+            rejects.append(Reject(str(file), None, "broken structure file", str(cause), key))
             continue
-        if structure_id(file) in ids[-1:] or (ids and structure_id(file) in set(ids)):
+        if key in used:
             rejects.append(
-                Reject(str(file), None, "duplicate id", f"{structure_id(file)!r} has an earlier file already")
+                Reject(str(file), None, "duplicate id", f"{key!r} has an earlier file already", key)
             )
             continue
-        ids.append(structure_id(file))
-        used.append(str(file))
-        parsed.append(atoms)
-        digests.append(hashlib.sha256(data).hexdigest())
+        used[key] = (str(file), hashlib.sha256(data).hexdigest(), atoms)
+    ids, files_used, digests = list(used), [u[0] for u in used.values()], [u[1] for u in used.values()]
     first = paths[0].resolve()
     dataset_id = name or (first.name if first.is_dir() else first.parent.name) or "structures"
     empty = pl.Series([None] * len(ids), dtype=pl.String)
@@ -68,7 +67,7 @@ def read(paths: list[Path], *, name: str | None = None) -> Source:
         format="structure",
         uri=", ".join(str(path) for path in paths),
         sha256=hashlib.sha256("".join(digests).encode()).hexdigest(),
-        geometries=pack(ids, used, parsed, digests),
+        geometries=pack(ids, files_used, [u[2] for u in used.values()], digests),
         table=pl.DataFrame(
             {"structure_id": pl.Series(ids, dtype=pl.String),
              "row": pl.Series([None] * len(ids), dtype=pl.Int64),
@@ -101,7 +100,7 @@ def parse_poscar(data: bytes) -> Atoms:
 
 
 def _poscar(lines: list[str]) -> Atoms:
-    """Comment, scale, three lattice vectors, elements, counts, [Selective dynamics], Direct or Cartesian, atoms."""
+    """Comment, scale, lattice vectors, elements, counts, [Selective dynamics], Direct or Cartesian, atoms."""
     scale = [float(word) for word in lines[1].split()[:3]]
     lattice = np.array([[float(word) for word in line.split()[:3]] for line in lines[2:5]])
     if lattice.shape != (3, 3) or not np.isfinite(lattice).all() or abs(np.linalg.det(lattice)) < 1e-6:

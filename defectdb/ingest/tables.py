@@ -17,7 +17,7 @@ TEXT_COLUMNS = frozenset(
 
 
 def read_table(container: Container, name: str, required: tuple[str, ...]) -> pl.DataFrame:
-    """All columns of a CSV member as text, plus ``row``: the line each record starts on. Raises InputDataError."""
+    """All columns of a CSV member as text, plus ``row``, the record's line. Raises InputDataError."""
     return parse_table(read_member(container, name), container.uri, name, required)
 
 
@@ -44,7 +44,8 @@ def numeric(
 ) -> tuple[pl.DataFrame, list[Reject]]:
     """The frame with its number columns as floats, without the rows in which one of them is no finite number.
 
-    A column outside ``keep`` counts as a number column if at least one of its cells is a number; others are dropped.
+    A column outside ``keep`` counts as a number column if at least one of its cells is a number; others are
+    dropped.
     NaN counts as empty.
     """
     numbers, bad = [], pl.lit(False)
@@ -59,7 +60,7 @@ def numeric(
     wide = frame.select(c for c in frame.columns if c in keep).with_columns(numbers)
     marked = wide.with_columns(bad.alias("__bad"))
     rejects = [
-        Reject(path, row, "bad number", f"a value of {name!r} is not a finite number")
+        Reject(path, row, "bad number", f"a value of {name!r} is not a finite number", name)
         for row, name in marked.filter("__bad").select("row", "structure_id").iter_rows()
     ]
     return marked.filter(~pl.col("__bad")).drop("__bad"), rejects
@@ -72,5 +73,5 @@ def drop_duplicates(frame: pl.DataFrame, path: str) -> tuple[pl.DataFrame, list[
     first = named["structure_id"].is_first_distinct()
     rejects = [Reject(path, row, "missing id", "the row has no _id") for row in nameless["row"]]
     for row, name in named.filter(~first).select("row", "structure_id").iter_rows():
-        rejects.append(Reject(path, row, "duplicate id", f"{name!r} stands in an earlier row already"))
+        rejects.append(Reject(path, row, "duplicate id", f"{name!r} stands in an earlier row already", name))
     return named.filter(first), rejects

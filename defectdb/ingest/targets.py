@@ -1,4 +1,4 @@
-"""Wide number columns to one row per structure, target and spin, completed and cross-checked by computed values."""
+"""Wide number columns to one row per structure, target and spin, completed and checked by computed values."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _OBSOLETE = frozenset({"band_gap", "band_gap_majority", "band_gap_minority", "ro
 
 @dataclass(frozen=True, slots=True)
 class EnergyCheck:
-    """Stored against recomputed formation energies: how many were compared, how many differ, the worst [eV]."""
+    """Stored against recomputed formation energies: how many compared, how many differ, the worst [eV]."""
 
     compared: int = 0
     different: int = 0
@@ -63,13 +63,17 @@ def _long(wide: pl.DataFrame, source: str) -> pl.DataFrame:
     names = {c: split_spin(c) for c in columns}
     long = wide.unpivot(index="structure_id", on=columns, variable_name="column", value_name="value")
     long = long.with_columns(pl.col("value").cast(pl.Float64).fill_nan(None)).drop_nulls("value")
-    column = pl.col("column")
+    source_column = pl.col("column")
     return long.select(
         "structure_id",
-        column.replace_strict({c: n[0] for c, n in names.items()}, return_dtype=pl.String).alias("target"),
-        column.replace_strict({c: n[1] for c, n in names.items()}, return_dtype=pl.String).alias("spin"),
+        source_column.replace_strict({c: n[0] for c, n in names.items()}, return_dtype=pl.String).alias(
+            "target"
+        ),
+        source_column.replace_strict({c: n[1] for c, n in names.items()}, return_dtype=pl.String).alias(
+            "spin"
+        ),
         "value",
-        column.replace_strict(
+        source_column.replace_strict(
             {c: UNITS.get(n[0], "") for c, n in names.items()}, return_dtype=pl.String
         ).alias("unit"),
         pl.lit(source).alias("source"),
@@ -84,23 +88,23 @@ def _computed(wide: pl.DataFrame, host: Host, formation: Floats) -> pl.DataFrame
     columns = {"formation_energy": formation, "formation_energy_per_site": per_site}
     levels = {level: _over_spins(wide, level) for level in ("homo", "lumo")}
     columns |= levels | {"homo_lumo_gap": levels["lumo"] - levels["homo"]}
-    for column in [c for c in wide.columns if split_spin(c)[0] in levels] + list(levels):
-        level, spin = split_spin(column)
-        e1 = _column(wide, f"E_1_{spin}" if f"E_1_{spin}" in wide.columns else "E_1")
-        values = _column(wide, column) if column in wide.columns else levels[level]
-        columns[f"normalized_{column}"] = normalised_level(values, e1, host)
+    for name in [c for c in wide.columns if split_spin(c)[0] in levels] + list(levels):
+        level, spin = split_spin(name)
+        e1 = column(wide, f"E_1_{spin}" if f"E_1_{spin}" in wide.columns else "E_1")
+        values = column(wide, name) if name in wide.columns else levels[level]
+        columns[f"normalized_{name}"] = normalised_level(values, e1, host)
     return pl.DataFrame({"structure_id": wide["structure_id"], **columns})
 
 
 def _over_spins(wide: pl.DataFrame, level: str) -> Floats:
     """The plain level, or the highest occupied and lowest empty of both spins where only those are given."""
-    plain = _column(wide, level)
-    up, down = (_column(wide, f"{level}_{spin}") for spin in ("majority", "minority"))
+    plain = column(wide, level)
+    up, down = (column(wide, f"{level}_{spin}") for spin in ("majority", "minority"))
     either = np.fmax(up, down) if level == "homo" else np.fmin(up, down)
     return np.where(np.isnan(plain), either, plain)
 
 
-def _column(wide: pl.DataFrame, name: str) -> Floats:
+def column(wide: pl.DataFrame, name: str) -> Floats:
     """A column as float64, NaN where it is empty or absent."""
     if name not in wide.columns:
         return np.full(wide.height, np.nan)
@@ -108,7 +112,7 @@ def _column(wide: pl.DataFrame, name: str) -> Floats:
 
 
 def _compare(wide: pl.DataFrame, formation: Floats) -> EnergyCheck:
-    stored = _column(wide, "formation_energy")
+    stored = column(wide, "formation_energy")
     difference = np.abs(stored - formation)
     both = np.isfinite(difference)
     wrong = both & (difference > ENERGY_TOLERANCE)

@@ -122,13 +122,9 @@ def _first_of_each(geometries: Geometries) -> tuple[Geometries, list[Reject]]:
     first = pl.Series(geometries.ids, dtype=pl.String).is_first_distinct().to_numpy()
     if first.all():
         return geometries, []
+    seen = "has an earlier structure file already"
     rejects = [
-        Reject(
-            geometries.paths[i],
-            None,
-            "duplicate id",
-            f"{geometries.ids[i]!r} has an earlier structure file already",
-        )
+        Reject(geometries.paths[i], None, "duplicate id", f"{geometries.ids[i]!r} {seen}")
         for i in np.flatnonzero(~first)
     ]
     return select(geometries, np.flatnonzero(first)), rejects
@@ -138,7 +134,7 @@ def _first_of_each(geometries: Geometries) -> tuple[Geometries, list[Reject]]:
 
 
 def _table(container: Container, root: str) -> tuple[pl.DataFrame, list[Reject]]:
-    """Every structure's row: host, descriptor, declared defects and numbers, targets.csv before defects.csv."""
+    """Every structure's row: host, descriptor, declared defects, numbers (targets.csv before defects.csv)."""
     names = container.names()
     frames, rejects = [], []
     for stem in ("targets", "defects"):
@@ -184,7 +180,7 @@ def _descriptors(container: Container, root: str) -> pl.DataFrame:
 
 
 def _declared(text: str | None, path: str, member: str, row: int) -> str:
-    """Labels of a Python literal such as ``[{'type': 'vacancy', 'element': 'S'}]``, sorted and joined by '+'."""
+    """Labels of a literal such as ``[{'type': 'vacancy', 'element': 'S'}]``, sorted and joined by '+'."""
     where = f"{member} line {row}"
     try:
         parsed = ast.literal_eval((text or "")[:100_000])
@@ -240,7 +236,7 @@ def _number(text: str | None, path: str, member: str) -> float | None:
 
 
 def _potentials(container: Container, root: str) -> dict[str, tuple[float, str]]:
-    """Chemical potential [eV] and reference of every element in elements.csv, none where there is no such file."""
+    """Chemical potential [eV] and reference of every element in elements.csv, if there is such a file."""
     member = _member(container.names(), root, "elements.csv", "elements.csv.gz")
     if member is None:
         return {}

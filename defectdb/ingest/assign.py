@@ -1,0 +1,167 @@
+"""Every structure of a source to the host it stands on, by the source's word or by its lattice and
+elements."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+
+from defectdb.errors import InputDataError
+from defectdb.ingest.hosts import cell_parameters, material_of, multiple, standard, supercell
+from defectdb.ingest.known_hosts import same_levels, same_material
+from defectdb.ingest.lattices import plane_matrices
+from defectdb.ingest.matching import element_counts
+from defectdb.ingest.records import Geometries, Host, Integers, Material, Reject, Source
+
+LEAST_OVERLAP = 0.5  # share of atoms that a structure must have in common with its host
+
+
+def join(source: Source) -> tuple[pl.DataFrame, list[Reject]]:
+    """Rows that have a structure file, with its index, path and digest; lone rows and files as rejects."""
+    geometries = source.geometries
+    files = pl.DataFrame(
+        {"structure_id": geometries.ids, "geometry": np.arange(len(geometries)),
+         "source_path": geometries.paths, "digest": geometries.digests},
+        schema_overrides={"structure_id": pl.String, "source_path": pl.String, "digest": pl.String},
+    )  # fmt: skip
+    refused = [r.structure_id for r in source.rejects if r.structure_id is not None]
+    fresh = ~pl.col("structure_id").is_in(refused)
+    fileless = source.table.join(files, on="structure_id", how="anti").filter(fresh)
+    rowless = files.join(source.table, on="structure_id", how="anti").filter(fresh)
+    rejects = [
+        Reject(source.uri, row, "no structure file", f"{name!r} has a row but no structure file", name)
+        for name, row in fileless.select("structure_id", "row").iter_rows()
+    ] + [
+        Reject(path, None, "no row", f"{name!r} has a structure file but no row in the tables", name)
+        for name, path in rowless.select("structure_id", "source_path").iter_rows()
+    ]
+    return source.table.join(files, on="structure_id", how="inner", maintain_order="left"), rejects
+
+
+def resolve_hosts(source: Source, stored: list[Host], foreign: frozenset[str]) -> dict[tuple[str, str], Host]:
+    """Hosts by base and size; the source's own are renamed where another dataset holds a different one.
+
+    Raises InputDataError for an impossible unit cell or supercell.
+    """
+    by_id = {host.host_id: host for host in stored}
+    materials = {host.material.material_id: host.material for host in stored}
+    found = {(h.material.material_id, h.supercell): h for h in stored}
+    for pristine in source.pristine:
+        cell = source.unit_cells.get(pristine.base)
+        if cell is None:
+            continue
+        material = _kept_apart(material_of(cell), materials, source.dataset_id)
+        host = supercell(material, pristine)
+        other = by_id.get(host.host_id)
+        if other is not None and host.host_id in foreign and not same_levels(host, other):
+            host = replace(host, host_id=f"{host.host_id}@{source.dataset_id}")
+        found[(pristine.base, host.supercell)] = host
+    return found
+
+
+def _kept_apart(material: Material, known: dict[str, Material], dataset_id: str) -> Material:
+    """The stored material of this name if it is the same crystal; otherwise the new one under another
+    name."""
+    other = known.get(material.material_id)
+    if other is None or same_material(material, other):
+        return other or material
+    return replace(material, material_id=f"{material.material_id}@{dataset_id}")
+
+
+def assign(
+    joined: pl.DataFrame, source: Source, hosts: dict[tuple[str, str], Host]
+) -> tuple[list[tuple[Host, Integers]], list[Reject]]:
+    """Rows of ``joined`` for every host; structures without one as rejects."""
+    assigned, rejects = [], []
+    keys = joined.with_row_index("at").filter(pl.col("base").is_not_null())
+    for (base, size), group in keys.group_by("base", "size", maintain_order=True):
+        rows = group["at"].to_numpy().astype(np.int64)
+        host = hosts.get((str(base), str(size)))
+        if host is None:
+            rejects += _unknown(joined, rows, f"host {base} {size} is not known", hosts)
+        else:
+            assigned.append((host, rows))
+    silent = np.flatnonzero(joined["base"].is_null().to_numpy())
+    if len(silent):
+        materials = {h.material.material_id: h.material for h in hosts.values()}
+        materials |= {b: material_of(c) for b, c in source.unit_cells.items() if b not in materials}
+        chosen, lost = _recognise(joined, silent, source.geometries, list(hosts.values()), materials)
+        assigned += chosen
+        rejects += _unknown(joined, lost, "no known host has its lattice and elements", hosts)
+    return assigned, rejects
+
+
+def _unknown(
+    joined: pl.DataFrame, rows: Integers, what: str, hosts: dict[tuple[str, str], Host]
+) -> list[Reject]:
+    listing = ", ".join(sorted(h.host_id for h in hosts.values())) or "none"
+    columns = ("source_path", "row", "structure_id")
+    return [
+        Reject(path, row, "unknown host", f"{name}: {what}; known hosts: {listing}", name)
+        for path, row, name in joined[rows].select(columns).iter_rows()
+    ]
+
+
+def _recognise(
+    joined: pl.DataFrame,
+    rows: Integers,
+    geometries: Geometries,
+    hosts: list[Host],
+    materials: dict[str, Material],
+) -> tuple[list[tuple[Host, Integers]], Integers]:
+    """Hosts for structures that name none: one decision for all of the same cell and composition."""
+    order = joined["geometry"].gather(rows).to_numpy().astype(np.int64)
+    counts = element_counts(geometries)[order]
+    cells = np.array([cell_parameters(lattice) for lattice in geometries.lattice[order]])
+    keys = np.column_stack([np.round(cells, 3), counts])
+    _, first, inverse = np.unique(keys, axis=0, return_index=True, return_inverse=True)
+    found: dict[str, tuple[Host, list[Integers]]] = {}
+    lost = []
+    for k, index in enumerate(first):
+        own = rows[np.flatnonzero(inverse.ravel() == k)]
+        host = _best_host(geometries.lattice[order[index]], counts[index], hosts, materials)
+        if host is None:
+            lost.append(own)
+        else:
+            found.setdefault(host.host_id, (host, []))[1].append(own)
+    empty = np.zeros(0, dtype=np.int64)
+    chosen = [(host, np.sort(np.concatenate(parts))) for host, parts in found.values()]
+    return chosen, np.concatenate([empty, *lost])
+
+
+def _best_host(
+    lattice: np.ndarray, counts: Integers, hosts: list[Host], materials: dict[str, Material]
+) -> Host | None:
+    """The host of this cell with the most atoms in common: a known one, or a new multiple of a known
+    material."""
+    plane = standard(lattice)
+    if plane is None:
+        return None
+    best, most = None, LEAST_OVERLAP * counts.sum()
+    for host in hosts:
+        overlap = np.minimum(counts, np.bincount(host.numbers, minlength=len(counts))).sum()
+        if overlap > most and _same_plane(host, plane):
+            best, most = host, overlap
+    if best is not None:
+        return best
+    for material in materials.values():
+        matrices = plane_matrices(material.lattice[:2, :2], plane[:2, :2])
+        if not matrices:
+            continue
+        try:
+            host = multiple(material, matrices[0])
+        except InputDataError:
+            continue  # a multiple of no or too many sites is no candidate
+        overlap = np.minimum(counts, np.bincount(host.numbers, minlength=len(counts))).sum()
+        if overlap > most:
+            best, most = host, overlap
+    return best
+
+
+def _same_plane(host: Host, plane: np.ndarray) -> bool:
+    areas = [abs(np.linalg.det(x[:2, :2])) for x in (host.lattice, plane)]
+    return abs(areas[0] - areas[1]) < 0.05 * areas[0] and bool(
+        plane_matrices(plane[:2, :2], host.lattice[:2, :2])
+    )
