@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import functools
 import gzip
 import io
 import os
 import random
 import tarfile
+import warnings
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -85,11 +87,14 @@ class Archive:
         return path
 
 
+@functools.cache
 def crystal(material: str, size: tuple[int, int, int]) -> Crystal:
     """The pristine supercell, expanded by pymatgen from the shared unit cell."""
     from pymatgen.core import Structure
 
-    cell = Structure.from_file(shared("unit_cells", f"{material}.cif"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pymatgen says that it rounds coordinates
+        cell = Structure.from_file(shared("unit_cells", f"{material}.cif"))
     cell.make_supercell(size, to_unit_cell=True)
     return Crystal(np.array(cell.lattice.matrix), [site.specie.symbol for site in cell], cell.frac_coords % 1)
 
