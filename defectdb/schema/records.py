@@ -18,6 +18,7 @@ PAIR_VARIABLES = ("r", "dz")
 TRIPLE_VARIABLES = ("r12", "r13", "r23", "dz12", "dz13", "dz23")
 """Variables of a three-body term: edge lengths and |dz| of the edges, angstrom, as in view ``triples``."""
 
+Aggregator = Literal["sum", "min", "max", "shift_min", "shift_max"]
 Images = Literal["nearest", "sum"]
 Status = Literal["candidate", "active", "retired", "stale"]
 RunStatus = Literal["running", "done", "failed"]
@@ -108,7 +109,7 @@ class ModelRecord(Record):
     run_id: int
     material_id: str
     target: str
-    aggregator: Literal["sum", "min", "max"]
+    aggregator: Aggregator
     images: Images = "nearest"
     trained_on: str
     n_train: int = Field(ge=0)

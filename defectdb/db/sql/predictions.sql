@@ -1,5 +1,6 @@
--- Predictions of the chosen models: one-defect terms, pair kernels and three-body terms are added (energies),
--- or the smallest or largest pair decides (levels and gaps).
+-- Predictions of the chosen models. 'sum' (energies): one-defect terms, pair kernels and three-body terms are added.
+-- 'min', 'max' (levels and gaps): the smallest or largest pair decides. 'shift_min', 'shift_max': the smallest or
+-- largest one-defect value, moved by what every pair moves its own (kernel less the pair's one-defect value).
 WITH chosen AS (
     SELECT model_id, material_id, target, aggregator FROM models WHERE $choice
 ),
@@ -13,7 +14,16 @@ scope AS NOT MATERIALIZED (
 terms AS (
     SELECT
         t.model_id, t."order" AS n, t.label, t.formula_id, t.value,
-        coalesce(f.dz_min, 0) AS dz_min, coalesce(f.dz_max, $every_dz) AS dz_max, f.r_min, f.r_max, f.images
+        coalesce(f.dz_min, 0) AS dz_min, coalesce(f.dz_max, $every_dz) AS dz_max, f.r_min, f.r_max, f.images,
+        CASE
+            WHEN t."order" <> 2 OR NOT starts_with(c.aggregator, 'shift') THEN 0
+            ELSE (
+                SELECT CASE c.aggregator WHEN 'shift_min' THEN min(o.value) ELSE max(o.value) END
+                FROM model_terms AS o
+                WHERE o.model_id = t.model_id AND o."order" = 1
+                    AND list_contains(string_split(t.label, '-'), o.label)
+            )
+        END AS base
     FROM chosen AS c
     JOIN model_terms AS t USING (model_id)
     LEFT JOIN formulas AS f USING (formula_id)
@@ -29,11 +39,11 @@ contributions AS (
     FROM scope AS s
     JOIN defects AS d USING (structure_id)
     LEFT JOIN terms AS t ON t.n = 1 AND t.model_id = s.model_id AND t.label = d.label
-    WHERE s.aggregator = 'sum' OR s.n_defects = 1
+    WHERE s.aggregator NOT IN ('min', 'max') OR s.n_defects = 1
     UNION ALL
     SELECT
         s.structure_id, s.model_id, s.target, s.aggregator, s.n_defects, 2 AS n,
-        p.label, t.model_id IS NULL AS unknown, $pair_kernels AS value,
+        p.label, t.model_id IS NULL AS unknown, $pair_kernels - t.base AS value,
         t.r_min IS NOT NULL AND p.distance NOT BETWEEN t.r_min AND t.r_max AS outside
     FROM scope AS s
     JOIN pairs AS p USING (structure_id)
@@ -45,7 +55,10 @@ contributions AS (
 totals AS (
     SELECT
         structure_id, model_id, target, aggregator, n_defects,
-        sum(value) FILTER (n <> 2) AS other_terms,
+        sum(value) FILTER (n = 1) AS single_sum,
+        min(value) FILTER (n = 1) AS single_min,
+        max(value) FILTER (n = 1) AS single_max,
+        coalesce(sum(value) FILTER (n = 3), 0) AS three_body,
         sum(value) FILTER (n = 2) AS pair_sum,
         min(value) FILTER (n = 2) AS pair_min,
         max(value) FILTER (n = 2) AS pair_max,
@@ -62,10 +75,12 @@ SELECT
     CASE
         WHEN t.undefined THEN NULL
         WHEN t.aggregator = 'sum'
-            THEN t.other_terms + coalesce(t.pair_sum, 0) + (t.n_defects - 1) * coalesce(d.value, 0)
-        WHEN t.n_defects = 1 THEN t.other_terms
-        WHEN t.aggregator = 'min' THEN t.pair_min + coalesce(t.other_terms, 0)
-        ELSE t.pair_max + coalesce(t.other_terms, 0)
+            THEN t.single_sum + coalesce(t.pair_sum, 0) + t.three_body + (t.n_defects - 1) * coalesce(d.value, 0)
+        WHEN t.aggregator = 'shift_min' THEN t.single_min + coalesce(t.pair_sum, 0) + t.three_body
+        WHEN t.aggregator = 'shift_max' THEN t.single_max + coalesce(t.pair_sum, 0) + t.three_body
+        WHEN t.n_defects = 1 THEN t.single_sum
+        WHEN t.aggregator = 'min' THEN t.pair_min + t.three_body
+        ELSE t.pair_max + t.three_body
     END / CASE WHEN o.per_site THEN t.n_defects ELSE 1 END AS value,
     o.unit,
     t.model_id,

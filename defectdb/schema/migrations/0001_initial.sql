@@ -201,7 +201,7 @@ CREATE TABLE models (
     material_id VARCHAR NOT NULL,
     target VARCHAR NOT NULL,
     version INTEGER NOT NULL CHECK (version > 0),
-    aggregator VARCHAR NOT NULL CHECK (aggregator IN ('sum', 'min', 'max')),
+    aggregator VARCHAR NOT NULL CHECK (aggregator IN ('sum', 'min', 'max', 'shift_min', 'shift_max')),
     images VARCHAR NOT NULL CHECK (images IN ('nearest', 'sum')),
     trained_on VARCHAR NOT NULL,
     n_train BIGINT NOT NULL,
