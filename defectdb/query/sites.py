@@ -1,0 +1,145 @@
+"""A material and supercell to sites, their symmetry, and the distances between them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from defectdb.db import Database
+from defectdb.db.read import material as known_material
+from defectdb.errors import UsageError
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+SYMPREC = 1e-3  # angstrom
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Supercell:
+    """A pristine supercell: lattice [3, 3] angstrom (rows are vectors), sites in fractions of it.
+
+    ``permutations`` [operation, site]: where each symmetry operation of the crystal that the supercell keeps
+    takes each site.
+    """
+
+    name: str
+    lattice: Floats
+    elements: tuple[str, ...]
+    frac: Floats
+    permutations: Ints
+
+    def sites_of(self, element: str) -> Ints:
+        """Indices of the sites of an element. Raises UsageError where there is none."""
+        found = np.flatnonzero(np.array(self.elements) == element)
+        if not len(found):
+            raise UsageError(f"there is no {element} site; sites: {', '.join(sorted(set(self.elements)))}")
+        return found
+
+
+def supercell(db: Database, material: str, repeats: tuple[int, int]) -> Supercell:
+    """A material repeated along a and b, sites numbered as in ``host_sites`` where that host is stored.
+
+    Raises UnknownNameError for a material that is not stored.
+    """
+    known_material(db, material)
+    row = db.frame("SELECT * FROM materials WHERE material_id = ?", [material]).row(0, named=True)
+    unit = np.array([[row[f"{v}_{x}"] for x in "xyz"] for v in "abc"])
+    basis = db.frame("SELECT * FROM material_sites WHERE material_id = ? ORDER BY sublattice", [material])
+    basis_frac = basis.select("frac_x", "frac_y", "frac_z").to_numpy()
+    name = f"{repeats[0]}x{repeats[1]}x1"
+    counts = np.array([*repeats, 1])
+    frac, sublattice = _stored(db, material, name)
+    if frac is None:
+        shifts = np.array([(i, j, 0) for i in range(repeats[0]) for j in range(repeats[1])])
+        frac = ((basis_frac[:, None] + shifts[None]) / counts).reshape(-1, 3)
+        sublattice = np.repeat(np.arange(len(basis)), len(shifts))
+    elements = basis["element"].to_numpy()[sublattice]
+    lattice = unit * counts[:, None]
+    permutations = _permutations(unit, basis_frac, basis["element"].to_list(), counts, frac, sublattice)
+    return Supercell(name, lattice, tuple(elements), frac, permutations)
+
+
+def parse_supercell(text: str) -> tuple[int, int]:
+    """``8,8,1`` or ``8x8`` to the repeats along a and b. Raises UsageError."""
+    found = re.fullmatch(r"([1-9]\d{0,2})[x,]([1-9]\d{0,2})(?:[x,]1)?", text.strip())
+    if found is None:
+        raise UsageError(f"{text!r} is no supercell of a layer; write 8,8,1")
+    return int(found.group(1)), int(found.group(2))
+
+
+def _stored(db: Database, material: str, name: str) -> tuple[Floats | None, Ints]:
+    sites = db.frame(
+        "SELECT s.* FROM host_sites AS s JOIN hosts AS h USING (host_id) "
+        "WHERE h.material_id = ? AND h.supercell = ? ORDER BY h.host_id, site_index",
+        [material, name],
+    )
+    if sites.is_empty():
+        return None, np.empty(0, dtype=np.int64)
+    sites = sites.filter(host_id=sites["host_id"][0])
+    frac = sites.select("frac_x", "frac_y", "frac_z").to_numpy()
+    return frac, sites["sublattice"].to_numpy().astype(np.int64)
+
+
+def _permutations(
+    unit: Floats, basis: Floats, elements: list[str], counts: Ints, frac: Floats, sublattice: Ints
+) -> Ints:
+    """Rotations of the unit cell that map the superlattice onto itself, times all its translations."""
+    import spglib
+
+    numbers = [sorted(set(elements)).index(element) + 1 for element in elements]
+    found = spglib.get_symmetry((unit, basis, numbers), symprec=SYMPREC)
+    if found is None:
+        raise UsageError("the unit cell has no symmetry that spglib can find")
+    home = np.rint(frac * counts - basis[sublattice]).astype(np.int64)  # [site, 3] cell of each site
+    size = counts[:2]
+    lookup = np.empty((len(basis), *size), dtype=np.int64)
+    lookup[sublattice, home[:, 0] % size[0], home[:, 1] % size[1]] = np.arange(len(frac))
+    rows = []
+    for rotation, shift in zip(found["rotations"], found["translations"], strict=True):
+        if np.any((rotation[:2, :2] * size[None, :] / size[:, None]) % 1) or np.any(rotation[2, :2]):
+            continue
+        images = basis @ rotation.T + shift  # [sublattice, 3]
+        to = _matching(images, basis)
+        cells = np.rint(images - basis[to]).astype(np.int64)  # whole cells the basis moved
+        moved = home @ rotation.T + cells[sublattice]
+        for i in range(size[0]):
+            for j in range(size[1]):
+                rows.append(lookup[to[sublattice], (moved[:, 0] + i) % size[0], (moved[:, 1] + j) % size[1]])
+    return np.unique(np.array(rows), axis=0)
+
+
+def _matching(images: Floats, basis: Floats) -> Ints:
+    """Which basis site each image is, up to lattice translations."""
+    apart = images[:, None] - basis[None]
+    apart -= np.rint(apart)
+    found: Ints = np.abs(apart).sum(axis=2).argmin(axis=1)
+    return found
+
+
+def distances(cell: Supercell, first: Ints, second: Ints) -> tuple[Floats, Floats]:
+    """Minimum-image distances and |dz| [first, second] between sites, angstrom."""
+    apart = cell.frac[second][None] - cell.frac[first][:, None]
+    apart[..., :2] -= np.rint(apart[..., :2])
+    images = np.array([(i, j, 0) for i in (-1, 0, 1) for j in (-1, 0, 1)])
+    shortest = np.full(apart.shape[:2], np.inf)
+    for image in images:
+        shortest = np.minimum(shortest, np.linalg.norm((apart + image) @ cell.lattice, axis=2))
+    return shortest, np.abs(apart @ cell.lattice[:, 2])
+
+
+def image_distances(
+    cell: Supercell, first: int, second: Ints, cutoff: float
+) -> tuple[Floats, Floats, Floats]:
+    """Distances, |dz| and whether within the cutoff [second, image] of every periodic image, angstrom."""
+    apart = cell.frac[second] - cell.frac[first]
+    area = float(np.linalg.norm(np.cross(cell.lattice[0], cell.lattice[1])))
+    reach = [int(cutoff * np.linalg.norm(cell.lattice[1 - axis]) / area) + 2 for axis in (0, 1)]
+    images = np.array(
+        [(i, j, 0) for i in range(-reach[0], reach[0] + 1) for j in range(-reach[1], reach[1] + 1)]
+    )
+    vectors = (apart[:, None] + images[None]) @ cell.lattice
+    r = np.linalg.norm(vectors, axis=2)
+    return r, np.abs(vectors[..., 2]), r <= cutoff
