@@ -23,41 +23,54 @@ from defectdb.learn.segvae.grammar import Grammar
 from defectdb.learn.segvae.search import Generation, Search
 from defectdb.learn.select import Selection, dz_windows, lattice_points
 from defectdb.schema.expression import Constant
+from defectdb.schema.records import EVERY_DZ
 
 Floats = NDArray[np.float64]
+CUTOFF = 30.0
+"""A kernel must be finite and quiet up to this distance, angstrom."""
+
 MIN_ROWS = 4
 """Fewer distinct distances than this give a constant, not a curve."""
 
 
 @dataclass(frozen=True)
 class KernelTask:
-    """One kernel to learn: label, |dz| window, distances ``r`` [point] and values ``y`` [row].
+    """One formula to learn: label, |dz| window, points ``x`` [variable, point] and values ``y`` [row].
 
-    ``weight`` [row]; ``mixing`` [row, point] sums points into rows (periodic images), None where rows are points.
+    ``weight`` [row]; ``mixing`` [row, point] sums points into rows, None where rows are points. ``values`` [point]
+    are what the formula itself should be near at the points, for its domain (None: ``y``). ``offset`` frees a
+    constant. ``spare`` is the squared error that a simpler formula may add to the best one's; None chooses by
+    cross-validation instead.
     """
 
     label: str
     dz_min: float
     dz_max: float
-    r: Floats
+    x: Floats
     y: Floats
     weight: Floats
     mixing: Floats | None
     cutoff: float
     config: LearnConfig
     device: str
+    variables: tuple[str, ...] = ("r",)
+    values: Floats | None = None
+    offset: bool = True
+    spare: float | None = None
+
+    @property
+    def r(self) -> Floats:
+        """The first variable: of a pair kernel the distance, angstrom."""
+        first: Floats = self.x[0]
+        return first
 
     @property
     def name(self) -> str:
         """The label and, where it has several kernels, the |dz| window."""
-        from defectdb.schema.records import EVERY_DZ
-
         if self.dz_min == 0 and self.dz_max >= EVERY_DZ:
             return self.label
         return (
-            f"{self.label} dz>={self.dz_min:.2f}"
-            if self.dz_max >= EVERY_DZ
-            else f"{self.label} dz<{self.dz_max:.2f}"
+            f"{self.label} dz>={self.dz_min:.2f}" if self.dz_max >= EVERY_DZ else f"{self.label} dz<{self.dz_max:.2f}"
         )
 
 
@@ -76,7 +89,6 @@ class Kernel:
 def kernel_tasks(db: Database, selection: Selection, config: LearnConfig, device: str) -> list[KernelTask]:
     """One task for every label and |dz| window of the selection."""
     tasks = []
-    cutoff = 30.0
     for (label,), frame in selection.frame.group_by(["label"], maintain_order=True):
         for low, high in dz_windows(frame["dz"].to_numpy()):
             part = frame.filter(pl.col("dz").is_between(low, high, closed="left"))
@@ -88,8 +100,11 @@ def kernel_tasks(db: Database, selection: Selection, config: LearnConfig, device
                 mixing = np.zeros((len(y), len(distances)))
                 np.add.at(mixing, (points["row"].to_numpy(), where), 1.0)
                 r = distances
+            free = mixing is None and not config.decay
             tasks.append(
-                KernelTask(str(label), low, high, r, y, np.ones_like(y), mixing, cutoff, config, device)
+                KernelTask(
+                    str(label), low, high, r[None], y, np.ones_like(y), mixing, CUTOFF, config, device, offset=free
+                )
             )
     return tasks
 
@@ -112,23 +127,36 @@ def law_seeds(grammar: Grammar) -> torch.Tensor:
 
 
 def problem_of(task: KernelTask) -> Problem:
-    """The task's data as tensors. A lattice sum and ``decay`` leave no room for a constant offset."""
+    """The task's data as tensors."""
     return Problem.of(
-        torch.from_numpy(task.r),
+        torch.from_numpy(task.x),
         torch.from_numpy(task.y),
         torch.from_numpy(task.weight),
         mixing=None if task.mixing is None else torch.from_numpy(task.mixing),
-        offset=task.mixing is None and not task.config.decay,
+        offset=task.offset,
     )
 
 
 def domain_of(task: KernelTask) -> Domain:
-    """Where the kernel must be finite and quiet: from the shortest distance to the cutoff."""
+    """Where the formula must be finite and quiet: from the shortest distance to the cutoff.
+
+    For several variables: at the points and half-way between points picked in pairs.
+    """
+    decay = task.config.decay
+    if len(task.variables) > 1:
+        values = task.y if task.values is None else task.values
+        shuffled = np.random.default_rng(0).permutation(task.x.shape[1])
+        grid = np.concatenate([task.x, (task.x + task.x[:, shuffled]) / 2], axis=1)
+        margin = 0.25 * float(np.ptp(values))
+        low, high = float(values.min()) - margin, float(values.max()) + margin
+        return Domain(torch.from_numpy(grid), 0, low, high, np.inf)
+    if task.values is not None:
+        return Domain.of(torch.from_numpy(task.r), torch.from_numpy(task.values), cutoff=task.cutoff, decay=decay)
     r, y = torch.from_numpy(task.r), torch.from_numpy(task.y)
-    if task.mixing is not None:  # bounds from the sums themselves: each is of the size of its nearest image
+    if task.mixing is not None:  # each sum is of the size of its nearest image
         nearest = torch.from_numpy(np.where(task.mixing > 0, task.r, np.inf).min(1))
         return Domain.of(nearest, y, cutoff=task.cutoff, decay=True)
-    return Domain.of(r, y, cutoff=task.cutoff, decay=task.config.decay)
+    return Domain.of(r, y, cutoff=task.cutoff, decay=decay)
 
 
 def learn_kernel(task: KernelTask, report: Callable[[Generation], None] | None = None) -> Kernel:
@@ -137,7 +165,7 @@ def learn_kernel(task: KernelTask, report: Callable[[Generation], None] | None =
         return _constant(task)
     if task.device == "cpu":
         torch.set_num_threads(1)
-    grammar = task.config.grammar()
+    grammar = task.config.grammar(task.variables)
     config = replace(task.config.search(task.device), seed=_seed(task))
     domain = domain_of(task)
     if task.device != "cpu":
@@ -152,8 +180,9 @@ def learn_kernel(task: KernelTask, report: Callable[[Generation], None] | None =
 
 def _constant(task: KernelTask) -> Kernel:
     """The median: all that too few distances, or distances that no safe formula fits, can say."""
-    value = float(np.median(task.y)) if task.mixing is None else 0.0
-    error = task.y - value
+    values = task.values if task.values is not None else task.y if task.mixing is None else np.zeros(1)
+    value = float(np.median(values))
+    error = task.y - (value if task.mixing is None else task.mixing @ np.full(task.x.shape[1], value))
     mae = float(np.abs(error).mean())
     scored = Scored(Constant(0), (value,), 1, float((error**2).mean()), mae, mae, mae, 0.0, ())
     return Kernel(task, [scored], 0, [], 0.0, 0)

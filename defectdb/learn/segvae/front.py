@@ -234,7 +234,7 @@ def score_front(tokens: Tensor, grammar: Grammar, fit: Fit, problem: Problem, fo
     scored = []
     for i in range(len(tokens)):
         expression, constants = finish(tokens[i], grammar, problem, fit.theta[i], fit.beta[i])
-        mse = float(error[i].square().mean())
+        mse = float((problem.weight * error[i].square()).sum() / problem.weight.sum())
         n, k = len(problem.y), len(constants)
         out = blind[i].abs().nan_to_num(nan=torch.inf)
         scored.append(
