@@ -89,9 +89,10 @@ def demo_command(
         _ingest(settings, db, archive)
         _learn(settings, db, seed, generations)
         compared, examples = db.frame(COMPARED), db.frame(EXAMPLES)
+        figure = _plot(settings, db, directory)
     seconds = time.monotonic() - begin
     if as_json:
-        emit_json(_summary(compared, database, seconds))
+        emit_json(_summary(compared, database, figure, seconds))
         return
     say(
         settings,
@@ -149,9 +150,24 @@ def _learn(settings: Settings, db: Database, seed: int, generations: int) -> Non
                 f"  [{done}/{total}] {kernel.task.label:12} V(r) = {formula}   ({1000 * best.mae:.2f} meV)",
             )
 
-    config = LearnConfig(material=BASE, seed=seed, generations=generations, time_limit=60)
+    config = LearnConfig(material=BASE, seed=seed, generations=generations, time_limit=20)
     learned = learn_pairs(db, config, progress=Progress(kernel=narrate))
     say(settings, f"model {learned.model_id} is active ({learned.seconds:.0f} s)")
+
+
+def _plot(settings: Settings, db: Database, directory: Path) -> Path | None:
+    """A figure of one kernel with the energies it was learned from; None without matplotlib."""
+    from importlib.util import find_spec
+
+    if find_spec("matplotlib") is None:
+        say(settings, "no figure: that needs matplotlib (pip install 'defectdb[plots]')")
+        return None
+    from defectdb.query.figures import draw
+
+    figure = directory / f"kernel-{PLOTTED}.png"
+    draw(db, "kernel", figure, label=PLOTTED, target="formation_energy")
+    say(settings, f"kernel of {PLOTTED} drawn in {figure}")
+    return figure
 
 
 def _named(compared: pl.DataFrame) -> pl.DataFrame:
@@ -159,10 +175,11 @@ def _named(compared: pl.DataFrame) -> pl.DataFrame:
     return compared.with_columns(compared["composition"].fill_null("all"))
 
 
-def _summary(compared: pl.DataFrame, database: Path, seconds: float) -> dict[str, Any]:
+def _summary(compared: pl.DataFrame, database: Path, figure: Path | None, seconds: float) -> dict[str, Any]:
     rows = _named(compared).to_dicts()
     return {
         "database": str(database),
+        "figure": str(figure) if figure else None,
         "mae_meV_per_site": rows[-1]["mae_meV"],
         "without_pairs_meV_per_site": rows[-1]["without_pairs_meV"],
         "by_composition": rows[:-1],

@@ -40,6 +40,10 @@ def test_the_dataset_is_labelled_as_a_model_wherever_it_is_named(database):
     assert database.value("SELECT material_id FROM materials") == "BN_tb"
 
 
+def test_one_kernel_is_drawn(folder):
+    assert (folder / "kernel-Vac_B-Vac_N.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_nothing_of_the_demonstration_is_rejected_and_every_energy_is_reproduced(database):
     assert database.value("SELECT count(*) FROM rejects") == 0
     assert database.value("SELECT count(*) FROM structures WHERE n_defects IN (1, 2, 3)") > 300
