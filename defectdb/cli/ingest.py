@@ -16,40 +16,81 @@ if TYPE_CHECKING:
     from defectdb.ingest import LoadReport
 
 
+_FILE = click.Path(path_type=Path)
+
+
 @click.command("ingest")
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
-@click.option("--format", "format_", default="auto", show_default=True, metavar="FORMAT",
-              help="auto, 2dmd or structure.")  # fmt: skip
+@click.option(
+    "--format",
+    "format_",
+    default="auto",
+    show_default=True,
+    metavar="FORMAT",
+    help="auto, 2dmd, vasp, ase, table, json or structure.",
+)
 @click.option("--name", help="Name of the dataset (default: from the source).")
 @click.option("--strict", is_flag=True, help="Load nothing if anything would be rejected.")
 @click.option("--dry-run", is_flag=True, help="Say what would be loaded; write nothing.")
 @click.option(
     "--cutoff", type=float, default=30.0, show_default=True, help="Longest image distance [angstrom]."
 )
+@click.option(
+    "--max-displacement",
+    type=float,
+    default=1.0,
+    show_default=True,
+    help="Farthest an atom may be from its site [angstrom].",
+)
+@click.option(
+    "--unit-cell",
+    "unit_cells",
+    type=_FILE,
+    multiple=True,
+    help="CIF or POSCAR of a host's unit cell; its name is the file's. Repeatable.",
+)
+@click.option("--reference", type=_FILE, help="TOML with pristine energies and chemical potentials.")
+@click.option("--mapping", type=_FILE, help="TOML that says what a table's columns hold.")
+@click.option(
+    "--occupied",
+    type=click.FloatRange(0, 1),
+    default=0.5,
+    show_default=True,
+    help="Occupation from which a VASP level counts as occupied.",
+)
+@click.option("--url", help="Address of the public archive, for SOURCE 2dmd.")
+@click.option("--sha256", help="Checksum of the public archive (default: that of the first download).")
+@click.option("--offline", is_flag=True, help="Take the public archive from the cache or not at all.")
 @click.option("--json", "as_json", is_flag=True, help="The report as JSON.")
 @click.pass_obj
 def ingest_command(
-    settings: Settings, *, sources: tuple[str, ...], format_: str, name: str | None, strict: bool, dry_run:
-    bool,
-    cutoff: float, as_json: bool,
+    settings: Settings, *, sources: tuple[str, ...], format_: str, name: str | None, strict: bool,
+    dry_run: bool, cutoff: float, max_displacement: float, unit_cells: tuple[Path, ...], reference: Path | None,
+    mapping: Path | None, occupied: float, url: str | None, sha256: str | None, offline: bool, as_json: bool,
 ) -> None:  # fmt: skip
-    """Load DFT defect structures: 2DMD archives and folders, CIF and POSCAR files.
+    """Load DFT defect structures: 2DMD archives, VASP runs, ASE files, tables, JSON, CIF and POSCAR files.
+
+    SOURCE 2dmd is the public archive by name.
 
     \b
     Examples:
       defectdb ingest 2d-materials-point-defects-all.zip
-      defectdb ingest relaxed/ --name mine --dry-run
+      defectdb ingest runs/ --unit-cell MoS2.cif --reference energies.toml
+      defectdb ingest mine.csv --mapping columns.toml --dry-run
     """
     from defectdb.db import MEMORY, open_database
-    from defectdb.ingest import load
+    from defectdb.ingest import Download, Options, load
 
-    place = settings.database
-    if dry_run and not Path(place).exists():
-        place = MEMORY
+    options = Options(
+        mapping=mapping, unit_cells=unit_cells, reference=reference, occupied=occupied,
+        download=Download(url=url, sha256=sha256, offline=offline),
+    )  # fmt: skip
+    new = not Path(settings.database).exists()
+    place = MEMORY if dry_run and new else settings.database
     with open_database(place, create=True) as db, _progress(settings) as progress:
         reports = load(
             db, [Path(source) for source in sources], format=format_, name=name, strict=strict,
-            dry_run=dry_run, cutoff=cutoff, progress=progress,
+            dry_run=dry_run, cutoff=cutoff, max_displacement=max_displacement, options=options, progress=progress,
         )  # fmt: skip
     for report in reports:
         _narrate(settings, report)
@@ -120,22 +161,28 @@ def _table(reports: list[LoadReport]) -> None:
 
 @click.command("datasets")
 @click.option("--json", "as_json", is_flag=True, help="JSON instead of a table.")
+@click.option("--bibtex", is_flag=True, help="References to cite, as BibTeX.")
 @click.pass_obj
-def datasets_command(settings: Settings, as_json: bool) -> None:
+def datasets_command(settings: Settings, *, as_json: bool, bibtex: bool) -> None:
     """List the loaded datasets with licence and citation.
 
     \b
-    Example:
-      defectdb datasets --json
+    Examples:
+      defectdb datasets
+      defectdb datasets --bibtex > data.bib
     """
     from defectdb.db import open_database
+    from defectdb.ingest import bibtex_entries
 
     with open_database(settings.database, read_only=True) as db:
         frame = db.frame(
             "SELECT dataset_id, format, n_structures, n_rejects, licence, citation, doi, source_uri, sha256, "
             "ingested_at FROM datasets ORDER BY dataset_id"
         )
-    emit(frame if as_json else frame.drop("sha256", "source_uri"), "json" if as_json else "table")
+    if bibtex:
+        click.echo("\n\n".join(bibtex_entries(frame)))
+    else:
+        emit(frame if as_json else frame.drop("sha256", "source_uri"), "json" if as_json else "table")
 
 
 @click.command("rejects")

@@ -50,9 +50,12 @@ def resolve_hosts(source: Source, stored: list[Host], foreign: frozenset[str]) -
     found = {(h.material.material_id, h.supercell): h for h in stored}
     for pristine in source.pristine:
         cell = source.unit_cells.get(pristine.base)
-        if cell is None:
+        if cell is not None:
+            material = _kept_apart(material_of(cell), materials, source.dataset_id)
+        elif pristine.base in materials:
+            material = materials[pristine.base]
+        else:
             continue
-        material = _kept_apart(material_of(cell), materials, source.dataset_id)
         host = supercell(material, pristine)
         other = by_id.get(host.host_id)
         if other is not None and host.host_id in foreign and not same_levels(host, other):

@@ -16,7 +16,7 @@ def formation_energy(energy: Floats, host: Host, counts: Integers, potentials: M
     ``counts`` (m, z): atoms by atomic number. Atoms removed count as negative additions, so that their
     potentials are added.
     """
-    if host.energy is None:
+    if host.energy is None or not potentials:
         return np.full(len(energy), np.nan)
     added = counts - np.bincount(host.numbers, minlength=counts.shape[1])
     elements = np.flatnonzero(added.any(axis=0))

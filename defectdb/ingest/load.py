@@ -15,7 +15,7 @@ import polars as pl
 from defectdb.db import Database
 from defectdb.db.write import Changes, DatasetRows, compare, write_dataset
 from defectdb.errors import InputDataError
-from defectdb.ingest.formats import read_sources
+from defectdb.ingest.formats import Options, read_sources
 from defectdb.ingest.known_hosts import host_frames, stored_hosts
 from defectdb.ingest.normalise import MAX_DISPLACEMENT, Limits, Normalised, normalise
 from defectdb.ingest.records import Reject, Source
@@ -56,6 +56,7 @@ def load(
     dry_run: bool = False,
     cutoff: float = 30.0,
     max_displacement: float = MAX_DISPLACEMENT,
+    options: Options | None = None,
     progress: Progress | None = None,
 ) -> list[LoadReport]:
     """Load files and folders; one report per dataset.
@@ -64,7 +65,8 @@ def load(
     turns any
     reject into an InputDataError before anything is written; ``dry_run`` reports without writing. ``cutoff``
     [angstrom] bounds the periodic images in ``distances``; a structure in which an atom is farther than
-    ``max_displacement`` [angstrom] from its site is refused. Raises InputDataError for a source that cannot
+    ``max_displacement`` [angstrom] from its site is refused; ``options`` say how single formats are read.
+    Raises InputDataError for a source that cannot
     be
     read and UnknownNameError for an unknown format.
     """
@@ -73,7 +75,7 @@ def load(
     limits = Limits(cutoff, max_displacement)
     return [
         _load_one(db, source, limits, strict=strict, dry_run=dry_run, progress=progress)
-        for source in read_sources(sources, format=format, name=name)
+        for source in read_sources(sources, format=format, name=name, options=options or Options())
     ]
 
 

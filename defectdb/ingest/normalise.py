@@ -12,6 +12,7 @@ from defectdb.ingest.assemble import Block, assemble
 from defectdb.ingest.assign import assign, join, resolve_hosts
 from defectdb.ingest.cif import Atoms
 from defectdb.ingest.defects import Extras, Found, declared_labels, find_defects
+from defectdb.ingest.hosts import size_text
 from defectdb.ingest.matching import Occupation, occupy, same_lattice, select, site_grid
 from defectdb.ingest.placing import Placement, Placer
 from defectdb.ingest.records import Geometries, Host, Integers, Reject, Source
@@ -42,15 +43,22 @@ def normalise(source: Source, stored: list[Host], foreign: frozenset[str], limit
     """Match every structure of the source to its host.
 
     ``stored`` are the database's hosts; ``foreign`` names those that other datasets' structures stand on and
-    that must not change. Raises InputDataError for an impossible host.
+    that must not change. Formation energies need a pristine energy and chemical potentials of the source's
+    own:
+    those of other calculations would be wrong. Raises InputDataError for an impossible host.
     """
     joined, lone = join(source)
     rejects = [*source.rejects, *lone]
-    assigned, unknown = assign(joined, source, resolve_hosts(source, stored, foreign))
+    hosts = resolve_hosts(source, stored, foreign)
+    assigned, unknown = assign(joined, source, hosts)
+    own = {
+        hosts[key].host_id for key in ((p.base, size_text(p.size)) for p in source.pristine) if key in hosts
+    }
     used, blocks = [], []
     for host, rows in assigned:
         order = joined["geometry"].gather(rows).to_numpy().astype(np.int64)
-        block, refused = _match(host, joined[rows], select(source.geometries, order), source, limits)
+        potentials = {e: mu for e, (mu, _) in source.potentials.items()} if host.host_id in own else {}
+        block, refused = _match(host, joined[rows], select(source.geometries, order), potentials, limits)
         rejects += refused
         if block.structures.height:
             used.append(host)
@@ -59,7 +67,7 @@ def normalise(source: Source, stored: list[Host], foreign: frozenset[str], limit
 
 
 def _match(
-    host: Host, table: pl.DataFrame, geometries: Geometries, source: Source, limits: Limits
+    host: Host, table: pl.DataFrame, geometries: Geometries, potentials: dict[str, float], limits: Limits
 ) -> tuple[Block, list[Reject]]:
     """Frames of the structures whose atoms stand on the host's sites and whose defects are those declared."""
     occupation = occupy(site_grid(host), geometries)
@@ -82,7 +90,6 @@ def _match(
     if reasons:
         found = find_defects(host, occupation.numbers[good], extras.only(good))
     accepted = table[good].drop("geometry").with_columns(displacement=occupation.displacement[good])
-    potentials = {element: mu for element, (mu, _) in source.potentials.items()}
     return assemble(host, select(geometries, good), found, accepted, potentials, limits.cutoff), rejects
 
 

@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
-from scipy.spatial import cKDTree
 
 from defectdb.ingest.cif import Atoms
 from defectdb.ingest.hosts import lifted, standard
@@ -40,6 +38,8 @@ class Placer:
     """Places structures on one host; keeps the host's search tree."""
 
     def __init__(self, host: Host) -> None:
+        from scipy.spatial import cKDTree
+
         self.host = host
         self._own = host.frac @ host.lattice
         images = np.array([[i, j, 0] for i in (0, 1, -1) for j in (0, 1, -1)])
@@ -110,6 +110,8 @@ class Placer:
 
     def _assign(self, numbers: Numbers, frac: Floats) -> Placement:
         """Periodic assignment of atoms to sites by least total squared displacement within RADIUS."""
+        from scipy.optimize import linear_sum_assignment  # a third of a second: only where it is needed
+
         delta = frac[:, None, :] - self.host.frac[None, :, :]
         delta[..., :2] -= np.round(delta[..., :2])
         square = ((delta @ self.host.lattice) ** 2).sum(axis=2)

@@ -1,4 +1,4 @@
-"""Single structure files (CIF, POSCAR) and folders of them to a source without targets."""
+"""Single structure files (CIF, POSCAR) and folders of them to entries without numbers."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 
 from defectdb.errors import InputDataError
-from defectdb.ingest.cif import MAX_ATOMS, Atoms, StructureFileError, atomic_number, pack, parse_cif
+from defectdb.ingest.cif import MAX_ATOMS, Atoms, StructureFileError, atomic_number, parse_cif
 from defectdb.ingest.containers import MAX_STRUCTURE_BYTES, reading
-from defectdb.ingest.records import Reject, Source
+from defectdb.ingest.entries import Entry
+from defectdb.ingest.records import Reject
 
 SUFFIXES = frozenset({".cif", ".vasp", ".poscar", ".contcar"})
 _POSCAR_NAMES = ("POSCAR", "CONTCAR")
@@ -37,45 +37,15 @@ def structure_id(path: Path) -> str:
     return path.resolve().parent.name if path.name in _POSCAR_NAMES else path.name
 
 
-def read(paths: list[Path], *, name: str | None = None) -> Source:
-    """Structure files and folders of them as one dataset. Raises InputDataError where there is none."""
-    files = [file for path in paths for file in structure_files(path)]
-    if not files:
-        raise InputDataError("holds no CIF or POSCAR file", path=", ".join(map(str, paths)))
-    used: dict[str, tuple[str, str, Atoms]] = {}
-    rejects: list[Reject] = []
-    for file, data in _contents(files):
-        key = structure_id(file)
+def read(paths: list[Path]) -> Iterator[Entry | Reject]:
+    """Structure files and those directly in folders. Raises InputDataError for a file that cannot be read."""
+    for file, data in _contents([file for path in paths for file in structure_files(path)]):
         try:
             atoms = parse_cif(data) if file.suffix.lower() == ".cif" else parse_poscar(data)
         except StructureFileError as cause:
-            rejects.append(Reject(str(file), None, "broken structure file", str(cause), key))
+            yield Reject(str(file), None, "broken structure file", str(cause), structure_id(file))
             continue
-        if key in used:
-            rejects.append(
-                Reject(str(file), None, "duplicate id", f"{key!r} has an earlier file already", key)
-            )
-            continue
-        used[key] = (str(file), hashlib.sha256(data).hexdigest(), atoms)
-    ids, files_used, digests = list(used), [u[0] for u in used.values()], [u[1] for u in used.values()]
-    first = paths[0].resolve()
-    dataset_id = name or (first.name if first.is_dir() else first.parent.name) or "structures"
-    empty = pl.Series([None] * len(ids), dtype=pl.String)
-    return Source(
-        dataset_id=dataset_id,
-        name=dataset_id,
-        format="structure",
-        uri=", ".join(str(path) for path in paths),
-        sha256=hashlib.sha256("".join(digests).encode()).hexdigest(),
-        geometries=pack(ids, files_used, [u[2] for u in used.values()], digests),
-        table=pl.DataFrame(
-            {"structure_id": pl.Series(ids, dtype=pl.String),
-             "row": pl.Series([None] * len(ids), dtype=pl.Int64),
-             "base": empty, "size": empty, "descriptor": empty, "declared": empty}
-        ),
-        rejects=rejects,
-        complete=False,
-    )  # fmt: skip
+        yield Entry(structure_id(file), str(file), atoms, hashlib.sha256(data).hexdigest())
 
 
 def _contents(files: list[Path]) -> Iterator[tuple[Path, bytes]]:

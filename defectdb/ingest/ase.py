@@ -1,0 +1,99 @@
+"""ASE databases and (ext)xyz files to structures with their numbers."""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from defectdb.errors import InputDataError
+from defectdb.ingest.cif import MAX_ATOMS, Atoms
+from defectdb.ingest.entries import Entry, digest_of
+from defectdb.ingest.records import Reject
+
+XYZ = frozenset({".xyz", ".extxyz"})
+_IDS = ("structure_id", "_id", "name", "label")
+_BROKEN = (ValueError, KeyError, IndexError, TypeError, AttributeError, AssertionError, ArithmeticError,
+           EOFError, OSError, RuntimeError)  # fmt: skip
+"""What ase's parsers raise on damaged files."""
+
+
+def is_ase_file(path: Path) -> bool:
+    """Whether the file is an SQLite database or (ext)xyz."""
+    if path.suffix.lower() in XYZ:
+        return True
+    with path.open("rb") as stream:
+        return stream.read(16) == b"SQLite format 3\0"
+
+
+def read(paths: list[Path]) -> Iterator[Entry | Reject]:
+    """Every row or frame. Raises InputDataError for a damaged file, or without the extra ``ase``."""
+    try:
+        import ase.db
+        import ase.io
+    except ImportError as cause:
+        raise InputDataError(
+            "ASE files need the extra: pip install 'defectdb[ase]'", path=str(paths[0])
+        ) from cause
+    for path in paths:
+        rows = _frames(path, ase.io) if path.suffix.lower() in XYZ else _rows(path, ase.db)
+        count = 0
+        while True:
+            try:
+                atoms, numbers, name = next(rows)
+            except StopIteration:
+                break
+            except (*_BROKEN, sqlite3.Error) as cause:
+                raise InputDataError(f"damaged after {count} structures ({cause})", path=str(path)) from cause
+            count += 1
+            yield _entry(path, count, atoms, numbers, name)
+
+
+def _rows(path: Path, db: Any) -> Iterator[tuple[Any, dict[str, Any], str | None]]:
+    """Atoms, numbers and id of every row of a database."""
+    with db.connect(str(path), type="db") as connection:
+        for row in connection.select():
+            pairs = dict(row.key_value_pairs)
+            if "energy" in row:
+                pairs["energy"] = row.energy
+            yield row.toatoms(), pairs, next((str(pairs[key]) for key in _IDS if key in pairs), None)
+
+
+def _frames(path: Path, io: Any) -> Iterator[tuple[Any, dict[str, Any], str | None]]:
+    """Atoms, numbers and id of every frame of an extended xyz file."""
+    for atoms in io.iread(str(path), index=":", format="extxyz"):
+        info = dict(atoms.info)
+        if atoms.calc is not None and "energy" in atoms.calc.results:
+            info["energy"] = atoms.calc.results["energy"]
+        yield atoms, info, next((str(info[key]) for key in _IDS if key in info), None)
+
+
+def _entry(path: Path, count: int, atoms: Any, numbers: dict[str, Any], name: str | None) -> Entry | Reject:
+    """One structure; without a cell it is a reject."""
+    structure_id = name or f"{path.stem}-{count}"
+    where = f"{path}#{count}"
+    lattice, places = np.array(atoms.cell[:], dtype=np.float64), np.array(atoms.positions, dtype=np.float64)
+    sound = np.isfinite(lattice).all() and abs(np.linalg.det(lattice)) > 1e-6 and np.isfinite(places).all()
+    if (
+        not sound
+        or not 0 < len(places) <= MAX_ATOMS
+        or not (1 <= atoms.numbers.min() <= atoms.numbers.max() <= 118)
+    ):
+        why = "it needs a periodic cell, finite positions, and known elements"
+        return Reject(where, count, "broken structure", why, structure_id)
+    found = Atoms(lattice, atoms.numbers.astype(np.uint8), places @ np.linalg.inv(lattice))
+    return Entry(structure_id, where, found, digest_of(found), _finite(numbers), count)
+
+
+def _finite(numbers: dict[str, Any]) -> dict[str, float]:
+    """The entries that are single finite numbers."""
+    plain = {
+        str(key): float(value)
+        for key, value in numbers.items()
+        if isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    }
+    return {key: value for key, value in plain.items() if math.isfinite(value) and key not in _IDS}

@@ -1,0 +1,100 @@
+"""Structures with their numbers, one at a time, to a source: what every reader of loose files shares."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import polars as pl
+
+from defectdb.errors import InputDataError
+from defectdb.ingest.cif import Atoms, pack
+from defectdb.ingest.records import Pristine, Reject, Source, UnitCell
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Entry:
+    """One structure: id, where it was read, its atoms, a digest of its bytes, its numbers by column name."""
+
+    structure_id: str
+    path: str
+    atoms: Atoms
+    digest: str
+    numbers: Mapping[str, float] = field(default_factory=dict)
+    row: int | None = None
+    descriptor: str | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class References:
+    """What formation energies need besides: unit cells, pristine supercells, chemical potentials."""
+
+    unit_cells: dict[str, UnitCell] = field(default_factory=dict)
+    pristine: tuple[Pristine, ...] = ()
+    potentials: dict[str, tuple[float, str]] = field(default_factory=dict)
+
+
+def digest_of(atoms: Atoms) -> str:
+    """SHA-256 of a structure that was not read from bytes of its own."""
+    return hashlib.sha256(
+        atoms.lattice.tobytes() + atoms.numbers.tobytes() + atoms.frac.tobytes()
+    ).hexdigest()
+
+
+def source_from(
+    found: Iterable[Entry | Reject], paths: list[Path], *, form: str, name: str | None, references: References
+) -> Source:
+    """One dataset of the entries; a second entry of an id is a reject. Raises InputDataError for none."""
+    entries: dict[str, Entry] = {}
+    rejects: list[Reject] = []
+    for item in found:
+        if isinstance(item, Reject):
+            rejects.append(item)
+        elif item.structure_id in entries:
+            seen = f"{item.structure_id!r} stands in {entries[item.structure_id].path} already"
+            rejects.append(Reject(item.path, item.row, "duplicate id", seen, item.structure_id))
+        else:
+            entries[item.structure_id] = item
+    if not entries and not rejects:
+        raise InputDataError("holds no structures", path=", ".join(map(str, paths)))
+    kept = list(entries.values())
+    dataset_id = name or _dataset_name(paths[0])
+    digests = [entry.digest for entry in kept]
+    return Source(
+        dataset_id=dataset_id,
+        name=dataset_id,
+        format=form,
+        uri=", ".join(str(path) for path in paths),
+        sha256=hashlib.sha256("".join(digests).encode()).hexdigest(),
+        geometries=pack(list(entries), [e.path for e in kept], [e.atoms for e in kept], digests),
+        table=_table(kept),
+        unit_cells=references.unit_cells,
+        pristine=references.pristine,
+        potentials=references.potentials,
+        rejects=rejects,
+        complete=False,
+    )
+
+
+def _dataset_name(path: Path) -> str:
+    """A folder's own name, a table's or database's stem, the folder's name for a single structure file."""
+    full = path.resolve()
+    if full.is_dir():
+        return full.name or "structures"
+    return full.parent.name or "structures" if full.suffix.lower() in {"", ".cif", ".vasp"} else full.stem
+
+
+def _table(entries: list[Entry]) -> pl.DataFrame:
+    columns = sorted({name for entry in entries for name in entry.numbers})
+    empty = pl.Series([None] * len(entries), dtype=pl.String)
+    return pl.DataFrame(
+        {
+            "structure_id": pl.Series([e.structure_id for e in entries], dtype=pl.String),
+            "row": pl.Series([e.row for e in entries], dtype=pl.Int64),
+            "base": empty, "size": empty, "declared": empty,
+            "descriptor": pl.Series([e.descriptor for e in entries], dtype=pl.String),
+            **{c: pl.Series([e.numbers.get(c) for e in entries], dtype=pl.Float64) for c in columns},
+        }
+    )  # fmt: skip

@@ -1,0 +1,79 @@
+"""Unit-cell files and a TOML of pristine energies and chemical potentials to what formation energies need."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from defectdb.errors import InputDataError
+from defectdb.ingest.cif import StructureFileError, parse_cif
+from defectdb.ingest.containers import reading
+from defectdb.ingest.entries import References
+from defectdb.ingest.records import Pristine, UnitCell
+from defectdb.ingest.structures import parse_poscar, structure_id
+from defectdb.schema.labels import ELEMENTS
+
+_SHAPE = (
+    'write [potentials] with ELEMENT = eV, and [[pristine]] with material = NAME, supercell = "8x8x1", '
+    "energy = eV and, if known, e1, e_vbm, fermi"
+)
+_LEVELS = ("energy", "e1", "e_vbm", "fermi")
+
+
+def read_references(unit_cells: list[Path], reference: Path | None) -> References:
+    """Unit cells named by their files, and the energies of the TOML file. Raises InputDataError."""
+    cells = [_unit_cell(path) for path in unit_cells]
+    data = {} if reference is None else _toml(reference)
+    where = str(reference)
+    potentials = data.get("potentials", {})
+    pristine = data.get("pristine", [])
+    if (
+        not isinstance(potentials, dict)
+        or not isinstance(pristine, list)
+        or set(data) - {"potentials", "pristine"}
+    ):
+        raise InputDataError(_SHAPE, path=where)
+    unknown = [name for name in potentials if name not in ELEMENTS]
+    if unknown or not all(_is_number(v) for v in potentials.values()):
+        raise InputDataError(f"[potentials] must give a number [eV] per element; {_SHAPE}", path=where)
+    return References(
+        unit_cells={cell.base: cell for cell in cells},
+        pristine=tuple(_pristine(entry, where) for entry in pristine),
+        potentials={element: (float(mu), where) for element, mu in potentials.items()},
+    )
+
+
+def _toml(path: Path) -> dict[str, Any]:
+    with reading(str(path)):
+        text = path.read_bytes()
+    try:
+        return tomllib.loads(text.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as cause:
+        raise InputDataError(f"no TOML: {cause}", path=str(path)) from cause
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e12
+
+
+def _pristine(entry: Any, where: str) -> Pristine:
+    known = {"material", "supercell", *_LEVELS}
+    if not isinstance(entry, dict) or set(entry) - known or not isinstance(entry.get("material"), str):
+        raise InputDataError(_SHAPE, path=where)
+    size = re.fullmatch(r"(\d{1,3})x(\d{1,3})(?:x(\d{1,3}))?", str(entry.get("supercell", "")))
+    if size is None or not all(_is_number(entry[k]) for k in _LEVELS if k in entry):
+        raise InputDataError(f"in [[pristine]] of {entry['material']}: {_SHAPE}", path=where)
+    levels = [float(entry[k]) if k in entry else None for k in _LEVELS]
+    return Pristine(entry["material"], (int(size[1]), int(size[2]), int(size[3] or 1)), *levels)
+
+
+def _unit_cell(path: Path) -> UnitCell:
+    with reading(str(path)):
+        data = path.read_bytes()
+    try:
+        atoms = parse_cif(data) if path.suffix.lower() == ".cif" else parse_poscar(data)
+    except StructureFileError as cause:
+        raise InputDataError(str(cause), path=str(path)) from cause
+    return UnitCell(structure_id(path), atoms.lattice, atoms.numbers, atoms.frac)
