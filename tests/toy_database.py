@@ -164,8 +164,40 @@ def fill(db: Database, n: int = 60, seed: int = 0, prefix: str = "s") -> list[tu
                     }
                 ],
             )
+            _fill_sites(db)
         _fill_structures(db, found, prefix)
     return found
+
+
+def site_number(placed: Placed) -> int:
+    """The host site of a defect: Mo first, then the lower and the upper S."""
+    return {0: 0, -1: 1, 1: 2}[placed.layer] * CELLS**2 + placed.i * CELLS + placed.j
+
+
+def _fill_sites(db: Database) -> None:
+    material, host = [], []
+    for sublattice, layer in enumerate((0, -1, 1)):
+        x, y = (0.0, 0.0) if layer == 0 else (1 / 3, 2 / 3)
+        common = {
+            "sublattice": sublattice,
+            "element": "S" if layer else "Mo",
+            "layer": {0: "middle", -1: "bottom", 1: "top"}[layer],
+            "frac_z": (10 + 1.56 * layer) / C,
+        }
+        material.append({"material_id": "MoS2", "frac_x": x, "frac_y": y, **common})
+        host += [
+            {
+                "host_id": "MoS2 8x8x1",
+                "site_index": site_number(Placed("", i, j, layer)),
+                "frac_x": (i + x) / CELLS,
+                "frac_y": (j + y) / CELLS,
+                **common,
+            }
+            for i in range(CELLS)
+            for j in range(CELLS)
+        ]
+    _append(db, "material_sites", material)
+    _append(db, "host_sites", host)
 
 
 def _fill_structures(db: Database, found: list[tuple[Placed, ...]], prefix: str) -> None:
@@ -196,6 +228,9 @@ def _fill_structures(db: Database, found: list[tuple[Placed, ...]], prefix: str)
                     "idx": idx,
                     "label": member.label,
                     "kind": "vacancy" if vacancy else "substitution",
+                    "element_from": member.label.split("_")[1],
+                    "element_to": None if vacancy else "W",
+                    "site_index": site_number(member),
                     "frac_x": 0.0,
                     "frac_y": 0.0,
                     "frac_z": z / C,

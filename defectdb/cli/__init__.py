@@ -33,6 +33,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "predict": ("query", "Predict a target for stored or new structures."),
     "evaluate": ("query", "Compare predictions with the stored targets."),
     "sql": ("query", "Run a SQL query (read-only unless --write)."),
+    "select": ("screen", "Pick stored structures by simple filters."),
+    "enumerate": ("screen", "List inequivalent placements of defects, with predictions."),
     "export": ("export", "Write a table or query as LaTeX, CSV, Markdown, HTML or Parquet."),
     "plot": ("export", "Draw kernels, fronts and parity plots."),
     "demo": ("demo", "Run the whole path on a computed tight-binding dataset."),

@@ -100,10 +100,11 @@ def kernel(
         )
     if len(materials := {row["material_id"] for row in rows}) > 1:
         raise UsageError(f"{label} has kernels in {', '.join(sorted(materials))}: name the material")
-    return Kernel(label, target, _parts(rows))
+    return Kernel(label, target, parts(rows))
 
 
-def _parts(rows: Sequence[dict[str, Any]]) -> tuple[Part, ...]:
+def parts(rows: Sequence[dict[str, Any]]) -> tuple[Part, ...]:
+    """Rows of ``formulas`` as parts of a kernel."""
     return tuple(
         Part(
             formula_id=row["formula_id"],

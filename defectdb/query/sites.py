@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import warnings
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +15,7 @@ from defectdb.db.read import material as known_material
 from defectdb.errors import UsageError
 
 Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+Ints = NDArray[np.signedinteger[Any]]
 SYMPREC = 1e-3  # angstrom
 
 
@@ -90,7 +92,9 @@ def _permutations(
     import spglib
 
     numbers = [sorted(set(elements)).index(element) + 1 for element in elements]
-    found = spglib.get_symmetry((unit, basis, numbers), symprec=SYMPREC)
+    with warnings.catch_warnings():  # spglib's note on how it will report errors in future
+        warnings.simplefilter("ignore", DeprecationWarning)
+        found = spglib.get_symmetry((unit, basis, numbers), symprec=SYMPREC)
     if found is None:
         raise UsageError("the unit cell has no symmetry that spglib can find")
     home = np.rint(frac * counts - basis[sublattice]).astype(np.int64)  # [site, 3] cell of each site

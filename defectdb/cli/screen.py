@@ -1,0 +1,107 @@
+"""The commands that propose new structures and pick stored ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from defectdb.cli.terminal import emit, say
+
+if TYPE_CHECKING:
+    from defectdb.cli import Settings
+
+
+@click.command("enumerate")
+@click.option("--material", required=True, metavar="M")
+@click.option("--supercell", required=True, metavar="A,B,1", help="Repeats of the unit cell, e.g. 8,8,1.")
+@click.option("--defects", required=True, metavar="LABELS", help="E.g. Vac_Mo,Vac_S,Vac_S.")
+@click.option("--target", metavar="T", help="Predict this with the active model.")
+@click.option("--top", type=click.IntRange(min=1), metavar="K", help="Only the K lowest values.")
+@click.option("--where", metavar="SQL", help="A predicate over the result, e.g. 'value < 2.5'.")
+@click.option("--every", is_flag=True, help="All placements, equivalent ones included.")
+@click.option("--concentration", type=float, metavar="X", help="Sample at random: defects per site.")
+@click.option("--sample", type=click.IntRange(min=1), default=1000, show_default=True, metavar="N")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help=".csv or .parquet")
+@click.option("--structures", type=click.Path(path_type=Path), metavar="DIR", help="Write structure files.")
+@click.option("--format", "format_", default="poscar", show_default=True, help="poscar or cif.")
+@click.option("--json", "style", flag_value="json", help="As JSON.")
+@click.option("--csv", "style", flag_value="csv", help="As CSV.")
+@click.pass_obj
+def enumerate_command(
+    settings: Settings, material: str, supercell: str, defects: str, target: str | None, top: int | None,
+    where: str | None, every: bool, concentration: float | None, sample: int, seed: int, output: Path | None,
+    structures: Path | None, format_: str, style: str | None,
+) -> None:  # fmt: skip
+    """List every symmetry-inequivalent placement of defects, with multiplicity and predicted value [eV].
+
+    \b
+    Examples:
+      defectdb enumerate --material MoS2 --supercell 8,8,1 --defects Vac_Mo,Vac_S,Vac_S
+      defectdb enumerate --material MoS2 --supercell 12,12,1 --defects W_Mo,Vac_S,Vac_S \\
+          --target formation_energy --top 10 --structures next/
+      defectdb enumerate --material MoS2 --supercell 16,16,1 --defects Vac_Mo,Vac_S,Vac_S \\
+          --target formation_energy_per_site --every -o screening.parquet
+    """
+    from defectdb.db import open_database
+    from defectdb.query.candidates import Request, candidates, stream_to_file
+    from defectdb.query.export import style_of, write
+    from defectdb.query.structures import write_structures
+
+    request = Request(
+        material, supercell, defects, target, top, where, every, concentration, sample, seed
+    )  # fmt: skip
+    with open_database(settings.database, read_only=True) as db:
+        if every and output is not None and top is None:
+            say(settings, f"{stream_to_file(db, request, output)} placements in {output}")
+            return
+        found = candidates(db, request)
+    say(settings, f"{found.frame.height} placements of {', '.join(found.labels)} in {found.cell.name}")
+    if structures is not None:
+        paths = write_structures(found.cell, found.labels, found.sites(), structures, format_)
+        say(settings, f"{len(paths)} structures in {structures}")
+    if output is not None:
+        write(found.frame, style_of(output), output)
+    else:
+        emit(found.frame, style or "table")
+
+
+@click.command("select")
+@click.argument("filters", required=False, default="", metavar="[FILTERS]")
+@click.option("-c", "--columns", default="", metavar="COLUMNS", help="+gap,-n_defects or a list.")
+@click.option("-s", "--sort", default="structure_id", show_default=True, metavar="COLUMN",
+              help="gap, or gap- for falling values.")  # fmt: skip
+@click.option("-n", "--count", is_flag=True, help="Only how many.")
+@click.option("-L", "--limit", type=click.IntRange(min=1), metavar="N")
+@click.option("--json", "style", flag_value="json", help="As JSON.")
+@click.option("--csv", "style", flag_value="csv", help="As CSV.")
+@click.pass_obj
+def select_command(
+    settings: Settings,
+    filters: str,
+    columns: str,
+    sort: str,
+    count: bool,
+    limit: int | None,
+    style: str | None,
+) -> None:
+    """Pick stored structures by properties and numbers of defects, without SQL.
+
+    Filters are joined by commas: n_defects=3, 2.2<gap<2.5, Vac_Mo>=1, descriptor=V2.
+
+    \b
+    Examples:
+      defectdb select 'n_defects=3,2.2<gap<2.5,Vac_Mo>=1' -c +gap -s gap-
+      defectdb select 'Vac_S=2' -n
+    """
+    from defectdb.db import open_database
+    from defectdb.query.select import select
+
+    with open_database(settings.database, read_only=True) as db:
+        frame = select(db, filters, columns=columns, sort=sort, limit=limit)
+    if count:
+        click.echo(frame.height)
+    else:
+        emit(frame, style or "table")
