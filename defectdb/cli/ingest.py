@@ -64,10 +64,24 @@ _FILE = click.Path(path_type=Path)
 @click.option("--json", "as_json", is_flag=True, help="The report as JSON.")
 @click.pass_obj
 def ingest_command(
-    settings: Settings, *, sources: tuple[str, ...], format_: str, name: str | None, strict: bool,
-    dry_run: bool, cutoff: float, max_displacement: float, unit_cells: tuple[Path, ...], reference: Path | None,
-    mapping: Path | None, occupied: float, url: str | None, sha256: str | None, offline: bool, as_json: bool,
-) -> None:  # fmt: skip
+    settings: Settings,
+    *,
+    sources: tuple[str, ...],
+    format_: str,
+    name: str | None,
+    strict: bool,
+    dry_run: bool,
+    cutoff: float,
+    max_displacement: float,
+    unit_cells: tuple[Path, ...],
+    reference: Path | None,
+    mapping: Path | None,
+    occupied: float,
+    url: str | None,
+    sha256: str | None,
+    offline: bool,
+    as_json: bool,
+) -> None:
     """Load DFT defect structures: 2DMD archives, VASP runs, ASE files, tables, JSON, CIF and POSCAR files.
 
     SOURCE 2dmd is the public archive by name.
@@ -89,9 +103,17 @@ def ingest_command(
     place = MEMORY if dry_run and new else settings.database
     with open_database(place, create=True) as db, _progress(settings) as progress:
         reports = load(
-            db, [Path(source) for source in sources], format=format_, name=name, strict=strict,
-            dry_run=dry_run, cutoff=cutoff, max_displacement=max_displacement, options=options, progress=progress,
-        )  # fmt: skip
+            db,
+            [Path(source) for source in sources],
+            format=format_,
+            name=name,
+            strict=strict,
+            dry_run=dry_run,
+            cutoff=cutoff,
+            max_displacement=max_displacement,
+            options=options,
+            progress=progress,
+        )
     for report in reports:
         _narrate(settings, report)
     if as_json:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import re
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from defectdb.ingest.records import Reject
 
 RUN_FILES = ("vasprun.xml", "vasprun.xml.gz")
 OCCUPIED = 0.5  # of one electron per state: the occupation from which a level counts as occupied
+_FERMI = re.compile(rb'<i name="efermi">\s*([-+0-9.eE]{1,40})\s*</i>')
 MAX_RUN_BYTES = 2 << 30
 PARALLEL_FROM = 8  # runs from which starting processes pays
 _UNREADABLE = (SyntaxError, ValueError, KeyError, IndexError, TypeError, AttributeError, AssertionError)
@@ -75,7 +77,7 @@ def read_run(file: Path, structure_id: str, occupied: float) -> Entry | Reject:
             what = "electrons" if not run.converged_electronic else "ions"
             return Reject(str(file), None, "unconverged run", f"the {what} did not converge", structure_id)
         atoms = _atoms(run.final_structure)
-        return Entry(structure_id, str(file), atoms, digest_of(atoms), _numbers(run, occupied))
+        return Entry(structure_id, str(file), atoms, digest_of(atoms), _numbers(run, data, occupied))
     except (DefectDBError, StructureFileError) as cause:
         return Reject(str(file), None, "unreadable run", str(cause), structure_id)
     except _UNREADABLE as cause:
@@ -117,12 +119,12 @@ def _atoms(structure: Any) -> Atoms:
     )
 
 
-def _numbers(run: Any, occupied: float) -> dict[str, float]:
+def _numbers(run: Any, data: bytes, occupied: float) -> dict[str, float]:
     """Energy, Fermi level, levels and gap (per spin where there are two), magnetisation."""
     energy = float(run.final_energy)
     numbers = {"energy": energy, "energy_per_atom": energy / len(run.final_structure)}
-    if run.efermi is not None:
-        numbers["fermi_level"] = float(run.efermi)
+    if fermi := _FERMI.findall(data):
+        numbers["fermi_level"] = float(fermi[-1])  # pymatgen knows it only with the whole density of states
     channels = {spin.name: np.asarray(values) for spin, values in (run.eigenvalues or {}).items()}
     names = {"up": "majority", "down": "minority"}
     for spin, values in channels.items():
