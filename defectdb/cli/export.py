@@ -64,7 +64,9 @@ def _paper(settings: Settings, folder: Path | None, style: str | None, output: P
 @click.command("plot")
 @click.argument("kind", metavar="kernel | front | parity | map")
 @click.argument("label", required=False)
-@click.option("--target", default="formation_energy", show_default=True, metavar="T")
+@click.option(
+    "--target", default="formation_energy", show_default=True, metavar="T", help="Property to draw."
+)
 @click.option("--formula", "formula_id", type=int, metavar="ID", help="This formula, not the active one.")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), metavar="FILE",
               help=".png, .pdf or .svg")  # fmt: skip

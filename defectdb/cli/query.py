@@ -19,7 +19,13 @@ if TYPE_CHECKING:
 
 @click.command("predict")
 @click.argument("sources", nargs=-1, metavar="[SOURCE]...")
-@click.option("--target", default="formation_energy_per_site", show_default=True, metavar="T")
+@click.option(
+    "--target",
+    default="formation_energy_per_site",
+    show_default=True,
+    metavar="T",
+    help="formation_energy, formation_energy_per_site, homo_lumo_gap, homo or lumo.",
+)
 @click.option("--model", "model_id", type=int, metavar="ID", help="This model, not the active one.")
 @click.option("--format", "format_", default="auto", show_default=True, help="Format of the sources.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help=".csv or .parquet")

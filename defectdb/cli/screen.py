@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @click.command("enumerate")
-@click.option("--material", required=True, metavar="M")
+@click.option("--material", required=True, metavar="M", help="The host material.")
 @click.option("--supercell", required=True, metavar="A,B,1", help="Repeats of the unit cell, e.g. 8,8,1.")
 @click.option("--defects", required=True, metavar="LABELS", help="E.g. Vac_Mo,Vac_S,Vac_S.")
 @click.option("--target", metavar="T", help="Predict this with the active model.")
@@ -22,8 +22,15 @@ if TYPE_CHECKING:
 @click.option("--where", metavar="SQL", help="A predicate over the result, e.g. 'value < 2.5'.")
 @click.option("--every", is_flag=True, help="All placements, equivalent ones included.")
 @click.option("--concentration", type=float, metavar="X", help="Sample at random: defects per site.")
-@click.option("--sample", type=click.IntRange(min=1), default=1000, show_default=True, metavar="N")
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option(
+    "--sample",
+    type=click.IntRange(min=1),
+    default=1000,
+    show_default=True,
+    metavar="N",
+    help="How many random placements.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the random placements.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help=".csv or .parquet")
 @click.option("--structures", type=click.Path(path_type=Path), metavar="DIR", help="Write structure files.")
 @click.option("--format", "format_", default="poscar", show_default=True, help="poscar or cif.")
@@ -40,19 +47,16 @@ def enumerate_command(
     \b
     Examples:
       defectdb enumerate --material MoS2 --supercell 8,8,1 --defects Vac_Mo,Vac_S,Vac_S
-      defectdb enumerate --material MoS2 --supercell 12,12,1 --defects W_Mo,Vac_S,Vac_S \\
-          --target formation_energy --top 10 --structures next/
-      defectdb enumerate --material MoS2 --supercell 16,16,1 --defects Vac_Mo,Vac_S,Vac_S \\
-          --target formation_energy_per_site --every -o screening.parquet
+      defectdb enumerate --material MoS2 --supercell 8x8 --defects W_Mo,Vac_S,Vac_S --target homo_lumo_gap
+      defectdb enumerate --material MoS2 --supercell 8x8 --defects Vac_S,Vac_S --structures next/
+      defectdb enumerate --material MoS2 --supercell 9x9 --defects Vac_S --concentration 0.02 --sample 50
     """
     from defectdb.db import open_database
     from defectdb.query.candidates import Request, candidates, stream_to_file
     from defectdb.query.export import style_of, write
     from defectdb.query.structures import write_structures
 
-    request = Request(
-        material, supercell, defects, target, top, where, every, concentration, sample, seed
-    )  # fmt: skip
+    request = Request(material, supercell, defects, target, top, where, every, concentration, sample, seed)
     with open_database(settings.database, read_only=True) as db:
         if every and output is not None and top is None:
             say(settings, f"{stream_to_file(db, request, output)} placements in {output}")
@@ -74,7 +78,7 @@ def enumerate_command(
 @click.option("-s", "--sort", default="structure_id", show_default=True, metavar="COLUMN",
               help="gap, or gap- for falling values.")  # fmt: skip
 @click.option("-n", "--count", is_flag=True, help="Only how many.")
-@click.option("-L", "--limit", type=click.IntRange(min=1), metavar="N")
+@click.option("-L", "--limit", type=click.IntRange(min=1), metavar="N", help="At most N rows.")
 @click.option("--json", "style", flag_value="json", help="As JSON.")
 @click.option("--csv", "style", flag_value="csv", help="As CSV.")
 @click.pass_obj

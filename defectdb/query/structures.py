@@ -66,6 +66,7 @@ def _cif(cell: Supercell, elements: Sequence[str], frac: Floats, name: str) -> s
         "_symmetry_space_group_name_H-M 'P 1'",
         "_symmetry_Int_Tables_number 1",
     ]
+    lines += ["loop_", "_symmetry_equiv_pos_as_xyz", "'x, y, z'"]
     lines += [f"_cell_length_{v} {length:.10f}" for v, length in zip("abc", lengths, strict=True)]
     lines += [
         f"_cell_angle_{v} {angle:.10f}" for v, angle in zip(("alpha", "beta", "gamma"), angles, strict=True)

@@ -9,7 +9,9 @@ import duckdb
 import pytest
 
 DOCS = Path(__file__).parents[2] / "docs" / "sql.md"
-QUESTIONS = re.findall(r"^## (\d+)\. (.*?)$.*?```sql\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.M | re.S)
+QUESTIONS = re.findall(
+    r"^## (\d+)\. (.*?)$.*?```sql\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.M | re.S
+)
 
 
 def test_there_are_twenty_questions() -> None:
