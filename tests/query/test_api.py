@@ -101,9 +101,7 @@ def test_structures_in_memory_are_predicted_like_files(real_database: Path, tmp_
     crystal = Structure(cell.lattice, elements, frac)
     atoms = Atoms(elements, scaled_positions=frac, cell=cell.lattice, pbc=True)
     with defectdb.connect(real_database) as connection:
-        found = [
-            connection.predict(item, "formation_energy")["value"].item() for item in (path, crystal, atoms)
-        ]
+        frames = [connection.predict(item, "formation_energy") for item in (path, crystal, atoms)]
         several = connection.predict([crystal, atoms], "formation_energy")
     found = [frame["value"].item() for frame in frames]
     assert math.isfinite(found[0])
@@ -119,8 +117,11 @@ def _table_model(db) -> None:
     with db.transaction():
         run_id = toy.run(db)
         [key] = append_formulas(db, [toy.formula(run_id, "Vac_Mo-Vac_S", "exp neg r")])
-        terms = [TermRecord(order=1, label="Vac_Mo", value=7.0), TermRecord(order=1, label="Vac_S", value=2.7),
-                 TermRecord(order=2, label="Vac_Mo-Vac_S", formula_id=key)]  # fmt: skip
+        terms = [
+            TermRecord(order=1, label="Vac_Mo", value=7.0),
+            TermRecord(order=1, label="Vac_S", value=2.7),
+        ]
+        terms.append(TermRecord(order=2, label="Vac_Mo-Vac_S", formula_id=key))
         record = ModelRecord(run_id=run_id, material_id="MoS2", target="formation_energy", aggregator="sum",
                              trained_on="x", n_train=1)  # fmt: skip
         activate_model(db, append_model(db, record, terms))
