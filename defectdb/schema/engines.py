@@ -115,17 +115,25 @@ def to_sympy(expression: Expression, constants: Sequence[float] = (), digits: in
         )
 
     def rounded(value: float) -> Any:
-        return sympy.Float(repr(value)) if digits is None else sympy.Float(f"{value:.{digits}g}", digits)
+        return sympy.Float(repr(value)) if digits is None else sympy.Float(f"{value:.{digits}g}")
 
     return evaluate(expression, m, Symbols(), [rounded(float(c)) for c in constants], number=literal)
 
 
 def to_latex(expression: Expression, constants: Sequence[float] = (), digits: int = 5) -> str:
-    """LaTeX mathematics without delimiters, the constants rounded to ``digits`` significant digits."""
+    """LaTeX mathematics without delimiters, all numbers rounded to ``digits`` significant digits."""
     import sympy
 
-    names = {f"r{i}{j}": f"r_{{{i}{j}}}" for i, j in ((1, 2), (1, 3), (2, 3))} | {"dz": r"\Delta z"}
-    tree = to_sympy(expression, constants, digits)
+    names = {f"r{i}{j}": f"r_{{{i}{j}}}" for i, j in ((1, 2), (1, 3), (2, 3))}
+    names |= {f"dz{i}{j}": rf"\Delta z_{{{i}{j}}}" for i, j in ((1, 2), (1, 3), (2, 3))} | {"dz": r"\Delta z"}
+
+    def short(number: Any) -> Any:
+        value = float(f"{float(number):.{digits}g}")
+        whole = value.is_integer() and abs(value) < 10**digits
+        return sympy.Integer(int(value)) if whole else sympy.Float(repr(value), digits)
+
+    tree = to_sympy(expression, constants)
+    tree = tree.xreplace({number: short(number) for number in tree.atoms(sympy.Float) if number.is_finite})
     symbol_names = {s: names[s.name] for s in tree.free_symbols if s.name in names}
     printed: str = sympy.latex(tree, symbol_names=symbol_names, fold_short_frac=False)
     return printed

@@ -1,0 +1,124 @@
+"""The paper package: sources that hold together, constants that keep the stated errors, full provenance."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import toy_database as toy
+
+from defectdb.cli import run
+from defectdb.db import Database, open_database
+from defectdb.db.formulas import activate_model, append_formulas, append_model
+from defectdb.errors import UsageError
+from defectdb.query.paper import accuracy, formulas, write_paper
+from defectdb.query.published import published
+from defectdb.query.rounding import digits_needed
+from defectdb.schema.engines import evaluate_numpy
+from defectdb.schema.expression import from_ast
+from defectdb.schema.records import ModelRecord, TermRecord
+
+pytest.importorskip("matplotlib")
+
+
+@pytest.fixture(scope="module")
+def paper(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A database whose only kernel is the one of Vac_S and W_Mo, and its paper."""
+    place = tmp_path_factory.mktemp("paper")
+    with open_database(place / "p.duckdb", create=True) as db:
+        toy.fill(db)
+        with db.transaction():
+            run_id = toy.run(db)
+            record = toy.formula(
+                run_id, "Vac_S-W_Mo", "mul c0 exp div neg r c1", (0.51234567891, 2.00123456789)
+            )
+            [key] = append_formulas(db, [record])
+            terms = [TermRecord(order=1, label=name, value=value) for name, value in toy.ENERGIES.items()]
+            terms += [TermRecord(order=2, label=name, value=0) for name in toy.LABELS if name != "Vac_S-W_Mo"]
+            terms.append(TermRecord(order=2, label="Vac_S-W_Mo", formula_id=key))
+            terms += [TermRecord(order=2, label=name, value=0) for name in toy.LABELS]
+            terms = [term for term in terms if term.label != "Vac_S-W_Mo"]
+                                trained_on="pairs", n_train=9)  # fmt: skip
+            activate_model(db, append_model(db, model, terms))
+    assert run(["-q", "--db", str(place / "p.duckdb"), "export", "paper", str(place / "out")]) == 0
+    return place / "p.duckdb", place / "out"
+
+
+def test_every_file_that_the_source_names_is_there(paper) -> None:
+    _, folder = paper
+    source = (folder / "main.tex").read_text()
+    for name in re.findall(r"\\input\{(.*?)\}", source):
+        assert (folder / f"{name}.tex").exists()
+    figures = re.findall(r"\\includegraphics\{(.*?)\}", source)
+    assert sorted(figures) == sorted(f"figures/{path.name}" for path in (folder / "figures").iterdir())
+    assert len(figures) == 4
+    assert (folder / "references.bib").read_text().startswith("@misc{toy,")
+
+
+def test_the_latex_is_balanced_and_escaped(paper) -> None:
+    _, folder = paper
+    for path in folder.glob("*.tex"):
+        text = re.sub(r"(?<!\\)%.*", "", path.read_text())
+        assert text.count("{") == text.count("}"), path
+        assert re.findall(r"\\begin\{(\w+)\}", text).sort() == re.findall(r"\\end\{(\w+)\}", text).sort()
+        outside = re.sub(r"(?<!\\)\$.*?(?<!\\)\$", "", text, flags=re.S)
+        assert "$" not in outside.replace(r"\$", "")
+        plain = re.sub(r"\\(includegraphics|input|bibliography)(\[.*?\])?\{.*?\}", "", outside)
+        assert not re.search(r"(?<!\\)[_^#]", plain), path
+    rows = (folder / "formulas.tex").read_text().split(r"\midrule")[1].split(r"\bottomrule")[0]
+    columns = (folder / "formulas.csv").read_text().splitlines()[0].count(",") + 1
+    for row in filter(None, rows.strip().split("\\\\\n")):
+        assert len(re.findall(r"(?<!\\)&", row)) == columns - 1
+
+
+def test_rounded_constants_move_no_error_by_more_than_a_hundredth(paper) -> None:
+    path, _ = paper
+    with open_database(path, read_only=True) as db:
+        row = db.frame("SELECT * FROM formulas WHERE status = 'active'").row(0, named=True)
+        tree, constants = from_ast(row["ast"]), tuple(row["constants"])
+        digits = digits_needed(db, tree, constants, row)
+        r = db.frame("SELECT distance FROM pairs WHERE label = 'Vac_S-W_Mo'")["distance"].to_numpy()
+        latex = formulas(db)["latex"].item()
+    rounded = [float(f"{c:.{digits}g}") for c in constants]
+    moved = np.abs(evaluate_numpy(tree, {"r": r}, rounded) - evaluate_numpy(tree, {"r": r}, constants))
+    assert moved.max() <= 0.01 * row["mae_train"]
+    assert 3 <= digits <= 6
+    assert f"{constants[0]:.{digits}g}" in latex
+
+
+def test_the_accuracy_table_holds_ours_and_what_was_published_for_the_same_data(paper) -> None:
+    path, folder = paper
+    with open_database(path, read_only=True) as db:
+        table = accuracy(db)
+        mean = db.value("SELECT 1000 * avg(abs(error)) FROM prediction_errors WHERE n_defects > 2 "
+                        "AND target = 'formation_energy_per_site'")  # fmt: skip
+    ours = table.filter(method="this work")["formation energy per site [meV]"].item()
+    assert ours == pytest.approx(mean, abs=0.01)
+    theirs = dict(table.select("method", "formation energy per site [meV]").iter_rows())
+    assert theirs["SchNet"] == 65
+    assert theirs["Symbolic (SEGVAE)"] == 4
+    assert pl.read_csv(folder / "accuracy.csv").height == 7
+    assert published().height == 48
+
+
+def test_the_provenance_names_hashes_versions_and_seeds(paper) -> None:
+    found = json.loads((paper[1] / "provenance.json").read_text())
+    assert found["datasets"][0]["sha256"] == "0" * 64
+    assert found["runs"][0]["seed"] == 0
+    assert found["formulas"][0]["constants"] == [0.51234567891, 2.00123456789]
+    assert set(found["software"]) == {"defectdb", "python", "duckdb", "polars"}
+
+
+def test_a_paper_without_formulas_is_refused(empty_database: Database, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="a paper needs active formulas"):
+        list(write_paper(empty_database, tmp_path / "paper"))
+
+
+def test_paper_takes_a_folder_and_nothing_else(paper, capsys) -> None:
+    assert run(["--db", str(paper[0]), "export", "paper"]) == 2
+    assert "takes a folder and no options" in capsys.readouterr().err
+    assert run(["--db", str(paper[0]), "export", "formulas", "x"]) == 2
