@@ -33,15 +33,13 @@ def paper(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         toy.fill(db)
         with db.transaction():
             run_id = toy.run(db)
-            record = toy.formula(
-                run_id, "Vac_S-W_Mo", "mul c0 exp div neg r c1", (0.51234567891, 2.00123456789)
-            )
+            constants = (0.51234567891, 2.00123456789)
+            record = toy.formula(run_id, "Vac_S-W_Mo", "mul c0 exp div neg r c1", constants)
             [key] = append_formulas(db, [record])
             terms = [TermRecord(order=1, label=name, value=value) for name, value in toy.ENERGIES.items()]
             terms += [TermRecord(order=2, label=name, value=0) for name in toy.LABELS if name != "Vac_S-W_Mo"]
             terms.append(TermRecord(order=2, label="Vac_S-W_Mo", formula_id=key))
-            terms += [TermRecord(order=2, label=name, value=0) for name in toy.LABELS]
-            terms = [term for term in terms if term.label != "Vac_S-W_Mo"]
+            model = ModelRecord(run_id=run_id, material_id="MoS2", target="formation_energy", aggregator="sum",
                                 trained_on="pairs", n_train=9)  # fmt: skip
             activate_model(db, append_model(db, model, terms))
     assert run(["-q", "--db", str(place / "p.duckdb"), "export", "paper", str(place / "out")]) == 0
