@@ -96,13 +96,13 @@ def learn_command(settings: Settings, /, **options: Any) -> None:
     if asked != 1:
         raise UsageError("say what to learn: --pair LABEL, --all-pairs or --model")
     from defectdb.db import open_database
-    from defectdb.learn import LearnConfig, learn_pairs
+    from defectdb.learn import LearnConfig, learn_model, learn_pairs
 
     names = set(LearnConfig.model_fields) & set(options)
     config = LearnConfig(**{name: options[name] for name in names}, forbidden=options["forbid"])
     with open_database(settings.database) as db, _Display(settings) as display:
         if options["model"]:
-            raise UsageError("not yet")
+            learned = learn_model(db, config, display.progress())
         else:
             learned = learn_pairs(db, config, list(options["pairs"]) or None, display.progress())
     if options["as_json"]:

@@ -22,6 +22,7 @@ from defectdb.learn.segvae.front import Domain, Scored, select
 from defectdb.learn.segvae.grammar import Grammar
 from defectdb.learn.segvae.search import Generation, Search
 from defectdb.learn.select import Selection, dz_windows, lattice_points
+from defectdb.schema.engines import evaluate_numpy
 from defectdb.schema.expression import Constant
 from defectdb.schema.records import EVERY_DZ
 
@@ -40,7 +41,7 @@ class KernelTask:
     ``weight`` [row]; ``mixing`` [row, point] sums points into rows, None where rows are points. ``values`` [point]
     are what the formula itself should be near at the points, for its domain (None: ``y``). ``offset`` frees a
     constant. ``spare`` is the squared error that a simpler formula may add to the best one's; None chooses by
-    cross-validation instead.
+    cross-validation instead; ``frequency`` [point] then says how often each point occurs.
     """
 
     label: str
@@ -57,6 +58,7 @@ class KernelTask:
     values: Floats | None = None
     offset: bool = True
     spare: float | None = None
+    frequency: Floats | None = None
 
     @property
     def r(self) -> Floats:
@@ -70,7 +72,9 @@ class KernelTask:
         if self.dz_min == 0 and self.dz_max >= EVERY_DZ:
             return self.label
         return (
-            f"{self.label} dz>={self.dz_min:.2f}" if self.dz_max >= EVERY_DZ else f"{self.label} dz<{self.dz_max:.2f}"
+            f"{self.label} dz>={self.dz_min:.2f}"
+            if self.dz_max >= EVERY_DZ
+            else f"{self.label} dz<{self.dz_max:.2f}"
         )
 
 
@@ -103,7 +107,17 @@ def kernel_tasks(db: Database, selection: Selection, config: LearnConfig, device
             free = mixing is None and not config.decay
             tasks.append(
                 KernelTask(
-                    str(label), low, high, r[None], y, np.ones_like(y), mixing, CUTOFF, config, device, offset=free
+                    str(label),
+                    low,
+                    high,
+                    r[None],
+                    y,
+                    np.ones_like(y),
+                    mixing,
+                    CUTOFF,
+                    config,
+                    device,
+                    offset=free,
                 )
             )
     return tasks
@@ -151,7 +165,9 @@ def domain_of(task: KernelTask) -> Domain:
         low, high = float(values.min()) - margin, float(values.max()) + margin
         return Domain(torch.from_numpy(grid), 0, low, high, np.inf)
     if task.values is not None:
-        return Domain.of(torch.from_numpy(task.r), torch.from_numpy(task.values), cutoff=task.cutoff, decay=decay)
+        return Domain.of(
+            torch.from_numpy(task.r), torch.from_numpy(task.values), cutoff=task.cutoff, decay=decay
+        )
     r, y = torch.from_numpy(task.r), torch.from_numpy(task.y)
     if task.mixing is not None:  # each sum is of the size of its nearest image
         nearest = torch.from_numpy(np.where(task.mixing > 0, task.r, np.inf).min(1))
@@ -173,9 +189,24 @@ def learn_kernel(task: KernelTask, report: Callable[[Generation], None] | None =
     outcome = Search(problem_of(task), grammar, config, domain, report, law_seeds(grammar)).run()
     if not outcome.front:
         return _constant(task)
-    return Kernel(
-        task, outcome.front, select(outcome.front), outcome.generations, outcome.seconds, outcome.n_fits
-    )
+    chosen = select(outcome.front) if task.spare is None else _cheapest(outcome.front, task.spare, task)
+    front = [_at_points(s, task) for s in outcome.front]
+    return Kernel(task, front, chosen, outcome.generations, outcome.seconds, outcome.n_fits)
+
+
+def _at_points(scored: Scored, task: KernelTask) -> Scored:
+    """Errors in the target's unit: where rows are a metric's, the distance from ``values``, frequent points first."""
+    if task.frequency is None or task.values is None:
+        return scored
+    error = np.abs(evaluate_numpy(scored.expression, {"r": task.r}, scored.constants) - task.values)
+    mae = float((error * task.frequency).sum() / task.frequency.sum())
+    return replace(scored, mae=mae, mae_cv=np.nan, mae_cv_interior=np.nan)
+
+
+def _cheapest(front: list[Scored], spare: float, task: KernelTask) -> int:
+    """The simplest formula whose squared error is within ``spare`` of the best one's."""
+    bound = min(s.mse for s in front) + spare / float(task.weight.sum())
+    return next(i for i, s in enumerate(front) if s.mse <= bound)
 
 
 def _constant(task: KernelTask) -> Kernel:

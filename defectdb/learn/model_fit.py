@@ -29,6 +29,9 @@ Flags = NDArray[np.bool_]
 FLOOR = 1e-3
 """Absolute errors below this (eV) count as squared ones: near the noise of the data."""
 
+REACH = 4e-3
+"""How far (eV) a kernel of a few constants stays from a table of values: the metric of its search is blunt below."""
+
 SPARE = 0.004
 """A simpler kernel may add this share of the table's error."""
 
@@ -87,12 +90,14 @@ def total_values(data: ModelData) -> Floats:
     return data.y + sum((b.counts.sum(1) * b.base for b in data.blocks), np.zeros_like(data.y))
 
 
-def robust_weights(residual: Floats) -> Floats:
-    """Weights under which squared errors sum to absolute ones, [structure]."""
-    return 1.0 / np.maximum(np.abs(residual), FLOOR)
+def robust_weights(residual: Floats, floor: float = FLOOR) -> Floats:
+    """Weights under which squared errors sum to absolute ones, [structure]; blunt below ``floor`` eV."""
+    return 1.0 / np.maximum(np.abs(residual), floor)
 
 
-def fit_table(blocks: Sequence[Block], y: Floats, train: Flags, rounds: int = 30) -> tuple[list[Floats], Floats]:
+def fit_table(
+    blocks: Sequence[Block], y: Floats, train: Flags, rounds: int = 30
+) -> tuple[list[Floats], Floats]:
     """Kernel values at every class of every block, and the weights [structure] of the last round."""
     counts = np.concatenate([b.counts for b in blocks], axis=1)
     weights = train.astype(float)
@@ -119,12 +124,17 @@ def kernel_task(
     lower = np.linalg.cholesky(gram)
     return KernelTask(
         block.label, block.dz_min, block.dz_max, r[None], lower.T @ values, np.ones(len(values)), lower.T,
-        CUTOFF, config, device, values=values, offset=True, spare=SPARE * error,
+        CUTOFF, config, device, values=values, offset=True, spare=SPARE * error, frequency=counts.sum(0),
     )  # fmt: skip
 
 
 def triple_task(
-    triples: Triples, residual: Floats, weights: Floats, n_defects: NDArray[np.int64], config: LearnConfig, device: str
+    triples: Triples,
+    residual: Floats,
+    weights: Floats,
+    n_defects: NDArray[np.int64],
+    config: LearnConfig,
+    device: str,
 ) -> KernelTask | None:
     """The search of one three-body term on what the pairs leave; None where there are too few triples."""
     alone = np.flatnonzero((n_defects[triples.rows] == 3) & (weights[triples.rows] > 0))
@@ -211,7 +221,15 @@ def cross_validate(parts: Sequence[Part], y: Floats, fold: NDArray[np.int64]) ->
 def pair_part(block: Block, expression: Expression, constants: Sequence[float]) -> Part:
     """A chosen kernel in its place."""
     return Part(
-        block.label, 2, block.dz_min, block.dz_max, expression, tuple(constants), {"r": block.r}, block.counts, None
+        block.label,
+        2,
+        block.dz_min,
+        block.dz_max,
+        expression,
+        tuple(constants),
+        {"r": block.r},
+        block.counts,
+        None,
     )
 
 

@@ -19,7 +19,7 @@ from defectdb.db.formulas import (
     start_run,
 )
 from defectdb.learn.config import LearnConfig
-from defectdb.learn.kernels import Kernel
+from defectdb.learn.kernels import Kernel, KernelTask
 from defectdb.learn.segvae.front import Scored
 from defectdb.learn.select import Selection
 from defectdb.schema.engines import evaluate_numpy
@@ -55,42 +55,44 @@ def fail_run(db: Database, run_id: int) -> None:
         finish_run(db, run_id, "failed")
 
 
-def constant_errors(
-    scored: Scored, r: Floats, weight: Floats, mixing: Floats | None
-) -> tuple[float, ...] | None:
+def constant_errors(scored: Scored, task: KernelTask) -> tuple[float, ...] | None:
     """Standard errors of the constants from the curvature of the squared error, None where rows are too few.
 
     Square roots of the diagonal of s^2 (J^T J)^-1, with J by central differences and s^2 the residual variance.
     """
-    k, n = len(scored.constants), len(weight)
+    k, n = len(scored.constants), len(task.y)
     if not k or n <= k:
         return None
+    env = dict(zip(task.variables, task.x, strict=True))
+
+    def rows(constants: list[float]) -> Floats:
+        points = evaluate_numpy(scored.expression, env, constants)
+        return points if task.mixing is None else task.mixing @ points
+
     columns = []
     for i, value in enumerate(scored.constants):
         step = 1e-6 * max(abs(value), 1e-3)
-        sides = []
-        for sign in (1, -1):
-            shifted = list(scored.constants)
-            shifted[i] += sign * step
-            points = evaluate_numpy(scored.expression, {"r": r}, shifted)
-            sides.append(points if mixing is None else mixing @ points)
-        columns.append((sides[0] - sides[1]) / (2 * step))
-    jacobian = np.stack(columns, axis=1) * np.sqrt(weight)[:, None]
-    if not np.isfinite(jacobian).all():
+        up, down = list(scored.constants), list(scored.constants)
+        up[i], down[i] = value + step, value - step
+        columns.append((rows(up) - rows(down)) / (2 * step))
+    root = np.sqrt(task.weight)
+    jacobian = np.stack(columns, axis=1) * root[:, None]
+    residual = (task.y - rows(list(scored.constants))) * root
+    if not (np.isfinite(jacobian).all() and np.isfinite(residual).all()):
         return None
-    covariance = np.linalg.pinv(jacobian.T @ jacobian) * scored.mse * n / (n - k)
+    covariance = np.linalg.pinv(jacobian.T @ jacobian) * float(residual @ residual) / (n - k)
     return tuple(float(x) for x in np.sqrt(np.clip(np.diag(covariance), 0, None)))
 
 
 def formula_records(kernel: Kernel, run_id: int, material: str) -> list[FormulaRecord]:
     """The front as records."""
     task = kernel.task
-    inside = task.r if task.mixing is None else task.r[task.r <= task.cutoff]
+    inside = task.x[[i for i, v in enumerate(task.variables) if v.startswith("r")]]
     return [
         FormulaRecord(
             run_id=run_id, material_id=material, pair_label=task.label, target=task.config.target,
             expression=scored.expression, constants=scored.constants,
-            constant_errors=constant_errors(scored, task.r, task.weight, task.mixing),
+            constant_errors=constant_errors(scored, task),
             n_train=len(task.y), mae_train=scored.mae,
             mae_cv=scored.mae_cv if np.isfinite(scored.mae_cv) else None,
             bic=scored.bic if scored.bic else None,
@@ -110,9 +112,9 @@ def publish(
         for kernel in kernels:
             ids = append_formulas(db, formula_records(kernel, run_id, selection.material))
             chosen.append(ids[kernel.chosen])
-            append_generations(db, _generation_rows(kernel, run_id))
+            append_generations(db, generation_rows(kernel, run_id))
         terms = [
-            *_value_terms(db, config, selection.material),
+            *value_terms(db, config, selection.material),
             *_kept_terms(db, config, selection.material, kernels),
         ]
         terms += [
@@ -133,7 +135,8 @@ def publish(
     return model_id, chosen
 
 
-def _generation_rows(kernel: Kernel, run_id: int) -> pl.DataFrame:
+def generation_rows(kernel: Kernel, run_id: int) -> pl.DataFrame:
+    """The search's log as rows of ``generations``."""
     rows = [
         {
             "run_id": run_id, "task": kernel.task.name, "generation": g.generation, "seconds": g.seconds,
@@ -145,7 +148,7 @@ def _generation_rows(kernel: Kernel, run_id: int) -> pl.DataFrame:
     return pl.DataFrame(rows)
 
 
-def _value_terms(db: Database, config: LearnConfig, material: str) -> list[TermRecord]:
+def value_terms(db: Database, config: LearnConfig, material: str) -> list[TermRecord]:
     """The one-defect values and, for formation energies, the host offset: means over the material's hosts."""
     singles = db.frame(
         "SELECT o.label, avg(o.value) AS value FROM one_defect_energies AS o JOIN hosts AS h USING (host_id) "

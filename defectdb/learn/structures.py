@@ -23,6 +23,9 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 N_FOLDS = 5
+SAME_LEVEL = 1e-9
+"""One-defect values closer than this (eV) are the same number."""
+
 TRIPLE_VARIABLES = ("r12", "r13", "r23", "dz12", "dz13", "dz23")
 
 
@@ -98,7 +101,7 @@ def load_structures(db: Database, config: LearnConfig, material: str) -> ModelDa
         frame["n_defects"].to_numpy().astype(np.int64),
         (frame["value"] - frame["base"]).to_numpy().copy(),
         frame["fold"].to_numpy().astype(np.int64),
-        tuple(_blocks(pairs, frame.height, config, singles)),
+        tuple(_blocks(pairs, frame["base"].to_numpy(), config, singles)),
         tuple(_triples(triples)),
     )
 
@@ -125,7 +128,10 @@ def _singles(db: Database, material: str, target: str) -> pl.DataFrame:
     )
 
 
-def _blocks(pairs: pl.DataFrame, n: int, config: LearnConfig, singles: dict[str, float]) -> list[Block]:
+def _blocks(
+    pairs: pl.DataFrame, bases: Floats, config: LearnConfig, singles: dict[str, float]
+) -> list[Block]:
+    """Levels and gaps: only pairs that hold the structure's deciding defect move its level, the others count 0."""
     blocks = []
     decide = max if config.target == "homo" else min
     for (label,), frame in pairs.group_by(["label"], maintain_order=True):
@@ -134,8 +140,10 @@ def _blocks(pairs: pl.DataFrame, n: int, config: LearnConfig, singles: dict[str,
         for low, high in dz_windows(frame["dz"].to_numpy()):
             part = frame.filter(pl.col("dz").is_between(low, high, closed="left"))
             r, column = np.unique(part["r"].to_numpy(), return_inverse=True)
-            counts = np.zeros((n, len(r)))
+            counts = np.zeros((len(bases), len(r)))
             np.add.at(counts, (part["row"].to_numpy(), column), 1.0)
+            if config.target != "formation_energy":
+                counts[np.abs(bases - base) > SAME_LEVEL] = 0.0
             blocks.append(Block(str(label), low, high, r, base, counts))
     return sorted(blocks, key=lambda b: (b.label, b.dz_min))
 

@@ -1,6 +1,6 @@
 -- Predictions of the chosen models. 'sum' (energies): one-defect terms, pair kernels and three-body terms are added.
 -- 'min', 'max' (levels and gaps): the smallest or largest pair decides. 'shift_min', 'shift_max': the smallest or
--- largest one-defect value, moved by what every pair moves its own (kernel less the pair's one-defect value).
+-- largest one-defect value, moved by what every pair with that value moves it (kernel less the value).
 WITH chosen AS (
     SELECT model_id, material_id, target, aggregator FROM models WHERE $choice
 ),
@@ -31,6 +31,16 @@ terms AS (
 offsets AS (
     SELECT model_id, sum(value) AS value FROM terms WHERE n = 0 GROUP BY model_id
 ),
+deciders AS (
+    SELECT
+        s.structure_id, s.model_id,
+        CASE s.aggregator WHEN 'shift_min' THEN min(t.value) ELSE max(t.value) END AS value
+    FROM scope AS s
+    JOIN defects AS d USING (structure_id)
+    JOIN terms AS t ON t.n = 1 AND t.model_id = s.model_id AND t.label = d.label
+    WHERE starts_with(s.aggregator, 'shift')
+    GROUP BY s.structure_id, s.model_id, s.aggregator
+),
 $lattice
 contributions AS (
     SELECT
@@ -43,12 +53,13 @@ contributions AS (
     UNION ALL
     SELECT
         s.structure_id, s.model_id, s.target, s.aggregator, s.n_defects, 2 AS n,
-        p.label, t.model_id IS NULL AS unknown, $pair_kernels - t.base AS value,
+        p.label, t.model_id IS NULL AS unknown, CASE WHEN t.base <> e.value THEN 0 ELSE $pair_kernels - t.base END AS value,
         t.r_min IS NOT NULL AND p.distance NOT BETWEEN t.r_min AND t.r_max AS outside
     FROM scope AS s
     JOIN pairs AS p USING (structure_id)
     LEFT JOIN terms AS t
         ON t.n = 2 AND t.model_id = s.model_id AND t.label = p.label AND p.dz >= t.dz_min AND p.dz < t.dz_max
+    LEFT JOIN deciders AS e ON e.structure_id = s.structure_id AND e.model_id = s.model_id
     $lattice_join
     $three_body
 ),
