@@ -3,6 +3,7 @@ elements."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
 import numpy as np
@@ -18,26 +19,36 @@ from defectdb.ingest.records import Geometries, Host, Integers, Material, Reject
 LEAST_OVERLAP = 0.5  # share of atoms that a structure must have in common with its host
 
 
-def join(source: Source) -> tuple[pl.DataFrame, list[Reject]]:
-    """Rows that have a structure file, with its index, path and digest; lone rows and files as rejects."""
-    geometries = source.geometries
+def join(
+    table: pl.DataFrame, geometries: Geometries, refused: Collection[str]
+) -> tuple[pl.DataFrame, list[Reject]]:
+    """Rows of these structures, with index, path and digest of the file; files without a row as rejects.
+
+    ``refused`` are ids whose rows were rejected already.
+    """
     files = pl.DataFrame(
         {"structure_id": geometries.ids, "geometry": np.arange(len(geometries)),
          "source_path": geometries.paths, "digest": geometries.digests},
         schema_overrides={"structure_id": pl.String, "source_path": pl.String, "digest": pl.String},
     )  # fmt: skip
-    refused = [r.structure_id for r in source.rejects if r.structure_id is not None]
-    fresh = ~pl.col("structure_id").is_in(refused)
-    fileless = source.table.join(files, on="structure_id", how="anti").filter(fresh)
-    rowless = files.join(source.table, on="structure_id", how="anti").filter(fresh)
+    lone = files.join(table, on="structure_id", how="anti").filter(
+        ~pl.col("structure_id").is_in(list(refused))
+    )
     rejects = [
-        Reject(source.uri, row, "no structure file", f"{name!r} has a row but no structure file", name)
-        for name, row in fileless.select("structure_id", "row").iter_rows()
-    ] + [
         Reject(path, None, "no row", f"{name!r} has a structure file but no row in the tables", name)
-        for name, path in rowless.select("structure_id", "source_path").iter_rows()
+        for name, path in lone.select("structure_id", "source_path").iter_rows()
     ]
-    return source.table.join(files, on="structure_id", how="inner", maintain_order="left"), rejects
+    joined = table.join(files, on="structure_id", how="inner", maintain_order="left")
+    return joined, rejects
+
+
+def without_file(source: Source, seen: Collection[str]) -> list[Reject]:
+    """Rows whose structure never came: neither read nor refused."""
+    absent = source.table.filter(~pl.col("structure_id").is_in(list(seen)))
+    return [
+        Reject(source.uri, row, "no structure file", f"{name!r} has a row but no structure file", name)
+        for name, row in absent.select("structure_id", "row").iter_rows()
+    ]
 
 
 def resolve_hosts(source: Source, stored: list[Host], foreign: frozenset[str]) -> dict[tuple[str, str], Host]:
@@ -74,7 +85,7 @@ def _kept_apart(material: Material, known: dict[str, Material], dataset_id: str)
 
 
 def assign(
-    joined: pl.DataFrame, source: Source, hosts: dict[tuple[str, str], Host]
+    joined: pl.DataFrame, geometries: Geometries, source: Source, hosts: dict[tuple[str, str], Host]
 ) -> tuple[list[tuple[Host, Integers]], list[Reject]]:
     """Rows of ``joined`` for every host; structures without one as rejects."""
     assigned, rejects = [], []
@@ -90,7 +101,7 @@ def assign(
     if len(silent):
         materials = {h.material.material_id: h.material for h in hosts.values()}
         materials |= {b: material_of(c) for b, c in source.unit_cells.items() if b not in materials}
-        chosen, lost = _recognise(joined, silent, source.geometries, list(hosts.values()), materials)
+        chosen, lost = _recognise(joined, silent, geometries, list(hosts.values()), materials)
         assigned += chosen
         rejects += _unknown(joined, lost, "no known host has its lattice and elements", hosts)
     return assigned, rejects

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import gemmi
 import numpy as np
@@ -19,6 +20,7 @@ _CELL = ("_cell_length_a", "_cell_length_b", "_cell_length_c",
 _OPERATIONS = ("_symmetry_equiv_pos_as_xyz", "_space_group_symop_operation_xyz")
 _IDENTITY = {"x,y,z", "+x,+y,+z"}
 MAX_ATOMS = 20_000
+BATCH = 2048  # structures parsed and matched at a time: 10 MB of atoms
 
 
 class StructureFileError(ValueError):
@@ -156,11 +158,25 @@ def pack(ids: list[str], paths: list[str], atoms: list[Atoms], digests: list[str
     )
 
 
-def parse_members(members: Iterable[tuple[str, str, bytes]]) -> tuple[Geometries, list[Reject]]:
-    """Structures from (id, path, CIF bytes); a broken file becomes a reject."""
+def parse_members(
+    members: Iterable[tuple[str, str, bytes]], size: int = BATCH
+) -> Iterator[tuple[Geometries, list[Reject]]]:
+    """Batches of structures from (id, path, CIF bytes); broken files and second ones of an id are rejects."""
+    seen: set[str] = set()
+    remaining = iter(members)
+    while batch := list(islice(remaining, size)):
+        yield _parse_batch(batch, seen)
+
+
+def _parse_batch(members: list[tuple[str, str, bytes]], seen: set[str]) -> tuple[Geometries, list[Reject]]:
     ids, paths, digests, parsed = [], [], [], []
     rejects: list[Reject] = []
     for structure_id, path, text in members:
+        if structure_id in seen:
+            what = f"{structure_id!r} has an earlier structure file already"
+            rejects.append(Reject(path, None, "duplicate id", what, structure_id))
+            continue
+        seen.add(structure_id)
         try:
             parsed.append(parse_cif(text))
         except StructureFileError as cause:

@@ -68,7 +68,7 @@ def source_from(
         format=form,
         uri=", ".join(str(path) for path in paths),
         sha256=hashlib.sha256("".join(digests).encode()).hexdigest(),
-        geometries=pack(list(entries), [e.path for e in kept], [e.atoms for e in kept], digests),
+        batches=[(pack(list(entries), [e.path for e in kept], [e.atoms for e in kept], digests), [])],
         table=_table(kept),
         unit_cells=references.unit_cells,
         pristine=references.pristine,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import reduce
@@ -17,12 +16,9 @@ from defectdb.db.write import Changes, DatasetRows, compare, write_dataset
 from defectdb.errors import InputDataError
 from defectdb.ingest.formats import Options, read_sources
 from defectdb.ingest.known_hosts import host_frames, stored_hosts
-from defectdb.ingest.normalise import MAX_DISPLACEMENT, Limits, Normalised, normalise
+from defectdb.ingest.normalise import MAX_DISPLACEMENT, Limits, Normalised, Progress, normalise
 from defectdb.ingest.records import Reject, Source
 from defectdb.ingest.targets import EnergyCheck
-
-Progress = Callable[[str, int, int | None], None]
-"""Called with the stage, how much of it is done, and how much there is (None while that is not known)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +79,7 @@ def _load_one(
     db: Database, source: Source, limits: Limits, *, strict: bool, dry_run: bool, progress: Progress | None
 ) -> LoadReport:
     foreign = db.frame("SELECT DISTINCT host_id FROM structures WHERE dataset_id <> ?", [source.dataset_id])
-    found = normalise(source, stored_hosts(db), frozenset(foreign["host_id"]), limits)
+    found = normalise(source, stored_hosts(db), frozenset(foreign["host_id"]), limits, progress)
     keys = _stack([b.structures.select("structure_id", "content_hash") for b in found.blocks], "structures")
     changes = compare(db, source.dataset_id, keys, complete=source.complete)
     collisions = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,13 +10,16 @@ import polars as pl
 from numpy.typing import NDArray
 
 from defectdb.ingest.assemble import Block, assemble
-from defectdb.ingest.assign import assign, join, resolve_hosts
+from defectdb.ingest.assign import assign, join, resolve_hosts, without_file
 from defectdb.ingest.cif import Atoms
 from defectdb.ingest.defects import Extras, Found, declared_labels, find_defects
 from defectdb.ingest.hosts import size_text
-from defectdb.ingest.matching import Occupation, occupy, same_lattice, select, site_grid
+from defectdb.ingest.matching import Occupation, SiteGrid, occupy, same_lattice, select, site_grid
 from defectdb.ingest.placing import Placement, Placer
 from defectdb.ingest.records import Geometries, Host, Integers, Reject, Source
+
+Progress = Callable[[str, int, int | None], None]
+"""Called with the stage, how much of it is done, and how much there is (None while that is not known)."""
 
 MAX_DISPLACEMENT = 1.0  # angstrom
 SUSPICIOUS = 0.3  # share of sites that differ, beyond which another setting of the crystal is looked for
@@ -39,38 +43,50 @@ class Normalised:
     rejects: list[Reject]
 
 
-def normalise(source: Source, stored: list[Host], foreign: frozenset[str], limits: Limits) -> Normalised:
-    """Match every structure of the source to its host.
+def normalise(
+    source: Source,
+    stored: list[Host],
+    foreign: frozenset[str],
+    limits: Limits,
+    progress: Progress | None = None,
+) -> Normalised:
+    """Match every structure of the source to its host, batch by batch.
 
     ``stored`` are the database's hosts; ``foreign`` names those that other datasets' structures stand on and
     that must not change. Formation energies need a pristine energy and chemical potentials of the source's
-    own:
-    those of other calculations would be wrong. Raises InputDataError for an impossible host.
+    own: those of other calculations would be wrong. Raises InputDataError for an impossible host.
     """
-    joined, lone = join(source)
-    rejects = [*source.rejects, *lone]
     hosts = resolve_hosts(source, stored, foreign)
-    assigned, unknown = assign(joined, source, hosts)
-    own = {
-        hosts[key].host_id for key in ((p.base, size_text(p.size)) for p in source.pristine) if key in hosts
-    }
-    used, blocks = [], []
-    for host, rows in assigned:
-        order = joined["geometry"].gather(rows).to_numpy().astype(np.int64)
-        potentials = {e: mu for e, (mu, _) in source.potentials.items()} if host.host_id in own else {}
-        block, refused = _match(host, joined[rows], select(source.geometries, order), potentials, limits)
-        rejects += refused
-        if block.structures.height:
-            used.append(host)
-            blocks.append(block)
-    return Normalised(used, blocks, [*rejects, *unknown])
+    sizes = ((p.base, size_text(p.size)) for p in source.pristine)
+    own = {hosts[key].host_id for key in sizes if key in hosts}
+    refused = {r.structure_id for r in source.rejects if r.structure_id is not None}
+    rejects, seen, blocks = list(source.rejects), set(refused), []
+    used: dict[str, SiteGrid] = {}
+    for geometries, broken in source.batches:
+        joined, lone = join(source.table, geometries, refused)
+        assigned, unknown = assign(joined, geometries, source, hosts)
+        rejects += [*broken, *lone, *unknown]
+        seen |= {*geometries.ids, *(r.structure_id for r in broken if r.structure_id is not None)}
+        for host, rows in assigned:
+            grid = used.get(host.host_id) or site_grid(host)
+            order = joined["geometry"].gather(rows).to_numpy().astype(np.int64)
+            potentials = {e: mu for e, (mu, _) in source.potentials.items()} if host.host_id in own else {}
+            block, lost = _match(grid, joined[rows], select(geometries, order), potentials, limits)
+            rejects += lost
+            if block.structures.height:
+                used[host.host_id] = grid
+                blocks.append(block)
+        if progress is not None:
+            progress("structures", len(seen), source.table.height)
+    rejects += without_file(source, seen)
+    return Normalised([grid.host for grid in used.values()], blocks, rejects)
 
 
 def _match(
-    host: Host, table: pl.DataFrame, geometries: Geometries, potentials: dict[str, float], limits: Limits
+    grid: SiteGrid, table: pl.DataFrame, geometries: Geometries, potentials: dict[str, float], limits: Limits
 ) -> tuple[Block, list[Reject]]:
     """Frames of the structures whose atoms stand on the host's sites and whose defects are those declared."""
-    occupation = occupy(site_grid(host), geometries)
+    host, occupation = grid.host, occupy(grid, geometries)
     differing = (occupation.numbers != host.numbers).sum(axis=1)
     plain = (
         same_lattice(host, geometries.lattice)

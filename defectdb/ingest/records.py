@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -70,9 +71,10 @@ class Source:
     """One dataset as its reader found it.
 
     ``table`` has a row for every structure: structure_id, row, base, size ('8x8x1'), descriptor, declared
-    (its defects' labels joined by '+', sorted), and every numeric column of the source. base, size and
-    declared are null where the source does not say. ``complete`` says that the source holds the whole
-    dataset, so that what it lacks is gone.
+    (its defects' labels joined by '+', sorted), and every numeric column of the source; base, size and
+    declared are null where the source does not say. ``batches`` gives the structures, with the files that are
+    none, and is read once: a large archive never stands in memory as a whole. ``complete`` says that the
+    source holds the whole dataset, so that what it lacks is gone.
     """
 
     dataset_id: str
@@ -80,7 +82,7 @@ class Source:
     format: str
     uri: str
     sha256: str
-    geometries: Geometries
+    batches: Iterable[tuple[Geometries, list[Reject]]]
     table: pl.DataFrame
     unit_cells: dict[str, UnitCell] = field(default_factory=dict)
     pristine: tuple[Pristine, ...] = ()

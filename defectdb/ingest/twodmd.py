@@ -13,7 +13,7 @@ import polars as pl
 from defectdb.errors import InputDataError, LabelError
 from defectdb.ingest.cif import StructureFileError, parse_cif, parse_members
 from defectdb.ingest.containers import MAX_STRUCTURE_BYTES, Container, read_member, tar_members
-from defectdb.ingest.records import Geometries, Pristine, Reject, Source, UnitCell
+from defectdb.ingest.records import Pristine, Reject, Source, UnitCell
 from defectdb.ingest.tables import drop_duplicates, numeric, read_table
 from defectdb.schema.labels import defect_label
 
@@ -50,8 +50,6 @@ def read(container: Container, root: str, *, name: str | None = None, sha256: st
     density = _DENSITY.get(PurePosixPath(root).parent.name)
     published = base_name in PUBLISHED and density is not None
     dataset_id = name or about.get("name") or "-".join(["2dmd", *([density] if density else []), base_name])
-    geometries, broken = parse_members(_structures(container, root))
-    geometries, doubled = _first_of_each(geometries)
     table, refused = _table(container, root)
     return Source(
         dataset_id=dataset_id,
@@ -59,12 +57,12 @@ def read(container: Container, root: str, *, name: str | None = None, sha256: st
         format="2dmd",
         uri=container.uri,
         sha256=sha256,
-        geometries=geometries,
+        batches=parse_members(_structures(container, root)),
         table=table,
         unit_cells=_unit_cells(container, root),
         pristine=_pristine(container, root),
         potentials=_potentials(container, root),
-        rejects=[*broken, *doubled, *refused],
+        rejects=refused,
         density=density,
         licence=about.get("licence") or (LICENCE if published else None),
         citation=about.get("citation") or (CITATION if published else None),
@@ -111,23 +109,6 @@ def _structures(container: Container, root: str) -> Iterator[tuple[str, str, byt
         )
     for name in files:
         yield PurePosixPath(name).stem, name, read_member(container, name, MAX_STRUCTURE_BYTES)
-
-
-def _first_of_each(geometries: Geometries) -> tuple[Geometries, list[Reject]]:
-    """Structure files whose id has not been seen before, the others as rejects."""
-    import numpy as np
-
-    from defectdb.ingest.matching import select
-
-    first = pl.Series(geometries.ids, dtype=pl.String).is_first_distinct().to_numpy()
-    if first.all():
-        return geometries, []
-    seen = "has an earlier structure file already"
-    rejects = [
-        Reject(geometries.paths[i], None, "duplicate id", f"{geometries.ids[i]!r} {seen}")
-        for i in np.flatnonzero(~first)
-    ]
-    return select(geometries, np.flatnonzero(first)), rejects
 
 
 # ---------------------------------------------------------------- tables
