@@ -91,7 +91,7 @@ def learn_command(settings: Settings, /, **options: Any) -> None:
       defectdb learn --pair Vac_Mo-Vac_S --target homo_lumo_gap --where "distance < 12"
       defectdb learn --all-pairs --target formation_energy
       defectdb learn --model --from all
-    """  # noqa: D301
+    """
     asked = bool(options["pairs"]) + options["all_pairs"] + options["model"]
     if asked != 1:
         raise UsageError("say what to learn: --pair LABEL, --all-pairs or --model")
@@ -197,7 +197,7 @@ def _chosen(learned: Learned) -> pl.DataFrame:
                 "MAE_meV": 1000 * best.mae,
                 "MAE_cv_meV": 1000 * best.mae_cv,
                 "formula": to_infix(best.expression, best.constants, 5),
-            }  # fmt: skip
+            }
         )
     return pl.DataFrame(rows)
 

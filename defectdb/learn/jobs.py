@@ -26,11 +26,15 @@ class Learned:
     seconds: float
 
 
+def _silent(*_: object) -> None:
+    """No display."""
+
+
 @dataclass(frozen=True)
 class Progress:
     """Hooks that a display may give: kernels found so far of how many, and every generation of a lone kernel."""
 
-    kernel: Callable[[Kernel | None, int, int], None] = lambda kernel, done, total: None
+    kernel: Callable[[Kernel | None, int, int], None] = _silent
     generation: Callable[[Generation], None] | None = None
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -110,7 +111,7 @@ def fit_table(
         solution = np.linalg.solve(gram + ridge * np.eye(len(gram)), weighted.T @ y + ridge * prior)
         weights = robust_weights(y - counts @ solution) * train
     edges = np.cumsum([0, *(len(b.r) for b in blocks)])
-    return [solution[a:b] for a, b in zip(edges[:-1], edges[1:], strict=True)], weights
+    return [solution[a:b] for a, b in pairwise(edges)], weights
 
 
 def kernel_task(
@@ -121,7 +122,7 @@ def kernel_task(
     counts, values, r = block.counts[:, seen], table[seen], block.r[seen]
     gram = counts.T @ (counts * weights[:, None])
     gram += 1e-9 * np.trace(gram) / len(gram) * np.eye(len(gram))
-    lower = np.linalg.cholesky(gram)
+    lower: Floats = np.linalg.cholesky(gram)
     return KernelTask(
         block.label, block.dz_min, block.dz_max, r[None], lower.T @ values, np.ones(len(values)), lower.T,
         CUTOFF, config, device, values=values, offset=True, spare=SPARE * error, frequency=counts.sum(0),
@@ -179,7 +180,7 @@ def refine(parts: Sequence[Part], y: Floats, train: Flags, rounds: int = 25) -> 
         scale = np.diag(gram) + 1e-12 * np.trace(gram) + 1e-30
         improved = False
         for _ in range(6):
-            step = np.linalg.lstsq(gram + damping * np.diag(scale), right, rcond=1e-14)[0]
+            step: Floats = np.linalg.lstsq(gram + damping * np.diag(scale), right, rcond=1e-14)[0]
             moved = _moved(parts, step)
             trial, left = error(moved)
             if trial < best:

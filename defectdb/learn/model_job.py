@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -168,7 +167,7 @@ def _publish(
 
 
 def conformal_quantile(scores: Floats, coverage: float) -> float:
-    """Half-width of the split-conformal interval of that coverage from out-of-fold absolute errors (Vovk et al. 2005)."""
+    """Half-width of the conformal interval of that coverage, from out-of-fold absolute errors (Vovk et al. 2005)."""
     n = len(scores)
     rank = min(n, int(np.ceil((n + 1) * coverage)))
     return float(np.sort(scores)[rank - 1])
@@ -178,8 +177,8 @@ def _refined(kernel: Kernel, part: Part) -> Kernel:
     """The kernel with its chosen formula's constants as refined, and the errors that they leave at the table."""
     best = kernel.front[kernel.chosen]
     moved = replace(best, constants=part.constants)
-    front: Sequence = [moved if i == kernel.chosen else s for i, s in enumerate(kernel.front)]
-    return replace(kernel, front=list(front))
+    front = [moved if i == kernel.chosen else s for i, s in enumerate(kernel.front)]
+    return replace(kernel, front=front)
 
 
 def _touched(part: Part, n: int) -> NDArray[np.bool_]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import polars as pl
@@ -108,7 +109,7 @@ def dz_windows(dz: np.ndarray[tuple[int], np.dtype[np.float64]]) -> list[tuple[f
     values = np.unique(dz)
     cuts = np.flatnonzero(np.diff(values) > SAME_DZ)
     edges = [0.0, *((values[i] + values[i + 1]) / 2 for i in cuts), EVERY_DZ]
-    return [(float(low), float(high)) for low, high in zip(edges[:-1], edges[1:], strict=True)]
+    return [(float(low), float(high)) for low, high in pairwise(edges)]
 
 
 def lattice_points(db: Database, frame: pl.DataFrame) -> pl.DataFrame:
