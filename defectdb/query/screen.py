@@ -6,7 +6,7 @@ supercell; after that a candidate costs one look-up per pair.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -87,13 +87,16 @@ def screen(db: Database, cell: Supercell, material: str, labels: Sequence[str], 
     tables = {
         pair: _pair_table(cell, terms, learned, pair, cutoff) for pair in sorted(set(combinations(labels, 2)))
     }
+    singles = _singles(terms, labels)
+    if model["aggregator"].startswith("shift"):
+        singles = _shifted(terms, labels, tables, min if model["aggregator"] == "shift_min" else max)
     pairs = [tables[pair] for pair in combinations(labels, 2)]
     return Screen(
         cell=cell,
         labels=tuple(labels),
         target=target,
-        aggregator=model["aggregator"],
-        singles=_singles(terms, labels),
+        aggregator=model["aggregator"] if model["aggregator"] in ("min", "max") else "sum",
+        singles=singles,
         values=tuple(values for values, _ in pairs),
         outside=tuple(outside for _, outside in pairs),
         triples=tuple(_three_body(terms, learned, labels)),
@@ -124,9 +127,24 @@ def _singles(terms: pl.DataFrame, labels: Sequence[str]) -> float:
     return float(sum(own[label] for label in labels) + (len(labels) - 1) * offset)
 
 
+def _shifted(
+    terms: pl.DataFrame,
+    labels: Sequence[str],
+    tables: dict[tuple[str, str], tuple[Floats, NDArray[np.bool_]]],
+    choose: Callable[[Iterable[float]], float],
+) -> float:
+    """The one-defect value that decides; the tables become what pairs with that value move it by."""
+    own = dict(terms.filter(n=1).select("label", "constant").iter_rows())
+    decider = choose(own[label] for label in labels)
+    for pair, (values, _) in tables.items():
+        base = choose(own[label] for label in pair)
+        values[:] = values - base if base == decider else 0.0
+    return decider
+
+
 def _pair_table(
     cell: Supercell, terms: pl.DataFrame, target: str, pair: tuple[str, str], cutoff: float
-) -> tuple[Floats, Any]:
+) -> tuple[Floats, NDArray[np.bool_]]:
     """Values [site, site] of a pair kernel and where it extrapolates; NaN between sites that do not fit."""
     label = join_labels(pair)
     own = terms.filter((pl.col("n") == 2) & (pl.col("label") == label))

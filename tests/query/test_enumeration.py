@@ -129,6 +129,26 @@ def test_lattice_sums_and_three_body_terms_agree_with_the_sql_view(
     assert compared > 30
 
 
+@pytest.mark.parametrize("aggregator", ["shift_min", "shift_max"])
+def test_shifts_of_the_deciding_defect_agree_with_the_sql_view(
+    toy_path: Path, cell: Supercell, aggregator: str
+) -> None:
+    with open_database(toy_path) as db:
+        with db.transaction():
+            old = db.frame(
+                'SELECT "order", label, formula_id, value FROM model_terms WHERE model_id = 2'
+            ).to_dicts()
+            record = ModelRecord(run_id=1, material_id="MoS2", target="homo_lumo_gap", aggregator=aggregator,
+                                 trained_on="x", n_train=1)  # fmt: skip
+            activate_model(db, append_model(db, record, [TermRecord.model_validate(row) for row in old]))
+        expected = dict(predict(db, "homo_lumo_gap").select("structure_id", "value").iter_rows())
+        for number, members in enumerate(toy.configurations(60)):
+            ordered = sorted(members, key=lambda m: m.label)
+            sites = np.array([[toy.site_number(m) for m in ordered]])
+            values, _ = screen(db, cell, "MoS2", [m.label for m in ordered], "homo_lumo_gap")(sites)
+            assert values[0] == pytest.approx(expected[f"s{number:04}"], abs=1e-9)
+
+
 def test_all_placements_are_each_made_once(cell: Supercell) -> None:
     blocks = list(every_placement(cell, ["Vac_Mo", "Vac_S", "Vac_S"], block=50_000))
     assert len(blocks) > 5
