@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 
 import gemmi
@@ -46,7 +47,7 @@ def parse_cif(text: bytes) -> Atoms:
     if len(blocks) != 1:
         raise StructureFileError(f"{len(blocks)} blocks with atom sites; one structure per file is read")
     block = blocks[0]
-    lattice = _lattice(block)
+    lattice = _lattice(tuple(block.find_value(tag) for tag in _CELL))
     if any({_tight(op) for op in block.find_loop(tag)} - _IDENTITY for tag in _OPERATIONS):
         return _expanded(block, lattice)
     return _listed(block, lattice)
@@ -56,8 +57,10 @@ def _tight(operation: str) -> str:
     return str(gemmi.cif.as_string(operation)).replace(" ", "").lower()
 
 
-def _lattice(block: gemmi.cif.Block) -> Floats:
-    values = [gemmi.cif.as_number(block.find_value(tag) or "?") for tag in _CELL]
+@lru_cache(maxsize=1024)
+def _lattice(texts: tuple[str | None, ...]) -> Floats:
+    """The lattice of a cell's six numbers as written: an archive's structures share it."""
+    values = [gemmi.cif.as_number(text or "?") for text in texts]
     if not np.isfinite(values).all() or min(values) <= 0:
         raise StructureFileError("a cell length or angle is missing or not a positive number")
     return lattice_of(np.array(values))
@@ -88,10 +91,11 @@ def _listed(block: gemmi.cif.Block, lattice: Floats) -> Atoms:
     if loop.length() > MAX_ATOMS:
         raise StructureFileError(f"{loop.length()} atoms; at most {MAX_ATOMS} are read")
     try:
-        columns = [_numbers(values[tags.index(tag) :: width]) for tag in _COLUMNS]
+        frac = (
+            _numbers([text for tag in _COLUMNS for text in values[tags.index(tag) :: width]]).reshape(3, -1).T
+        )
     except ValueError as cause:
         raise StructureFileError("a fractional coordinate is missing or no number") from cause
-    frac = np.array(columns).T
     if not np.isfinite(frac).all():
         raise StructureFileError("a fractional coordinate is missing or no number")
     if "_atom_site_occupancy" in tags:
@@ -104,11 +108,24 @@ def _listed(block: gemmi.cif.Block, lattice: Floats) -> Atoms:
     return Atoms(lattice, np.array([known[text] for text in symbols], dtype=np.uint8), frac)
 
 
-def _numbers(texts: list[str]) -> list[float]:
+class _Floats(dict[str, float]):
+    """Texts already read as numbers: the sites of a supercell share a few hundred coordinates."""
+
+    def __missing__(self, text: str) -> float:
+        value = float(text)
+        if len(self) < 100_000:
+            self[text] = value
+        return value
+
+
+_FLOATS = _Floats()
+
+
+def _numbers(texts: list[str]) -> Floats:
     try:
-        return list(map(float, texts))
+        return np.fromiter(map(_FLOATS.__getitem__, texts), np.float64, len(texts))
     except ValueError:  # standard uncertainties: 0.3333(2)
-        return [gemmi.cif.as_number(text) for text in texts]
+        return np.array([gemmi.cif.as_number(text) for text in texts])
 
 
 def _demand_full(texts: list[str]) -> None:

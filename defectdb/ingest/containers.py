@@ -175,7 +175,7 @@ def tar_members(container: Container, name: str) -> Iterator[tuple[str, bytes]]:
     total = 0
     with reading(container.uri, name), container.open(name) as raw:
         stream = cast(IO[bytes], gzip.GzipFile(fileobj=raw)) if name.endswith("gz") else raw
-        with tarfile.open(fileobj=stream, mode="r|", bufsize=_CHUNK) as archive:
+        with tarfile.open(fileobj=stream, mode="r|") as archive:
             for count, entry in enumerate(archive):
                 archive.members = []  # type: ignore[attr-defined]  # a stream need not remember what has passed
                 inner = f"{name}/{entry.name}"
