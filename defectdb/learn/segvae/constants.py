@@ -1,8 +1,10 @@
-"""Formulas and data to fitted constants: variable projection and Levenberg-Marquardt, all formulas and starts at once.
+"""Formulas and data to fitted constants: variable projection and Levenberg-Marquardt, all formulas and
+starts at once.
 
-Every formula is fitted as offset + sum of coefficient * summand. The linear part is solved exactly by modified
-Gram-Schmidt for every trial of the nonlinear constants (Golub & Pereyra, SIAM J. Numer. Anal. 10, 413 (1973)), with
-Kaufman's projected Jacobian (BIT 15, 49 (1975)); the damped normal equations of all fits are solved together.
+Every formula is fitted as offset + sum of coefficient * summand. The linear part is solved exactly by
+modified Gram-Schmidt for every trial of the nonlinear constants (Golub & Pereyra, SIAM J. Numer. Anal. 10,
+413 (1973)), with Kaufman's projected Jacobian (BIT 15, 49 (1975)); the damped normal equations of all fits
+are solved together.
 """
 
 from __future__ import annotations
@@ -12,81 +14,16 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from defectdb.errors import SelectionError
 from defectdb.learn.segvae.grammar import Grammar
-from defectdb.learn.segvae.programs import Programs, build, count_constants
+from defectdb.learn.segvae.layout import build, count_constants
+from defectdb.learn.segvae.problem import Fit, Problem
+from defectdb.learn.segvae.programs import Programs
 
-MAX_CONSTANT = 60.0  # a nonlinear constant beyond this is a pole or a step in disguise
+__all__ = ["Fit", "Problem", "fit", "levenberg_marquardt", "random_starts", "residuals"]
+
+MAX_CONSTANT = 60.0  # a nonlinear constant beyond this is a pole or a step in disguise (variables up to 15)
 MAX_CANCELLATION = 30.0  # summands this many times larger than the data cancel one another: no readable law
 _CHUNK = 6_000_000  # numbers per node table: stays within a few cache-friendly tens of megabytes
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """What the formulas must reproduce.
-
-    ``x`` [variable, point]; ``y`` [row]; ``weight`` [row], or [start, row] for one set of weights per start;
-    ``mixing`` [row, point] adds point values up into rows (a sum over pairs), None where rows are points;
-    ``offset`` adds a free constant; ``max_terms`` free coefficients at the most.
-    """
-
-    x: Tensor
-    y: Tensor
-    weight: Tensor
-    mixing: Tensor | None = None
-    offset: bool = True
-    max_terms: int = 3
-
-    @classmethod
-    def of(cls, x: Tensor, y: Tensor, weight: Tensor | None = None, **options: object) -> Problem:
-        """A checked problem in float64. Raises SelectionError on shapes that do not fit and on NaN or infinity."""
-        x, y = torch.atleast_2d(x).double(), y.double()
-        weight = torch.ones_like(y) if weight is None else weight.double()
-        if not (torch.isfinite(x).all() and torch.isfinite(y).all()):
-            raise SelectionError("the data hold NaN or infinite values; leave those rows out (--where)")
-        problem = cls(x, y, weight, **options)  # type: ignore[arg-type]
-        rows = x.shape[1] if problem.mixing is None else problem.mixing.shape[0]
-        if rows != len(y):
-            raise SelectionError(f"{rows} rows of variables for {len(y)} values")
-        return problem
-
-    def to(self, device: torch.device | str) -> Problem:
-        """The same problem on another device."""
-        mixing = None if self.mixing is None else self.mixing.to(device)
-        return replace(
-            self, x=self.x.to(device), y=self.y.to(device), weight=self.weight.to(device), mixing=mixing
-        )
-
-    def scale(self) -> Tensor:
-        """Size of what there is to explain, [start] or scalar: the data's norm, or its norm about the mean.
-
-        With an offset the mean is explained already, and must not hide summands that cancel one another.
-        """
-        if not self.offset or self.mixing is not None:
-            return (self.weight * self.y.square()).sum(-1).sqrt()
-        mean = (self.weight * self.y).sum(-1, keepdim=True) / self.weight.sum(-1, keepdim=True).clamp(
-            min=1e-300
-        )
-        plain = (self.weight * (self.y - mean).square()).sum(-1).sqrt()
-        return torch.maximum(plain, (1e-3 * self.weight * self.y.square()).sum(-1).sqrt() * 1e-3)
-
-    @property
-    def n_columns(self) -> int:
-        """Linear coefficients: the terms, then the offset if there is one."""
-        return self.max_terms + int(self.offset)
-
-
-@dataclass(frozen=True, slots=True)
-class Fit:
-    """Best constants found, formula by formula.
-
-    ``theta`` [formula, k] (padded with 0), ``beta`` [formula, column] coefficients of the terms and, last, the
-    offset; ``sse`` [formula] weighted sum of squared errors, infinite where the formula cannot be evaluated.
-    """
-
-    theta: Tensor
-    beta: Tensor
-    sse: Tensor
 
 
 def _columns(programs: Programs, table: Tensor, problem: Problem) -> list[Tensor]:
@@ -101,12 +38,15 @@ def _columns(programs: Programs, table: Tensor, problem: Problem) -> list[Tensor
     if problem.offset:
         ones = problem.y.new_ones(problem.x.shape[1])
         ones = ones if problem.mixing is None else problem.mixing @ ones
-        columns.append((ones * root).expand_as(columns[0]))
+        column = (ones * root).expand_as(columns[0])
+        columns.append(column if programs.plain is None else column * ~programs.plain.view(-1, 1, 1))
     return columns
 
 
 def _orthonormal(columns: list[Tensor]) -> tuple[list[Tensor], list[list[Tensor]]]:
-    """Modified Gram-Schmidt: directions [formula, start, row] (zero for dependent columns) and the triangle R."""
+    """Modified Gram-Schmidt: directions [formula, start, row] (zero for dependent columns), and the triangle
+    R.
+    """
     basis: list[Tensor] = []
     triangle: list[list[Tensor]] = []
     for column in columns:
@@ -175,6 +115,14 @@ class _Trial:
     gradient: Tensor | None  # [formula, start, k]
 
 
+def _size(programs: Programs, problem: Problem) -> Tensor:
+    """What the summands may be compared with, broadcastable to [formula, start]."""
+    if programs.plain is None:
+        return problem.scale()
+    whole = (problem.weight * problem.y.square()).sum(-1).sqrt()
+    return torch.where(programs.plain.unsqueeze(1), whole, problem.scale())
+
+
 def _trial(programs: Programs, problem: Problem, theta: Tensor, *, derivatives: bool) -> _Trial:
     table = programs.values(problem.x, theta)
     columns = _columns(programs, table, problem)
@@ -189,8 +137,10 @@ def _trial(programs: Programs, problem: Problem, theta: Tensor, *, derivatives: 
     sse = rest.square().sum(2)
     terms = columns[: problem.max_terms]
     sizes = torch.stack([column.norm(dim=2) for column in terms], dim=1)
-    heavy = (sizes * beta[:, : len(terms)].abs()).amax(1) > MAX_CANCELLATION * problem.scale()
-    bad = ~torch.isfinite(sse) | heavy | (theta.abs().amax(2) > MAX_CONSTANT if theta.shape[2] else False)
+    heavy = (sizes * beta[:, : len(terms)].abs()).amax(1) > MAX_CANCELLATION * _size(programs, problem)
+    bad = ~torch.isfinite(sse) | heavy
+    if theta.shape[2]:
+        bad |= theta.abs().amax(2) > MAX_CONSTANT * max(1.0, problem.reach / 15.0)
     sse = torch.where(bad, torch.inf, sse)
     if not derivatives:
         return _Trial(sse, beta, None, None)
@@ -210,7 +160,9 @@ def _trial(programs: Programs, problem: Problem, theta: Tensor, *, derivatives: 
 def levenberg_marquardt(
     programs: Programs, problem: Problem, theta: Tensor, iterations: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Refine the constants [formula, start, k] of every formula and start; (theta, beta, sse) at the best point."""
+    """Refine the constants [formula, start, k] of every formula and start; (theta, beta, sse) at the best
+    point.
+    """
     if not theta.shape[2]:
         only = _trial(programs, problem, theta, derivatives=False)
         return theta, only.beta, only.sse
@@ -239,12 +191,16 @@ def levenberg_marquardt(
 
 
 def random_starts(
-    count: int, starts: int, k: int, generator: torch.Generator, device: torch.device
+    count: int, starts: int, k: int, generator: torch.Generator, device: torch.device, reach: float = 1.0
 ) -> Tensor:
-    """Start values [formula, start, k]: sizes log-uniform in [0.05, 6], three in four positive."""
+    """Start values [formula, start, k]: sizes log-uniform in [0.05, 6], three in four positive.
+
+    The interval widens to [1 / reach, reach / 2] for variables of size ``reach``.
+    """
+    low, high = min(0.05, 1.0 / reach), max(6.0, 0.5 * reach)
     size = torch.rand(count, starts, k, generator=generator, dtype=torch.float64, device=generator.device)
     sign = torch.rand(count, starts, k, generator=generator, dtype=torch.float64, device=generator.device)
-    values = 0.05 * (6.0 / 0.05) ** size
+    values = low * (high / low) ** size
     return torch.where(sign < 0.75, values, -values).to(device)
 
 
@@ -265,38 +221,112 @@ def fit(
     starts: int = 8,
     iterations: tuple[int, int] = (6, 14),
     theta: Tensor | None = None,
+    plain: Tensor | None = None,
+    bound: Tensor | None = None,
 ) -> Fit:
-    """Fit every formula [formula, position]: a short run from many starts, then a long one from the best two.
+    """Fit every formula [formula, position]: a short run from many starts, then a long one from the best
+    two.
 
-    ``theta`` [formula, k] gives the first start (NaN: a random value).
-    """  # fmt: skip
+    ``theta`` [formula, k] gives the first start (NaN: a random value). ``plain`` [formula] marks formulas
+    fitted without the problem's offset. Formulas whose short run ends above ``bound`` [formula] get no long
+    one.
+    """
     n = len(tokens)
     k_of = count_constants(tokens, grammar)
     width = int(k_of.max()) if n else 0
-    out_theta = problem.y.new_zeros(n, width)
-    out_beta = problem.y.new_zeros(n, problem.n_columns)
-    out_sse = problem.y.new_full((n,), torch.inf)
+    new = problem.y.new_full
+    out = Fit(new((n, width), 0.0), new((n, problem.n_columns), 0.0), new((n,), torch.inf))
     lengths = (tokens != 0).sum(1)
     for k in range(width + 1):
         members = (k_of == k).nonzero().squeeze(1)
-        if not len(members):
-            continue
         members = members[lengths[members].argsort(stable=True)]
         n_starts = starts if k else 1
         per = max(1, _CHUNK // (12 * n_starts * problem.x.shape[1]))
-        for part in members.split(per):
-            cut = tokens[part, : int(lengths[part].max())]
-            programs = build(cut, grammar, max_terms=problem.max_terms)
-            begin = random_starts(len(part), n_starts, k, generator, tokens.device)
+        for part in members.split(per) if len(members) else ():
+            begin = random_starts(len(part), n_starts, k, generator, tokens.device, problem.reach)
             if theta is not None and k:
                 given = theta[part, :k]
                 begin[:, 0] = torch.where(torch.isfinite(given), given, begin[:, 0])
-            result = levenberg_marquardt(programs, problem, begin, iterations[0])
-            result = _pick(*result, keep=2)
-            if k and iterations[1]:
-                result = levenberg_marquardt(programs, problem, result[0], iterations[1])
-            best_theta, best_beta, best_sse = _pick(*result, keep=1)
-            out_theta[part, :k] = best_theta[:, 0]
-            out_beta[part] = best_beta[:, :, 0]
-            out_sse[part] = best_sse[:, 0]
-    return Fit(out_theta, out_beta, out_sse)
+            batch = _Batch(tokens[part, : int(lengths[part].max())], None if plain is None else plain[part])
+            limit = None if bound is None else bound[part]
+            for target, value in zip(
+                (out.theta[:, :k], out.beta, out.sse),
+                _two_runs(batch, grammar, problem, begin, iterations, limit),
+                strict=True,
+            ):
+                target[part] = value
+    return out
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """Formulas of one number of constants, and which of them have no offset."""
+
+    tokens: Tensor
+    plain: Tensor | None
+
+    def programs(self, grammar: Grammar, problem: Problem, rows: Tensor | None = None) -> Programs:
+        tokens = self.tokens if rows is None else self.tokens[rows]
+        plain = self.plain if rows is None or self.plain is None else self.plain[rows]
+        return build(tokens, grammar, max_terms=problem.max_terms, plain=plain)
+
+
+def _two_runs(
+    batch: _Batch,
+    grammar: Grammar,
+    problem: Problem,
+    begin: Tensor,
+    iterations: tuple[int, int],
+    bound: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(theta, beta, sse) of every formula at its best start."""
+    programs = batch.programs(grammar, problem)
+    theta, beta, sse = levenberg_marquardt(programs, problem, begin, iterations[0])
+    best = _pick(theta, beta, sse, 1)
+    found = (best[0][:, 0], best[1][:, :, 0], best[2][:, 0])
+    rows = torch.isfinite(found[2]) if bound is None else found[2] <= bound
+    rows = rows.nonzero().squeeze(1)
+    if begin.shape[2] and iterations[1] and len(rows):
+        two = _pick(theta[rows], beta[rows], sse[rows], 2)[0]
+        again = levenberg_marquardt(batch.programs(grammar, problem, rows), problem, two, iterations[1])
+        theta, beta, sse = _pick(*again, 1)
+        found[0][rows], found[1][rows], found[2][rows] = theta[:, 0], beta[:, :, 0], sse[:, 0]
+    return found if not problem.huber else _robust(programs, problem, found)
+
+
+def _robust(
+    programs: Programs, problem: Problem, found: tuple[Tensor, Tensor, Tensor], rounds: int = 4
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Huber fits by reweighting from least-squares ones; ``sse`` becomes the Huber loss (Huber, Ann. Math.
+    Stat. 1964).
+    """
+    theta, beta, sse = found[0].unsqueeze(1), found[1].unsqueeze(2), found[2]
+    loss = torch.full_like(sse, torch.inf)
+    for i in range(rounds + 1):
+        size = residuals(programs, problem, theta, beta)[:, 0].abs()
+        excess = (size - problem.huber).clamp(min=0.0)
+        now = (problem.weight * (size.square() - excess.square())).sum(1)
+        now = torch.where(torch.isfinite(now) & torch.isfinite(sse), now, torch.inf)
+        better = now < loss
+        loss = torch.where(better, now, loss)
+        found[0][better], found[1][better] = theta[better, 0], beta[better, :, 0]
+        if i < rounds:
+            weight = problem.weight * (problem.huber / size.clamp(min=problem.huber)).nan_to_num(nan=1.0)
+            theta, beta, _ = levenberg_marquardt(
+                programs, replace(problem, weight=weight.unsqueeze(1)), theta, 8
+            )
+    return found[0], found[1], loss
+
+
+def residuals(programs: Programs, problem: Problem, theta: Tensor, beta: Tensor) -> Tensor:
+    """Data minus formula, [formula, start, row], for constants [formula, start, k] and [formula, column,
+    start].
+    """
+    table = programs.values(problem.x, theta)
+    values = table.new_zeros(len(theta), theta.shape[1], problem.x.shape[1])
+    for term in range(problem.max_terms):
+        share = beta[:, term].unsqueeze(2) * table[programs.terms[:, term]]
+        values = torch.where(programs.term_mask[:, term].view(-1, 1, 1), values + share, values)
+    if problem.offset:
+        values = values + beta[:, -1].unsqueeze(2)
+    return problem.y - (values if problem.mixing is None else values @ problem.mixing.T)

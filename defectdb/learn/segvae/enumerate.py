@@ -17,7 +17,8 @@ Skeleton = tuple[str, ...]
 _UNDONE = {
     "neg": {"neg", "add", "sub", "mul", "div"}, "inv": {"inv", "div", "neg", "exp", "square", "cube"},
     "exp": {"log"}, "log": {"exp", "square", "cube", "sqrt", "inv"}, "sqrt": {"square", "exp"},
-    "square": {"sqrt", "neg", "exp", "abs", "square", "cube", "inv"}, "cube": {"neg", "exp", "cube", "square", "inv"},
+    "square": {"sqrt", "neg", "exp", "abs", "square", "cube", "inv"},
+    "cube": {"neg", "exp", "cube", "square", "inv"},
     "cos": {"neg"}, "sin": {"neg"}, "tanh": {"neg"}, "abs": {"neg", "abs", "square", "exp"},
 }  # fmt: skip
 
@@ -78,10 +79,11 @@ def _binary(grammar: Grammar, sizes: list[list[Skeleton]], size: int) -> list[Sk
 
 @cache
 def skeletons(grammar: Grammar, size: int, limit: int = 60_000) -> tuple[Skeleton, ...]:
-    """Every skeleton of up to ``size`` tokens, smaller ones first; stops before a size that passes ``limit``.
+    """Every skeleton of up to ``size`` tokens, smaller ones first; stops before a size that passes
+    ``limit``.
 
-    Roots that repeat the free coefficient or offset outside (a negation, a sum or product with a constant) are
-    left out.
+    Roots that repeat the free coefficient or offset outside (a negation, a sum or product with a constant)
+    are left out.
     """
     sizes: list[list[Skeleton]] = [[], [(name,) for name in grammar.variables]]
     total = list(sizes[1])

@@ -1,7 +1,9 @@
-"""Parent formulas to offspring by moving subtrees: crossover, mutation and sums, on whole batches of sequences.
+"""Parent formulas to offspring by moving subtrees: crossover, mutation and sums, on whole batches of
+sequences.
 
-Offspring inherit their parents' fitted constants, so that a fit continues where the parents' fits ended. Formulas
-travel as ``Dressed``: token indices with, at the place of every constant, its value (NaN where it has none yet).
+Offspring inherit their parents' fitted constants, so that a fit continues where the parents' fits ended.
+Formulas travel as ``Dressed``: token indices with, at the place of every constant, its value (NaN where it
+has none yet).
 """
 
 from __future__ import annotations
@@ -74,7 +76,9 @@ def _random_position(tokens: Tensor, generator: torch.Generator) -> Tensor:
 def _splice(
     whole: Dressed, start: Tensor, stop: Tensor, piece: Dressed, begin: Tensor, size: Tensor
 ) -> tuple[Dressed, Tensor]:
-    """Replace [start, stop) of every sequence by ``size`` tokens of ``piece`` from ``begin``; and whether it fits."""
+    """Replace [start, stop) of every sequence by ``size`` tokens of ``piece`` from ``begin``; and whether it
+    fits.
+    """
     length = whole.tokens.shape[1]
     at = torch.arange(length, device=whole.tokens.device).expand_as(whole.tokens)
     start, stop, begin, size = (x.unsqueeze(1) for x in (start, stop, begin, size))
@@ -99,7 +103,9 @@ def crossover(parents: Dressed, donors: Dressed, grammar: Grammar, generator: to
 
 
 def mutate(parents: Dressed, grammar: Grammar, generator: torch.Generator) -> Dressed:
-    """Put a small random formula, or one time in four a constant, in the place of a random subtree; those that fit."""
+    """Put a small random formula, or one time in four a constant, in the place of a random subtree; those
+    that fit.
+    """
     n, device = len(parents), parents.tokens.device
     fresh = random_formulas(grammar, n, generator, device, leaf_bias=0.6)
     if grammar.constant > 0:
@@ -141,7 +147,9 @@ def wrap(parents: Dressed, grammar: Grammar, generator: torch.Generator) -> Dres
 
 
 def add_up(parents: Dressed, donors: Dressed, grammar: Grammar) -> Dressed:
-    """The sum of every parent and donor; those that fit. Their coefficients are fitted apart (see ``constants``)."""
+    """The sum of every parent and donor; those that fit. Their coefficients are fitted apart (see
+    ``constants``).
+    """
     rows = torch.zeros(len(parents), dtype=torch.long, device=parents.tokens.device)
     if "add" not in grammar.index:
         return parents[rows[:0]]

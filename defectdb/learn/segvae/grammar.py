@@ -1,8 +1,8 @@
 """A vocabulary and limits to masks that let every decoded sequence end as one complete, sensible formula.
 
-The masks come from a state of counters and a stack of open operand slots that lives on the device, so a step of
-decoding is a fixed number of tensor operations whatever the batch (Popov et al., PeerJ Comput. Sci. 2023, cs-1241,
-train on what happens to be valid; here nothing else can be sampled).
+The masks come from a state of counters and a stack of open operand slots that lives on the device, so a step
+of decoding is a fixed number of tensor operations whatever the batch (Popov et al., PeerJ Comput. Sci. 2023,
+cs-1241, train on what happens to be valid; here nothing else can be sampled).
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ class Grammar:
     """Which formulas exist: variables, operators, literal numbers and limits.
 
     ``max_length`` tokens in prefix form; ``max_depth`` edges from root to leaf; ``max_nesting`` how many
-    trigonometric (and, apart, exponential) functions may stand inside one another; ``constants`` whether fitted
-    constants occur. ``required`` and ``forbidden`` are token names a user asks for or refuses.
+    trigonometric (and, apart, exponential) functions may stand inside one another; ``constants`` whether
+    fitted constants occur. ``required`` and ``forbidden`` are token names a user asks for or refuses.
     """
 
     variables: tuple[str, ...] = ("r",)
@@ -118,8 +118,8 @@ class Grammar:
 class Decoder:
     """The state of a batch of growing prefix sequences, and which token each may take next.
 
-    Every tensor is on ``device``. ``stack`` [batch, slot] holds, for every operand slot still open, its depth, its
-    trigonometric and exponential nesting and what may not stand there.
+    Every tensor is on ``device``. ``stack`` [batch, slot] holds, for every operand slot still open, its
+    depth, its trigonometric and exponential nesting and what may not stand there.
     """
 
     def __init__(self, grammar: Grammar, batch: int, device: torch.device | str = "cpu") -> None:
@@ -157,7 +157,10 @@ class Decoder:
     def allowed(self) -> Tensor:
         """Which token may come next, bool [batch, token]; finished sequences allow padding alone."""
         g, top = self.grammar, (self.open - 1).clamp(min=0).unsqueeze(1)
-        at = lambda field: field.gather(1, top)  # noqa: E731
+
+        def at(field: Tensor) -> Tensor:
+            return field.gather(1, top)
+
         room = g.max_length - self.length - self.open  # tokens to spare once every open slot holds a leaf
         arity = self.arity.unsqueeze(0)
         ok = arity <= room.unsqueeze(1)
@@ -182,11 +185,14 @@ class Decoder:
         """Append one token [batch] to every sequence."""
         going = token != PAD
         top = (self.open - 1).clamp(min=0)
-        get = lambda field: field.gather(1, top.unsqueeze(1))  # noqa: E731
+
+        def get(field: Tensor) -> Tensor:
+            return field.gather(1, top.unsqueeze(1))
+
         depth, trig, exp = get(self.depth), get(self.trig), get(self.exp)
         arity = self.arity[token]
         bare = self.is_constant[token] | self.is_number[token]
-        # A bare constant as first operand: its sibling (the next slot down the stack) must hold something else.
+        # A bare constant as first operand: its sibling (the next slot down) must hold something else.
         below = (top - 1).clamp(min=0).unsqueeze(1)
         sibling = (get(self.parent) > 0) & (self.depth.gather(1, below) == depth) & (top > 0).unsqueeze(1)
         self.lone.scatter_(1, below, self.lone.gather(1, below) | (bare.unsqueeze(1) & sibling))

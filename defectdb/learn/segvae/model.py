@@ -1,9 +1,11 @@
-"""The variational autoencoder over formulas: a bidirectional LSTM reads a prefix sequence, an LSTM writes one.
+"""The variational autoencoder over formulas: a bidirectional LSTM reads a prefix sequence, an LSTM writes
+one.
 
-Popov et al., 'Symbolic expression generation via variational auto-encoder', PeerJ Comput. Sci. 2023, cs-1241. Two
-departures, both against the collapse of the latent space: free bits (Kingma et al., arXiv 1606.04934) keep a floor
-under the KL divergence, and the latent vector enters the decoder at every step. Decoding is masked by the grammar,
-in training and in sampling alike, so probability is never spent on sequences that are no formula.
+Popov et al., 'Symbolic expression generation via variational auto-encoder', PeerJ Comput. Sci. 2023,
+cs-1241. Two departures, both against the collapse of the latent space: free bits (Kingma et al., arXiv
+1606.04934) keep a floor under the KL divergence, and the latent vector enters the decoder at every step.
+Decoding is masked by the grammar, in training and in sampling alike, so probability is never spent on
+sequences that are no formula.
 """
 
 from __future__ import annotations
@@ -11,8 +13,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional
 
 from defectdb.learn.segvae.grammar import PAD, Decoder, Grammar
 
@@ -22,17 +24,18 @@ class ModelConfig:
     """Sizes of the network and its training constants."""
 
     embedding: int = 32
-    hidden: int = 96
+    hidden: int = 64
     latent: int = 24
     free_bits: float = 0.06  # nats per latent dimension below which the KL costs nothing
     kl_weight: float = 0.3
+    entropy_floor: float = 0.4  # nats per token below which the decoder is pushed back to variety
     learning_rate: float = 2e-3
 
 
 class SEGVAE(nn.Module):
     """Encoder, Gaussian latent and masked decoder over the grammar's tokens."""
 
-    def __init__(self, grammar: Grammar, config: ModelConfig = ModelConfig()) -> None:  # noqa: B008  (frozen)
+    def __init__(self, grammar: Grammar, config: ModelConfig = ModelConfig()) -> None:
         super().__init__()
         self.grammar, self.config = grammar, config
         n = len(grammar.tokens)
@@ -69,7 +72,8 @@ class SEGVAE(nn.Module):
     def loss(
         self, tokens: Tensor, masks: Tensor, weight: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, float]:
-        """Weighted negative evidence bound per sequence, and the KL divergence in nats (before the free bits).
+        """Weighted negative evidence bound per sequence, and the KL divergence in nats (before the free
+        bits).
 
         ``masks`` [batch, position, token] are the grammar's; ``weight`` [batch].
         """
@@ -77,16 +81,21 @@ class SEGVAE(nn.Module):
         noise = torch.randn(mean.shape, generator=generator, device=mean.device, dtype=mean.dtype)
         z = mean + noise * (0.5 * log_variance).exp()
         scores = self.logits(tokens, z).masked_fill(~masks, -1e9)
-        steps = F.cross_entropy(scores.flatten(0, 1), tokens.flatten(), reduction="none").view(tokens.shape)
-        reconstruction = (steps * (tokens != PAD)).sum(1)
+        chances = scores.log_softmax(2)
+        real = tokens != PAD
+        reconstruction = -(chances.gather(2, tokens.unsqueeze(2)).squeeze(2) * real).sum(1)
+        entropy = -((chances.exp() * chances).sum(2) * real).sum() / real.sum()
         kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance)  # [batch, latent]
         held = kl.mean(0).clamp(min=self.config.free_bits).sum()
-        total = (reconstruction * weight).sum() / weight.sum() + self.config.kl_weight * held
+        flat = functional.relu(self.config.entropy_floor - entropy) * tokens.shape[1]
+        total = (reconstruction * weight).sum() / weight.sum() + self.config.kl_weight * held + flat
         return total, float(kl.detach().sum(1).mean())
 
     @torch.no_grad()
     def sample(self, z: Tensor, generator: torch.Generator, temperature: float = 1.0) -> Tensor:
-        """One formula for every latent vector [batch, latent]; int64 [batch, max_length], every one complete."""
+        """One formula for every latent vector [batch, latent]; int64 [batch, max_length], every one
+        complete.
+        """
         n, g = z.shape[0], self.grammar
         decoder = Decoder(g, n, z.device)
         state = self._start(z)

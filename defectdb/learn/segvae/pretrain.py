@@ -1,4 +1,6 @@
-"""A grammar to an autoencoder that already writes its formulas; kept in the user's cache folder by grammar hash."""
+"""A grammar to an autoencoder that already writes its formulas; kept in the user's cache folder by grammar
+hash.
+"""
 
 from __future__ import annotations
 
@@ -33,9 +35,11 @@ def _file(grammar: Grammar, config: ModelConfig) -> Path:
 def pretrained(
     grammar: Grammar, config: ModelConfig, device: str = "cpu"
 ) -> tuple[SEGVAE, torch.optim.Optimizer]:
-    """A network pretrained on random formulas of the grammar, and its optimiser; from the cache where it is there.
+    """A network pretrained on random formulas of the grammar, and its optimiser; from the cache where it is
+    there.
 
-    The weights are stored as plain arrays: nothing is unpickled. A cache that cannot be read or written is passed over.
+    The weights are stored as plain arrays: nothing is unpickled. A cache that cannot be read or written is
+    passed over.
     """
     model = SEGVAE(grammar, config)
     file = _file(grammar, config)

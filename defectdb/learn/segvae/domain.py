@@ -1,0 +1,112 @@
+"""Fitted formulas to values anywhere, and to a verdict: finite, bounded and quiet over the whole range, or
+not.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from defectdb.learn.segvae.grammar import Grammar
+from defectdb.learn.segvae.layout import build, count_constants
+from defectdb.learn.segvae.problem import Fit, Problem
+
+MAX_ROUGHNESS = 1.6  # total variation between the data points, as a multiple of the data's own
+MAX_JUMP = 0.1  # change from a data point to its close surroundings, as a fraction of the data's range
+_BESIDE = (1e-7, 1e-6, 1e-5, 1e-4, 3e-4, 1e-3, 3e-3)  # distances looked at, as fractions of the largest
+MAX_OVERSHOOT = 0.25  # how far beyond the data's range a formula may swing, as a fraction of that range
+
+
+@dataclass(frozen=True, slots=True)
+class Domain:
+    """Where a formula must be finite and quiet: a grid over the range and what the data do there.
+
+    ``grid`` [variable, point] with the points inside the data first (``n_inside``), then the tail up to the
+    cutoff; ``low``, ``high``, ``roughness`` bound the value and its total variation; ``tail`` bounds |value|
+    at the last point (infinite: no demand); ``jump`` the change between grid points nearer than ``near`` to
+    each other.
+    """
+
+    grid: Tensor
+    n_inside: int
+    low: float
+    high: float
+    roughness: float
+    tail: float = math.inf
+    near: float = 0.0
+    jump: float = math.inf
+
+    @classmethod
+    def of(
+        cls, x: Tensor, y: Tensor, *, cutoff: float | None = None, decay: bool = False, points: int = 128
+    ) -> Domain:
+        """The domain of one-variable data: [min x, max x] and beyond it up to ``cutoff``.
+
+        ``decay`` demands that the value vanish at the cutoff (to 2 % of the data's range).
+        """
+        order = x.argsort()
+        xs, ys = x[order], y[order]
+        distinct = torch.unique_consecutive(xs)
+        means = torch.stack([ys[xs == value].mean() for value in distinct])
+        spread = float(means.max() - means.min()) or max(abs(float(means[0])), 1.0)
+        low, high = float(xs[0]), float(xs[-1])
+        inside = torch.linspace(low, high, points, dtype=x.dtype, device=x.device)
+        # Poles and spikes hide beside the data points that they serve: look closely there, at every scale.
+        steps = high * torch.tensor(_BESIDE, dtype=x.dtype, device=x.device)
+        beside = (distinct.unsqueeze(1) + torch.cat([-steps, steps.new_zeros(1), steps])).flatten()
+        inside = torch.cat([inside, beside[(beside >= low) & (beside <= high)]]).sort().values
+        grid, n_inside = inside, len(inside)
+        if cutoff is not None and cutoff > high:
+            grid = torch.cat(
+                [inside, torch.linspace(high, cutoff, points // 2, dtype=x.dtype, device=x.device)]
+            )
+        margin = MAX_OVERSHOOT * spread
+        roughness = MAX_ROUGHNESS * float(means.diff().abs().sum()) + 0.1 * spread
+        tail = 0.02 * spread if decay else math.inf
+        bottom, top = float(means.min()) - margin, float(means.max()) + margin
+        near, jump = 1.01 * high * _BESIDE[-1], MAX_JUMP * spread
+        return cls(grid.unsqueeze(0), n_inside, bottom, top, roughness, tail, near, jump)
+
+    def holds(self, values: Tensor) -> Tensor:
+        """Which formulas obey, bool [formula], from their values on the grid [formula, point]."""
+        ok = torch.isfinite(values).all(1)
+        ok &= (values.amin(1) >= self.low) & (values.amax(1) <= self.high)
+        ok &= values[:, : self.n_inside].diff(dim=1).abs().sum(1) <= self.roughness
+        if math.isfinite(self.jump):
+            close = self.grid[0, : self.n_inside].diff() <= self.near
+            ok &= (values[:, : self.n_inside].diff(dim=1).abs() * close).amax(1) <= self.jump
+        if math.isfinite(self.tail):
+            ok &= values[:, -1].abs() <= self.tail
+        return ok
+
+
+def predict(tokens: Tensor, grammar: Grammar, fit: Fit, x: Tensor, problem: Problem) -> Tensor:
+    """Values [formula, point] of fitted formulas at ``x`` [variable, point] (before any mixing of points)."""
+    k_of = count_constants(tokens, grammar)
+    out = x.new_full((len(tokens), x.shape[1]), torch.nan)
+    for k in k_of.unique().tolist():
+        members = (k_of == k).nonzero().squeeze(1)
+        for part in members.split(max(1, 4_000_000 // (12 * x.shape[1]))):
+            programs = build(tokens[part], grammar, max_terms=problem.max_terms)
+            table = programs.values(x, fit.theta[part, None, :k])[:, 0]
+            values = x.new_zeros(len(part), x.shape[1])
+            for term in range(problem.max_terms):
+                share = fit.beta[part, term].unsqueeze(1) * table[programs.terms[:, term]]
+                values = torch.where(programs.term_mask[:, term].unsqueeze(1), values + share, values)
+            if problem.offset:
+                values = values + fit.beta[part, -1].unsqueeze(1)
+            out[part] = values
+    return out
+
+
+def in_domain(tokens: Tensor, grammar: Grammar, fit: Fit, problem: Problem, domain: Domain) -> Tensor:
+    """Which fitted formulas are finite, bounded and quiet over the domain, bool [formula]."""
+    ok = torch.isfinite(fit.sse)
+    some = ok.nonzero().squeeze(1)
+    if len(some):
+        part = Fit(fit.theta[some], fit.beta[some], fit.sse[some])
+        ok[some] = domain.holds(predict(tokens[some], grammar, part, domain.grid, problem))
+    return ok

@@ -1,0 +1,49 @@
+"""The archive of a finished search to its front: the best few of every complexity polished, then scored."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from defectdb.learn.segvae.archive import Archive
+from defectdb.learn.segvae.constants import fit
+from defectdb.learn.segvae.domain import Domain, in_domain
+from defectdb.learn.segvae.front import Scored, score_front
+from defectdb.learn.segvae.grammar import Grammar
+from defectdb.learn.segvae.problem import Fit, Problem
+
+_PROGRESS = 0.999  # a longer formula must lower the error by this factor to stand on the front
+
+
+def final_front(
+    archive: Archive,
+    grammar: Grammar,
+    problem: Problem,
+    domain: Domain | None,
+    folds: Tensor,
+    generator: torch.Generator,
+) -> list[Scored]:
+    """The front in order of complexity: every formula lower in error than all simpler ones, cross-validated."""
+    best = polish(archive.best(3, int(archive.complexity.max())), grammar, problem, domain, generator)
+    best = best.best(1, int(best.complexity.max()))
+    bound = torch.cat([best.fit.sse.new_tensor([torch.inf]), best.fit.sse.cummin(0).values[:-1]])
+    best = best[(best.fit.sse < bound * _PROGRESS).nonzero().squeeze(1)]
+    return score_front(best.tokens, grammar, best.fit, problem, folds)
+
+
+def polish(
+    archive: Archive, grammar: Grammar, problem: Problem, domain: Domain | None, generator: torch.Generator
+) -> Archive:
+    """The same formulas with constants refined by a long run, where that keeps them safe over the domain."""
+    old = archive.fit
+    new = fit(
+        archive.tokens, grammar, problem, generator,
+        starts=4, theta=old.theta, iterations=(20, 60), plain=archive.plain,
+    )  # fmt: skip
+    fine = torch.isfinite(new.sse) & (new.sse <= old.sse)
+    if domain is not None:
+        fine &= in_domain(archive.tokens, grammar, new, problem, domain)
+    theta = torch.where(fine.unsqueeze(1), new.theta, old.theta[:, : new.theta.shape[1]])
+    beta = torch.where(fine.unsqueeze(1), new.beta, old.beta)
+    fitted = Fit(theta, beta, torch.where(fine, new.sse, old.sse))
+    return Archive(archive.tokens, fitted, archive.complexity, archive.source, archive.born, archive.plain)

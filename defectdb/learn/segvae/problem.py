@@ -1,0 +1,96 @@
+"""What the formulas must reproduce: points, values, weights, and how points add up to rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from defectdb.errors import SelectionError
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What the formulas must reproduce.
+
+    ``x`` [variable, point]; ``y`` [row]; ``weight`` [row], or [start, row] for one set of weights per start;
+    ``mixing`` [row, point] adds point values up into rows (a sum over pairs), None where rows are points;
+    ``offset`` adds a free constant; ``max_terms`` free coefficients at the most. ``huber``: residuals beyond
+    it (in units of ``y``) count linearly instead of squared; 0 for plain least squares.
+    """
+
+    x: Tensor
+    y: Tensor
+    weight: Tensor
+    mixing: Tensor | None = None
+    offset: bool = True
+    max_terms: int = 3
+    huber: float = 0.0
+
+    @classmethod
+    def of(cls, x: Tensor, y: Tensor, weight: Tensor | None = None, **options: object) -> Problem:
+        """A checked problem in float64.
+
+        Raises SelectionError on NaN and infinity, on shapes that do not fit, on negative or vanishing
+        weights and where no variable varies.
+        """
+        x, y = torch.atleast_2d(x).double(), y.double()
+        weight = torch.ones_like(y) if weight is None else weight.double()
+        if not (torch.isfinite(x).all() and torch.isfinite(y).all()):
+            raise SelectionError("the data hold NaN or infinite values; leave those rows out (--where)")
+        problem = cls(x, y, weight, **options)  # type: ignore[arg-type]
+        rows = x.shape[1] if problem.mixing is None else problem.mixing.shape[0]
+        if rows != len(y) or (problem.mixing is not None and problem.mixing.shape[1] != x.shape[1]):
+            raise SelectionError(f"{rows} rows of variables for {len(y)} values")
+        if not (torch.isfinite(weight).all() and (weight >= 0).all() and weight.sum() > 0):
+            raise SelectionError("weights must be finite, not negative, and not all zero")
+        if not rows or bool((x == x[:, :1]).all()):
+            raise SelectionError(
+                "no variable varies over these rows: there is nothing to learn but a constant"
+            )
+        return problem
+
+    @property
+    def reach(self) -> float:
+        """The largest size of a variable, or 1: nonlinear constants are looked for on this scale."""
+        return max(1.0, float(self.x.abs().amax()))
+
+    def to(self, device: torch.device | str) -> Problem:
+        """The same problem on another device."""
+        mixing = None if self.mixing is None else self.mixing.to(device)
+        return replace(
+            self, x=self.x.to(device), y=self.y.to(device), weight=self.weight.to(device), mixing=mixing
+        )
+
+    def scale(self) -> Tensor:
+        """Size of what there is to explain, [start] or scalar: the data's norm, or its norm about the mean.
+
+        With an offset the mean is explained already, and must not hide summands that cancel one another.
+        """
+        if not self.offset or self.mixing is not None:
+            return (self.weight * self.y.square()).sum(-1).sqrt()
+        mean = (self.weight * self.y).sum(-1, keepdim=True) / self.weight.sum(-1, keepdim=True).clamp(
+            min=1e-300
+        )
+        plain = (self.weight * (self.y - mean).square()).sum(-1).sqrt()
+        return torch.maximum(plain, (1e-3 * self.weight * self.y.square()).sum(-1).sqrt() * 1e-3)
+
+    @property
+    def n_columns(self) -> int:
+        """Linear coefficients: the terms, then the offset if there is one."""
+        return self.max_terms + int(self.offset)
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """Best constants found, formula by formula.
+
+    ``theta`` [formula, k] (padded with 0), ``beta`` [formula, column] coefficients of the terms and, last,
+    the offset; ``sse`` [formula] weighted sum of squared errors, infinite where the formula cannot be
+    evaluated.
+    """
+
+    theta: Tensor
+    beta: Tensor
+    sse: Tensor
