@@ -144,28 +144,42 @@ def _write_hosts(db: Database, rows: DatasetRows) -> None:
     db.append("host_sites", rows.host_sites)
 
 
+_LOST = """
+    SELECT h.material_id, s.n_defects, list(DISTINCT d.label) AS labels, list(DISTINCT p.label) AS pair_labels
+    FROM leaving
+    JOIN structures AS s USING (structure_id)
+    JOIN hosts AS h USING (host_id)
+    JOIN defects AS d USING (structure_id)
+    LEFT JOIN pairs AS p USING (structure_id)
+    GROUP BY s.structure_id, h.material_id, s.n_defects
+"""
+_LEARNED_FROM = """
+    x.material_id = formulas.material_id AND (
+        list_contains(x.pair_labels, formulas.pair_label)
+        OR (x.n_defects = 1 AND list_has_all(string_split(formulas.pair_label, '-'), x.labels))
+        OR (len(string_split(formulas.pair_label, '-')) > 2
+            AND list_has_all(x.labels, string_split(formulas.pair_label, '-')))
+    )
+"""
+
+
 def mark_stale(db: Database, leaving: pl.DataFrame) -> None:
     """Mark formulas and models as stale that may have learned from these structures (structure_id).
 
-    A pair formula learns from structures that hold its pair, and from those of one defect of the pair's
-    labels;
-    a model from every structure of its material. Call inside a transaction, before the rows go.
+    A pair formula learns from structures that hold its pair and from those of one defect of its labels, a
+    three-body formula from structures that hold its labels, a model from every structure of its material. Call
+    inside a transaction, before the rows go.
     """
     if not leaving.height:
         return
     with db.registered(leaving=leaving):
         db.execute(
-            "UPDATE models SET status = 'stale' WHERE status IN ('active', 'candidate') AND material_id IN ("
-            "SELECT h.material_id FROM leaving JOIN structures AS s USING (structure_id) "
-            "JOIN hosts AS h USING (host_id))"
+            f"UPDATE models SET status = 'stale' WHERE status IN ('active', 'candidate') "
+            f"AND material_id IN (SELECT x.material_id FROM ({_LOST}) AS x)"
         )
         db.execute(
-            "UPDATE formulas SET status = 'stale' WHERE status IN ('active', 'candidate') AND EXISTS ("
-            "SELECT 1 FROM leaving JOIN structures AS s USING (structure_id) JOIN hosts AS h USING (host_id) "
-            "LEFT JOIN pairs AS p USING (structure_id) LEFT JOIN defects AS d "
-            "ON d.structure_id = s.structure_id AND s.n_defects = 1 "
-            "WHERE h.material_id = formulas.material_id AND (p.label = formulas.pair_label "
-            "OR list_contains(string_split(formulas.pair_label, '-'), d.label)))"
+            f"UPDATE formulas SET status = 'stale' WHERE status IN ('active', 'candidate') "
+            f"AND EXISTS (SELECT 1 FROM ({_LOST}) AS x WHERE {_LEARNED_FROM})"
         )
 
 

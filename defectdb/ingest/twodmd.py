@@ -48,7 +48,7 @@ def read(container: Container, root: str, *, name: str | None = None, sha256: st
     about = _about(container, root)
     base_name = PurePosixPath(root).name or PurePosixPath(container.uri).stem
     density = _DENSITY.get(PurePosixPath(root).parent.name)
-    published = base_name in PUBLISHED and density is not None
+    published = base_name in PUBLISHED and density is not None and not about
     dataset_id = name or about.get("name") or "-".join(["2dmd", *([density] if density else []), base_name])
     table, refused = _table(container, root)
     return Source(
