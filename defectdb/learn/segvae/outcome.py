@@ -11,6 +11,7 @@ from defectdb.learn.segvae.domain import Domain, in_domain
 from defectdb.learn.segvae.front import Scored, score_front
 from defectdb.learn.segvae.grammar import Grammar
 from defectdb.learn.segvae.problem import Fit, Problem
+from defectdb.learn.segvae.rounding import plainest
 
 _PROGRESS = 0.999  # a longer formula must lower the error by this factor to stand on the front
 
@@ -28,7 +29,7 @@ def final_front(
     best = best.best(1, int(best.complexity.max()))
     bound = torch.cat([best.fit.sse.new_tensor([torch.inf]), best.fit.sse.cummin(0).values[:-1]])
     best = best[(best.fit.sse < bound * _PROGRESS).nonzero().squeeze(1)]
-    return score_front(best.tokens, grammar, best.fit, problem, folds)
+    return plainest(score_front(best.tokens, grammar, best.fit, problem, folds), problem, grammar, domain)
 
 
 def polish(

@@ -1,0 +1,171 @@
+"""Fitted formulas to their plainest form: simplified, with round numbers where the error does not rise.
+
+Every change is checked on the data (and over the domain) against the formula that it replaces, and the other
+constants are refitted beside each round number; so a law is found exactly, and noise is not rounded away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import least_squares
+
+from defectdb.learn.segvae.domain import Domain
+from defectdb.learn.segvae.front import Scored
+from defectdb.learn.segvae.grammar import Grammar
+from defectdb.learn.segvae.problem import Problem
+from defectdb.learn.segvae.simplify import renumbered, simplify
+from defectdb.schema.engines import evaluate_numpy
+from defectdb.schema.expression import (
+    Call,
+    Constant,
+    Expression,
+    Number,
+    complexity,
+    n_constants,
+    variables,
+    walk,
+)
+
+Floats = NDArray[np.float64]
+_NEAR = 0.04  # how far a constant may lie from a round number that is tried for it, relative (or absolute below 1)
+_RISE = 1e-3  # share by which the squared error may rise
+_EXACT = 1e-24  # squared errors below this share of the data's squares are rounding errors of the arithmetic
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """The rows in numpy: variables by name [point], values and weights [row], and how points mix into rows."""
+
+    x: dict[str, Floats]
+    y: Floats
+    weight: Floats
+    mixing: Floats | None
+    huber: float = 0.0
+
+    @classmethod
+    def of(cls, problem: Problem, grammar: Grammar) -> Data:
+        """The problem's rows."""
+        local = problem.to("cpu")
+        x = {name: local.x[i].numpy() for i, name in enumerate(grammar.variables)}
+        mixing = None if local.mixing is None else local.mixing.numpy()
+        return cls(x, local.y.numpy(), local.weight.numpy(), mixing, local.huber)
+
+    def residuals(self, expression: Expression, constants: Sequence[float] | Floats) -> Floats:
+        """Data minus formula, [row]."""
+        values = np.broadcast_to(
+            evaluate_numpy(expression, self.x, constants), next(iter(self.x.values())).shape
+        )
+        return self.y - (values if self.mixing is None else self.mixing @ values)
+
+    def loss(self, expression: Expression, constants: Sequence[float]) -> float:
+        """Weighted squared (or Huber) error; infinite where the formula has no value."""
+        size = np.abs(self.residuals(expression, constants))
+        excess = np.maximum(size - self.huber, 0.0) if self.huber else 0.0
+        total = float(np.sum(self.weight * (size**2 - excess**2)))
+        return total if np.isfinite(total) else np.inf
+
+    def refit(self, expression: Expression, constants: Sequence[float]) -> tuple[float, ...]:
+        """The constants after a few steps of scipy's least squares from where they are."""
+        root = np.sqrt(self.weight)
+
+        def error(theta: Floats) -> Floats:
+            return np.clip(np.nan_to_num(root * self.residuals(expression, theta), nan=1e150), -1e150, 1e150)
+
+        start = np.asarray(constants, dtype=np.float64)
+        if not len(start) or self.loss(expression, constants) == np.inf:
+            return tuple(constants)
+        loss = "huber" if self.huber else "linear"
+        scale = self.huber or 1.0
+        with np.errstate(all="ignore"):
+            found = least_squares(
+                error, start, x_scale=np.abs(start) + 1e-9, loss=loss, f_scale=scale, max_nfev=30, xtol=1e-15,
+                ftol=1e-15, gtol=1e-15,
+            )  # fmt: skip
+        return tuple(float(v) for v in found.x)
+
+
+def plainest(
+    front: Sequence[Scored], problem: Problem, grammar: Grammar, domain: Domain | None
+) -> list[Scored]:
+    """The front with every formula in its plainest form, and without those that others now surpass."""
+    data = Data.of(problem, grammar)
+    plain = [_plainer(scored, data, grammar, domain) for scored in front]
+    kept: list[Scored] = []
+    for scored in sorted(plain, key=lambda s: (s.complexity, s.mse)):
+        if not kept or scored.mse < kept[-1].mse * (1 - _RISE):
+            kept.append(scored)
+    return kept
+
+
+def _plainer(scored: Scored, data: Data, grammar: Grammar, domain: Domain | None) -> Scored:
+    floor = _EXACT * float(np.sum(data.weight * data.y**2))
+    limit = data.loss(scored.expression, scored.constants) * (1 + _RISE) + floor
+    best = (scored.expression, scored.constants)
+    for step in (simplify, lambda e, c: round_numbers(e, c, data, limit), simplify):
+        trial = step(*best)
+        if data.loss(*trial) <= limit and _safe(*trial, grammar, domain):
+            best = trial
+    if best[0] == scored.expression and best[1] == scored.constants:
+        return scored
+    error = data.residuals(*best)
+    return replace(
+        scored, expression=best[0], constants=best[1], complexity=complexity(best[0]),
+        mse=float(np.mean(error**2)), mae=float(np.mean(np.abs(error))),
+    )  # fmt: skip
+
+
+def round_numbers(
+    expression: Expression, constants: tuple[float, ...], data: Data, limit: float
+) -> tuple[Expression, tuple[float, ...]]:
+    """Integers, halves and quarters for constants, one after another, while the error stays below ``limit``.
+
+    The other constants are refitted every time.
+    """
+    for index in range(n_constants(expression)):
+        value = constants[index]
+        for nearest in dict.fromkeys(round(value * d) / d for d in (1, 2, 4)):
+            if abs(value - nearest) > _NEAR * max(abs(value), 0.25) or (nearest == 0.0 and abs(value) > 1e-3):
+                continue
+            trial = _with_number(expression, index, nearest)
+            fixed, others = renumbered(trial, constants)
+            others = others if data.loss(fixed, others) <= limit else data.refit(fixed, others)
+            if data.loss(fixed, others) <= limit:
+                places = _places(trial)
+                refitted = list(constants)
+                for place, new in zip(places, others, strict=True):
+                    refitted[place] = new
+                expression, constants = trial, tuple(refitted)
+                break
+    return renumbered(expression, constants)
+
+
+def _places(expression: Expression) -> list[int]:
+    return [node.index for node in walk(expression) if isinstance(node, Constant)]
+
+
+def _with_number(node: Expression, index: int, value: float) -> Expression:
+    """The tree with a literal number in the place of one constant."""
+    if isinstance(node, Constant):
+        return Number(value) if node.index == index else node
+    if isinstance(node, Call):
+        return Call(node.operator, tuple(_with_number(arg, index, value) for arg in node.args))
+    return node
+
+
+def _safe(
+    expression: Expression, constants: Sequence[float], grammar: Grammar, domain: Domain | None
+) -> bool:
+    """Whether a variable is left and the formula is safe over the domain."""
+    if not variables(expression):
+        return False
+    if domain is None:
+        return True
+    grid = domain.grid.cpu().numpy()
+    values = evaluate_numpy(expression, dict(zip(grammar.variables, grid, strict=True)), constants)
+    whole = torch.from_numpy(np.broadcast_to(values, grid[0].shape).copy()).unsqueeze(0)
+    return bool(replace(domain, grid=domain.grid.cpu()).holds(whole))
