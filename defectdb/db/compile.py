@@ -148,18 +148,24 @@ def _drop_macros(db: Database, keep: Iterable[str]) -> None:
 
 
 def _write_views(db: Database, formulas: pl.DataFrame) -> None:
+    three_body = bool(db.value('SELECT count(*) FROM model_terms WHERE "order" = 3'))
     active, latest = formulas.filter(pl.col("active")), formulas.filter(pl.col("latest"))
-    db.execute(f"CREATE OR REPLACE VIEW predictions AS {predictions_sql(active, _ACTIVE)}")
-    db.execute(f"CREATE OR REPLACE VIEW predictions_latest AS {predictions_sql(latest, _LATEST)}")
-    db.execute(
-        f"CREATE OR REPLACE MACRO predictions_as_of(m) AS TABLE {predictions_sql(formulas, 'model_id = m')}"
-    )
+    for head, rows, choice in (
+        ("VIEW predictions AS", active, _ACTIVE),
+        ("VIEW predictions_latest AS", latest, _LATEST),
+        ("MACRO predictions_as_of(m) AS TABLE", formulas, "model_id = m"),
+    ):
+        sql = predictions_sql(rows, choice, three_body=three_body)
+        db.execute(f"CREATE OR REPLACE {head} {sql}")
     for statement in comments(COMPILED_VIEWS):
         db.execute(statement)
 
 
-def predictions_sql(formulas: pl.DataFrame, choice: str) -> str:
-    """The SELECT that predicts with the models for which ``choice`` holds; ``formulas`` are theirs."""
+def predictions_sql(formulas: pl.DataFrame, choice: str, *, three_body: bool) -> str:
+    """The SELECT that predicts with the models for which ``choice`` holds; ``formulas`` are theirs.
+
+    Without ``three_body`` terms in any model triangles are not even formed.
+    """
     rows = formulas.to_dicts()
     pairs = [row for row in rows if _order(row) == 2]
     nearest = [row for row in pairs if row["images"] == "nearest"]
@@ -178,7 +184,9 @@ def predictions_sql(formulas: pl.DataFrame, choice: str) -> str:
         lattice_join="LEFT JOIN lattice AS l ON l.model_id = s.model_id AND l.pair_id = p.pair_id"
         if summed
         else "",
-        three_body=_template("three_body").substitute(kernels=_dispatch(threes)),
+        three_body=_template("three_body" if three_body else "no_three_body").safe_substitute(
+            kernels=_dispatch(threes)
+        ),
     )
 
 

@@ -42,18 +42,20 @@ deciders AS (
     GROUP BY s.structure_id, s.model_id, s.aggregator
 ),
 $lattice
-contributions AS (
+singles AS (
     SELECT
-        s.structure_id, s.model_id, s.target, s.aggregator, s.n_defects, 1 AS n,
-        d.label, t.model_id IS NULL AS unknown, t.value, FALSE AS outside
+        s.structure_id, s.model_id, sum(t.value) AS total, min(t.value) AS least, max(t.value) AS most,
+        list(d.label) FILTER (t.model_id IS NULL) AS missing
     FROM scope AS s
     JOIN defects AS d USING (structure_id)
     LEFT JOIN terms AS t ON t.n = 1 AND t.model_id = s.model_id AND t.label = d.label
     WHERE s.aggregator NOT IN ('min', 'max') OR s.n_defects = 1
-    UNION ALL
+    GROUP BY s.structure_id, s.model_id
+),
+valued_pairs AS (
     SELECT
-        s.structure_id, s.model_id, s.target, s.aggregator, s.n_defects, 2 AS n,
-        p.label, t.model_id IS NULL AS unknown, CASE WHEN t.base <> e.value THEN 0 ELSE $pair_kernels - t.base END AS value,
+        s.structure_id, s.model_id, p.label, t.model_id IS NULL AS unknown,
+        CASE WHEN t.base <> e.value THEN 0 ELSE $pair_kernels - t.base END AS value,
         t.r_min IS NOT NULL AND p.distance NOT BETWEEN t.r_min AND t.r_max AS outside
     FROM scope AS s
     JOIN pairs AS p USING (structure_id)
@@ -61,30 +63,35 @@ contributions AS (
         ON t.n = 2 AND t.model_id = s.model_id AND t.label = p.label AND p.dz >= t.dz_min AND p.dz < t.dz_max
     LEFT JOIN deciders AS e ON e.structure_id = s.structure_id AND e.model_id = s.model_id
     $lattice_join
-    $three_body
 ),
+paired AS (
+    SELECT
+        structure_id, model_id, sum(value) AS total, min(value) AS least, max(value) AS most,
+        bool_and(coalesce(isfinite(value), FALSE)) AS defined, bool_or(outside) AS outside,
+        list(label) FILTER (unknown) AS missing
+    FROM valued_pairs
+    GROUP BY structure_id, model_id
+),
+$three_body
 totals AS (
     SELECT
-        structure_id, model_id, target, aggregator, n_defects,
-        sum(value) FILTER (n = 1) AS single_sum,
-        min(value) FILTER (n = 1) AS single_min,
-        max(value) FILTER (n = 1) AS single_max,
-        coalesce(sum(value) FILTER (n = 3), 0) AS three_body,
-        sum(value) FILTER (n = 2) AS pair_sum,
-        min(value) FILTER (n = 2) AS pair_min,
-        max(value) FILTER (n = 2) AS pair_max,
-        bool_or(value IS NULL OR NOT isfinite(value)) AS undefined,
-        bool_or(outside) AS extrapolated,
-        list(label) FILTER (unknown) AS missing
-    FROM contributions
-    GROUP BY structure_id, model_id, target, aggregator, n_defects
+        s.structure_id, s.model_id, s.target, s.aggregator, s.n_defects,
+        a.total AS single_sum, a.least AS single_min, a.most AS single_max, p.total AS pair_sum, p.least AS pair_min,
+        p.most AS pair_max, coalesce(w.total, 0) AS three_body,
+        coalesce(p.defined, TRUE) AND coalesce(w.defined, TRUE) AND a.missing IS NULL AS defined,
+        coalesce(p.outside, FALSE) OR coalesce(w.outside, FALSE) AS extrapolated,
+        list_concat(coalesce(a.missing, CAST([] AS VARCHAR[])), coalesce(p.missing, CAST([] AS VARCHAR[]))) AS missing
+    FROM scope AS s
+    LEFT JOIN singles AS a USING (structure_id, model_id)
+    LEFT JOIN paired AS p USING (structure_id, model_id)
+    LEFT JOIN triple_sums AS w USING (structure_id, model_id)
 ),
 outputs (target, output, unit, per_site) AS (VALUES $outputs)
 SELECT
     t.structure_id,
     o.output AS target,
     CASE
-        WHEN t.undefined THEN NULL
+        WHEN NOT t.defined THEN NULL
         WHEN t.aggregator = 'sum'
             THEN t.single_sum + coalesce(t.pair_sum, 0) + t.three_body + (t.n_defects - 1) * coalesce(d.value, 0)
         WHEN t.aggregator = 'shift_min' THEN t.single_min + coalesce(t.pair_sum, 0) + t.three_body
@@ -97,7 +104,7 @@ SELECT
     t.model_id,
     t.n_defects,
     t.extrapolated,
-    coalesce(list_sort(list_distinct(t.missing)), CAST([] AS VARCHAR[])) AS missing
+    list_sort(list_distinct(t.missing)) AS missing
 FROM totals AS t
 JOIN outputs AS o ON o.target = t.target
 LEFT JOIN offsets AS d ON d.model_id = t.model_id
