@@ -37,6 +37,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "enumerate": ("screen", "List inequivalent placements of defects, with predictions."),
     "export": ("export", "Write a table or query as LaTeX, CSV, Markdown, HTML or Parquet."),
     "plot": ("export", "Draw kernels, fronts and parity plots."),
+    "completion": ("completion", "Print a shell's completion script."),
     "demo": ("demo", "Run the whole path on a computed tight-binding dataset."),
 }
 
@@ -72,7 +73,7 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
-        if name not in COMMANDS and not name.startswith("-"):
+        if name not in COMMANDS and not name.startswith("-") and not ctx.resilient_parsing:
             from defectdb.errors import UnknownNameError
 
             raise UnknownNameError("command", name, list(COMMANDS))

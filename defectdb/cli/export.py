@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from defectdb.cli.completion import labels, targets
 from defectdb.cli.terminal import say
 from defectdb.errors import UsageError
 
@@ -63,9 +64,14 @@ def _paper(settings: Settings, folder: Path | None, style: str | None, output: P
 
 @click.command("plot")
 @click.argument("kind", metavar="kernel | front | parity | map")
-@click.argument("label", required=False)
+@click.argument("label", required=False, shell_complete=labels)
 @click.option(
-    "--target", default="formation_energy", show_default=True, metavar="T", help="Property to draw."
+    "--target",
+    default="formation_energy",
+    show_default=True,
+    metavar="T",
+    shell_complete=targets,
+    help="Property to draw.",
 )
 @click.option("--formula", "formula_id", type=int, metavar="ID", help="This formula, not the active one.")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), metavar="FILE",

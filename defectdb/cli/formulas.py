@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from defectdb.cli.completion import labels, targets
 from defectdb.cli.terminal import emit, emit_json, say
 from defectdb.errors import UsageError
 
@@ -14,8 +15,8 @@ if TYPE_CHECKING:
 
 
 @click.command("formulas")
-@click.argument("words", nargs=-1, metavar="[LABEL | show ID | activate ID]")
-@click.option("--target", metavar="T", help="Only formulas of this target.")
+@click.argument("words", nargs=-1, metavar="[LABEL | show ID | activate ID]", shell_complete=labels)
+@click.option("--target", metavar="T", shell_complete=targets, help="Only formulas of this target.")
 @click.option("--front", is_flag=True, help="Every stored version, not only the active ones.")
 @click.option("--json", "style", flag_value="json", help="As JSON.")
 @click.option("--csv", "style", flag_value="csv", help="As CSV.")

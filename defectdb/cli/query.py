@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from defectdb.cli.completion import targets
 from defectdb.cli.terminal import emit, say
 from defectdb.errors import InputDataError, UsageError
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     default="formation_energy_per_site",
     show_default=True,
     metavar="T",
+    shell_complete=targets,
     help="formation_energy, formation_energy_per_site, homo_lumo_gap, homo or lumo.",
 )
 @click.option("--model", "model_id", type=int, metavar="ID", help="This model, not the active one.")
@@ -106,7 +108,7 @@ def _save(frame: pl.DataFrame, path: Path) -> None:
     help="What to compare with: the stored targets.",
 )
 @click.option("--by", metavar="GROUP", help="descriptor, material or n_defects (default: several).")
-@click.option("--target", metavar="T", help="Only this target.")
+@click.option("--target", metavar="T", shell_complete=targets, help="Only this target.")
 @click.option("--json", "style", flag_value="json", help="As JSON, errors in eV.")
 @click.option("--csv", "style", flag_value="csv", help="As CSV, errors in eV.")
 @click.pass_obj

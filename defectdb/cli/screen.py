@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from defectdb.cli.completion import targets
 from defectdb.cli.terminal import emit, say
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 @click.option("--material", required=True, metavar="M", help="The host material.")
 @click.option("--supercell", required=True, metavar="A,B,1", help="Repeats of the unit cell, e.g. 8,8,1.")
 @click.option("--defects", required=True, metavar="LABELS", help="E.g. Vac_Mo,Vac_S,Vac_S.")
-@click.option("--target", metavar="T", help="Predict this with the active model.")
+@click.option("--target", metavar="T", shell_complete=targets, help="Predict this with the active model.")
 @click.option("--top", type=click.IntRange(min=1), metavar="K", help="Only the K lowest values.")
 @click.option("--where", metavar="SQL", help="A predicate over the result, e.g. 'value < 2.5'.")
 @click.option("--every", is_flag=True, help="All placements, equivalent ones included.")
