@@ -167,3 +167,25 @@ def test_a_missing_database_is_exit_code_4(tmp_path: Path, capsys: pytest.Captur
     shell = Shell(tmp_path / "none.duckdb", capsys)
     shell("status", code=4)
     assert "there is no database" in shell.err
+
+
+@pytest.mark.parametrize("style", ["cif", "poscar"])
+def test_written_candidates_are_predicted_with_the_values_they_were_chosen_by(
+    shell: Shell, tmp_path: Path, style: str
+) -> None:
+    cell = ["--material", "MoS2", "--supercell", "8x8", "--defects", "Vac_Mo,Vac_S,W_Mo"]
+    target = ["--target", "formation_energy"]
+    chosen = shell.json("enumerate", *cell, *target, "--top", "5", "--structures", str(tmp_path / "next"),
+                        "--format", style)  # fmt: skip
+    found = shell.json("predict", str(tmp_path / "next"), *target)
+    assert len(found) == 5
+    assert [row["value"] for row in found] == pytest.approx([row["value"] for row in chosen], abs=1e-6)
+    assert [row["extrapolated"] for row in found] == [row["extrapolated"] for row in chosen]
+
+
+def test_a_source_that_is_no_structure_is_exit_code_3(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "broken.cif").write_text("data_nothing\n")
+    shell("predict", str(tmp_path / "broken.cif"), code=3)
+    assert "broken.cif" in shell.err
+    shell("predict", str(tmp_path / "absent.cif"), code=3)
+    assert "absent.cif" in shell.err
