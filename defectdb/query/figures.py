@@ -112,13 +112,27 @@ def quantity(target: str) -> str:
 
 
 def training_points(db: Database, found: Kernel) -> pl.DataFrame:
-    """The 2-defect structures of a kernel's label: distance, dz [angstrom], value [eV]."""
+    """The 2-defect structures of a kernel's label: distance, dz [angstrom], value and model [eV].
+
+    Where the kernel is a lattice sum, ``value`` is what the nearest image contributes: the part of all other
+    images, as the kernel has it, is taken away.
+    """
     column = "interaction" if found.target == "formation_energy" else found.target
-    return db.frame(
-        f"SELECT distance, dz, {column} AS value FROM pair_energies "
+    points = db.frame(
+        f"SELECT pair_id, distance, dz, {column} AS value FROM pair_energies "
         f"WHERE label = ? AND {column} IS NOT NULL ORDER BY dz, distance",
         [found.label],
+    ).with_columns(model=found.polars())
+    if not any(part.images == "sum" for part in found.parts):
+        return points
+    images = db.frame(
+        "SELECT pair_id, distance, dz FROM distances JOIN structures USING (structure_id) "
+        "WHERE label = ? AND n_defects = 2",
+        [found.label],
     )
+    sums = images.group_by("pair_id").agg(total=found.polars().sum())
+    others = pl.col("total") - pl.col("model")
+    return points.join(sums, on="pair_id", maintain_order="left").with_columns(value=pl.col("value") - others)
 
 
 def draw_kernel(db: Database, label: str, target: str, formula_id: int | None) -> Figure:
@@ -131,11 +145,11 @@ def draw_kernel(db: Database, label: str, target: str, formula_id: int | None) -
     heights = sorted({round(dz, 2) for dz in points["dz"]}) or [0.0]
     for number, height in enumerate(heights):
         mine = points.filter(points["dz"].round(2) == height)
-        r, dz, value = (mine[name].to_numpy() for name in ("distance", "dz", "value"))
+        r, value, model = (mine[name].to_numpy() for name in ("distance", "value", "model"))
         style = {"color": COLOURS[number % 6], "marker": MARKERS[number % 6], "ms": 4, "ls": "none"}
         top.plot(r, factor * value, label=rf"$|\Delta z|$ = {height:.2f} Å", mfc="none", **style)
-        bottom.plot(r, factor * (value - found(r, dz)), mfc="none", **style)
-        _curve(top, found, r, float(dz.mean()), COLOURS[number % 6], factor)
+        bottom.plot(r, factor * (value - model), mfc="none", **style)
+        _curve(top, found, r, float(mine["dz"].to_numpy().mean()), COLOURS[number % 6], factor)
     for axes in (top, bottom):
         axes.axhline(0, color="0.6", lw=0.5, zorder=0)
     top.set_ylabel(f"{quantity(target)} ({unit})")

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import toy_database as toy
 
 from defectdb.cli import run
-from defectdb.db import Database
+from defectdb.db import Database, open_database
+from defectdb.db.formulas import append_formulas
 from defectdb.errors import UnknownNameError, UsageError
 from defectdb.query.figures import draw, draw_front, draw_kernel, draw_parity, pretty
 from defectdb.query.maps import draw_map
@@ -50,6 +52,21 @@ def test_a_kernel_figure_shows_the_pair_energies_of_the_database(db: Database) -
     expected = db.frame("SELECT distance, 1000 * interaction FROM pair_energies WHERE label = 'Vac_S-W_Mo' "
                         "ORDER BY distance").to_numpy()  # fmt: skip
     np.testing.assert_allclose(drawn, expected, atol=1e-9)
+
+
+def test_what_is_left_of_a_lattice_sum_counts_every_image(toy_path: Path) -> None:
+    with open_database(toy_path) as db:
+        with db.transaction():
+            record = toy.formula(toy.run(db), "Vac_S-W_Mo", "mul c0 exp div neg r 3", (0.2,), images="sum")
+            [key] = append_formulas(db, [record])
+        bottom = draw_kernel(db, "Vac_S-W_Mo", "formation_energy", key).axes[1]
+        expected = db.frame(
+            "SELECT 1000 * (any_value(e.interaction) - sum(0.2 * exp(-d.distance / 3))) AS left_over "
+            "FROM pair_energies AS e JOIN distances AS d USING (pair_id) WHERE e.label = 'Vac_S-W_Mo' "
+            "GROUP BY e.pair_id ORDER BY left_over"
+        )["left_over"].to_numpy()
+    drawn = next(line.get_ydata() for line in bottom.lines if line.get_marker() == "o")
+    np.testing.assert_allclose(np.sort(drawn), expected, atol=1e-9)
 
 
 def test_the_parity_figure_states_the_error_of_each_group(db: Database) -> None:
