@@ -18,6 +18,7 @@ MAX_ROUGHNESS = 1.6  # total variation between the data points, as a multiple of
 MAX_JUMP = 0.1  # change from a data point to its close surroundings, as a fraction of the data's range
 _BESIDE = (1e-7, 1e-6, 1e-5, 1e-4, 3e-4, 1e-3, 3e-3)  # distances looked at, as fractions of the largest
 MAX_OVERSHOOT = 0.25  # how far beyond the data's range a formula may swing, as a fraction of that range
+MAX_DRIFT = 0.5  # the same, of the whole range allowed, for the tail behind the data: slow laws go on
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,10 @@ class Domain:
     def holds(self, values: Tensor) -> Tensor:
         """Which formulas obey, bool [formula], from their values on the grid [formula, point]."""
         ok = torch.isfinite(values).all(1)
-        ok &= (values.amin(1) >= self.low) & (values.amax(1) <= self.high)
+        inside = values[:, : self.n_inside] if self.n_inside else values
+        ok &= (inside.amin(1) >= self.low) & (inside.amax(1) <= self.high)
+        drift = MAX_DRIFT * (self.high - self.low)
+        ok &= (values.amin(1) >= self.low - drift) & (values.amax(1) <= self.high + drift)
         ok &= values[:, : self.n_inside].diff(dim=1).abs().sum(1) <= self.roughness
         if math.isfinite(self.jump):
             close = self.grid[0, : self.n_inside].diff() <= self.near
