@@ -58,7 +58,8 @@ class Data:
     def residuals(self, expression: Expression, constants: Sequence[float] | Floats) -> Floats:
         """Data minus formula, [row]."""
         values = np.broadcast_to(
-            evaluate_numpy(expression, self.x, constants), next(iter(self.x.values())).shape
+            evaluate_numpy(expression, self.x, [float(c) for c in constants]),
+            next(iter(self.x.values())).shape,
         )
         return self.y - (values if self.mixing is None else self.mixing @ values)
 

@@ -51,8 +51,8 @@ class SearchConfig:
     exhaustive_operators: tuple[str, ...] = ()  # none: the grammar's
     max_complexity: int = 25
     per_complexity: int = 40
-    train_steps: int = 10
-    batch: int = 128
+    train_steps: int = 8
+    batch: int = 96
     starts: int = 6
     slack: float = 20.0
     patience: int = 6

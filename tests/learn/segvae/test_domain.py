@@ -1,0 +1,88 @@
+"""Formulas with poles, spikes and swings are refused wherever these stand; quiet ones pass."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from defectdb.learn.segvae.constants import Fit, Problem
+from defectdb.learn.segvae.domain import Domain, in_domain, predict
+from defectdb.learn.segvae.grammar import Grammar
+
+X = torch.tensor([2.4, 4.0, 5.1, 6.8, 7.5, 8.2, 9.3, 11.3, 13.0, 14.8], dtype=torch.float64)
+Y = torch.exp(-0.5 * X) * torch.cos(0.7 * X)
+GRAMMAR = Grammar(max_length=12)
+
+
+def verdict(values, **options) -> bool:
+    """Whether a function of r passes the domain of the data."""
+    domain = Domain.of(X, Y, **options)
+    return bool(domain.holds(values(domain.grid[0]).unsqueeze(0)))
+
+
+def law(r):
+    return torch.exp(-0.5 * r) * torch.cos(0.7 * r)
+
+
+def test_the_law_itself_passes():
+    assert verdict(law)
+    assert verdict(law, cutoff=30.0)
+    assert verdict(law, cutoff=30.0, decay=True)
+
+
+@pytest.mark.parametrize("pole", [3.2, 4.55, 7.8, 10.0, 12.0, 14.0])
+@pytest.mark.parametrize("strength", [1e-2, 1e-4])
+def test_a_pole_between_the_points_is_refused(pole, strength):
+    assert not verdict(lambda r: law(r) + strength / (r - pole))
+
+
+@pytest.mark.parametrize("point", [2.4, 4.0, 8.2, 13.0])
+@pytest.mark.parametrize("beside", [0.0, 1e-6, 1e-4, 1e-3, 0.01, 0.03])
+def test_a_pole_beside_a_data_point_is_refused_however_narrow_it_is(point, beside):
+    strength = 0.05 * max(beside, 1e-6)  # it lends its value to the data point, and to nothing else
+    assert not verdict(lambda r: law(r) + strength / (r - point - beside))
+
+
+@pytest.mark.parametrize("width", [1e-6, 1e-5, 1e-4, 1e-3, 1e-2])
+def test_a_spike_on_a_data_point_is_refused_however_narrow_it_is(width):
+    assert not verdict(lambda r: law(r) + 0.1 * torch.exp(-(((r - 8.2) / width) ** 2)))
+
+
+def test_a_swing_between_the_points_is_refused():
+    assert not verdict(lambda r: law(r) + 0.2 * torch.sin(12 * r))
+
+
+def test_values_without_a_number_are_refused():
+    assert not verdict(lambda r: torch.sqrt(r - 3.0))
+    assert not verdict(lambda r: torch.where(r > 20, torch.nan, law(r)), cutoff=30.0)
+    assert verdict(lambda r: torch.where(r > 20, torch.nan, law(r)))
+
+
+def test_decay_demands_that_nothing_is_left_at_the_cutoff():
+    assert verdict(lambda r: law(r) + 0.02, cutoff=30.0)
+    assert not verdict(lambda r: law(r) + 0.02, cutoff=30.0, decay=True)
+
+
+def test_equal_distances_with_different_values_make_no_infinite_slope():
+    x, y = torch.cat([X, X[-2:]]), torch.cat([Y, Y[-2:] + 0.001])
+    domain = Domain.of(x, y)
+    assert math.isfinite(domain.roughness)
+    assert bool(domain.holds(law(domain.grid[0]).unsqueeze(0)))
+
+
+def test_constant_values_still_give_a_domain():
+    domain = Domain.of(X, torch.full_like(X, 0.3))
+    assert bool(domain.holds(torch.full_like(domain.grid, 0.3)))
+
+
+def test_a_batch_is_judged_formula_by_formula():
+    rows = torch.tensor([GRAMMAR.encode(t.split()) for t in ("inv r", "inv sub r c0", "inv sub r c0")])
+    theta = torch.tensor([[0.0], [7.0], [-7.0]], dtype=torch.float64)
+    beta = torch.tensor([[0.1, 0.0, 0.0, 0.0]] * 3, dtype=torch.float64)
+    fit = Fit(theta, beta, torch.tensor([1.0, 1.0, torch.inf], dtype=torch.float64))
+    problem = Problem.of(X, Y)
+    assert in_domain(rows, GRAMMAR, fit, problem, Domain.of(X, Y)).tolist() == [True, False, False]
+    values = predict(rows, GRAMMAR, fit, X.unsqueeze(0), problem)
+    assert torch.allclose(values[1], 0.1 / (X - 7.0))
