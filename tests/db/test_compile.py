@@ -9,11 +9,19 @@ import sys
 from pathlib import Path
 
 import duckdb
+import polars as pl
 import pytest
 import toy_database as toy
 
 from defectdb.db import Database, open_database
-from defectdb.db.formulas import activate_model, append_formulas, append_model
+from defectdb.db.formulas import (
+    activate_model,
+    append_formulas,
+    append_generations,
+    append_model,
+    finish_run,
+)
+from defectdb.errors import QueryError, UnknownNameError
 from defectdb.schema.records import ModelRecord, TermRecord
 
 ENERGY = "SELECT structure_id, value FROM predictions WHERE target = 'formation_energy'"
@@ -238,3 +246,68 @@ def test_duckdb_1_5_reads_the_same_numbers(db: Database) -> None:
     done = subprocess.run([OTHER_DUCKDB, "-c", code, path], capture_output=True, text=True, check=True)
     assert float(done.stdout) == pytest.approx(total, rel=1e-12)
     assert sys.version_info >= (3, 11)
+
+
+def test_two_materials_with_one_label_keep_their_kernels_apart(db: Database) -> None:
+    toy.publish_energy_model(db)
+    assert db.value("SELECT v_Vac_S__W_Mo(3.0)") == db.value("SELECT v_MoS2__Vac_S__W_Mo(3.0)")
+    with db.transaction():
+        run_id = toy.run(db)
+        [key] = append_formulas(db, [toy.formula(run_id, "Vac_S-W_Mo", "inv r", material_id="a-WS2")])
+        record = ModelRecord(
+            run_id=run_id,
+            material_id="a-WS2",
+            target="formation_energy",
+            aggregator="sum",
+            trained_on="x",
+            n_train=1,
+        )
+        activate_model(
+            db, append_model(db, record, [TermRecord(order=2, label="Vac_S-W_Mo", formula_id=key)])
+        )
+    assert db.value("SELECT v_a_WS2__Vac_S__W_Mo(4.0)") == 0.25
+    assert db.value("SELECT v_MoS2__Vac_S__W_Mo(3.0)") == pytest.approx(
+        toy.energy_kernel("Vac_S-W_Mo", 3.0, 0)
+    )
+    with pytest.raises(QueryError, match=r"(?i)v_Vac_S__W_Mo"):
+        db.value("SELECT v_Vac_S__W_Mo(3.0)")
+    assert max(map(abs, errors(db, "formation_energy"))) < 1e-12
+
+
+def test_appending_checks_what_it_is_given(db: Database) -> None:
+    with pytest.raises(ValueError, match="unknown variable"):
+        toy.formula(1, "Vac_S-W_Mo", "mul r x")
+    with pytest.raises(ValueError, match="1 constants in the formula, 0 given"):
+        toy.formula(1, "Vac_S-W_Mo", "mul r c0")
+    with pytest.raises(ValueError, match="two or three defects"):
+        toy.formula(1, "Vac_S", "r")
+    with pytest.raises(ValueError, match=r"window .* is empty"):
+        toy.formula(1, "Vac_S-W_Mo", "r", dz_min=2.0, dz_max=1.0)
+    with pytest.raises(ValueError, match="either a formula or a value"):
+        TermRecord(order=2, label="Vac_S-W_Mo")
+    with pytest.raises(ValueError, match="is a value, not a formula"):
+        TermRecord(order=1, label="Vac_S", formula_id=3)
+    with pytest.raises(UnknownNameError, match="unknown model '7'"), db.transaction():
+        activate_model(db, 7)
+
+
+def test_versions_count_up_per_material_label_and_target(db: Database) -> None:
+    with db.transaction():
+        run_id = toy.run(db)
+        labels = ["Vac_S-W_Mo", "Vac_S-W_Mo", "Vac_Mo-Vac_S"]
+        first = append_formulas(db, [toy.formula(run_id, label, "r") for label in labels])
+        second = append_formulas(db, [toy.formula(run_id, "Vac_S-W_Mo", "r")])
+    versions = dict(db.frame("SELECT formula_id, version FROM formulas").iter_rows())
+    assert [versions[key] for key in [*first, *second]] == [1, 2, 1, 3]
+    assert append_formulas(db, []) == []
+
+
+def test_a_run_is_recorded_from_start_to_end(db: Database) -> None:
+    with db.transaction():
+        run_id = toy.run(db)
+        log = {"run_id": [run_id], "task": ["t"], "generation": [0], "seconds": [0.5], "n_candidates": [9],
+               "n_unique": [8], "n_in_domain": [7]}  # fmt: skip
+        append_generations(db, pl.DataFrame(log))
+        finish_run(db, run_id, "done")
+    assert db.frame("SELECT status, finished_at >= started_at AS later FROM runs").row(0) == ("done", True)
+    assert db.value("SELECT n_in_domain FROM generations") == 7
