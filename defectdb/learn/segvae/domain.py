@@ -5,6 +5,7 @@ not.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 from defectdb.learn.segvae.grammar import Grammar
 from defectdb.learn.segvae.layout import build, count_constants
 from defectdb.learn.segvae.problem import Fit, Problem
+from defectdb.learn.segvae.programs import Programs
 
 MAX_ROUGHNESS = 1.6  # total variation between the data points, as a multiple of the data's own
 MAX_JUMP = 0.1  # change from a data point to its close surroundings, as a fraction of the data's range
@@ -89,28 +91,62 @@ class Domain:
 
 def predict(tokens: Tensor, grammar: Grammar, fit: Fit, x: Tensor, problem: Problem) -> Tensor:
     """Values [formula, point] of fitted formulas at ``x`` [variable, point] (before any mixing of points)."""
-    k_of = count_constants(tokens, grammar)
     out = x.new_full((len(tokens), x.shape[1]), torch.nan)
-    for k in k_of.unique().tolist():
-        members = (k_of == k).nonzero().squeeze(1)
-        for part in members.split(max(1, 4_000_000 // (12 * x.shape[1]))):
-            programs = build(tokens[part], grammar, max_terms=problem.max_terms)
-            table = programs.values(x, fit.theta[part, None, :k])[:, 0]
-            values = x.new_zeros(len(part), x.shape[1])
-            for term in range(problem.max_terms):
-                share = fit.beta[part, term].unsqueeze(1) * table[programs.terms[:, term]]
-                values = torch.where(programs.term_mask[:, term].unsqueeze(1), values + share, values)
-            if problem.offset:
-                values = values + fit.beta[part, -1].unsqueeze(1)
-            out[part] = values
+    for part, programs, table in _tables(tokens, grammar, fit, x, problem):
+        out[part] = _whole(programs, table, fit.beta[part], problem)
     return out
 
 
 def in_domain(tokens: Tensor, grammar: Grammar, fit: Fit, problem: Problem, domain: Domain) -> Tensor:
-    """Which fitted formulas are finite, bounded and quiet over the domain, bool [formula]."""
-    ok = torch.isfinite(fit.sse)
-    some = ok.nonzero().squeeze(1)
-    if len(some):
-        part = Fit(fit.theta[some], fit.beta[some], fit.sse[some])
-        ok[some] = domain.holds(predict(tokens[some], grammar, part, domain.grid, problem))
+    """Which fitted formulas are finite, bounded and quiet over the domain, bool [formula].
+
+    Over one variable no denominator may pass through zero, however weak the pole that it makes.
+    """
+    some = torch.isfinite(fit.sse).nonzero().squeeze(1)
+    ok = torch.zeros(len(tokens), dtype=torch.bool, device=tokens.device)
+    finite = Fit(fit.theta[some], fit.beta[some], fit.sse[some])
+    for part, programs, table in _tables(tokens[some], grammar, finite, domain.grid, problem):
+        good = domain.holds(_whole(programs, table, finite.beta[part], problem))
+        if domain.n_inside:
+            good &= ~_has_pole(programs, table)
+        ok[some[part]] = good
     return ok
+
+
+def _tables(
+    tokens: Tensor, grammar: Grammar, fit: Fit, x: Tensor, problem: Problem
+) -> Iterator[tuple[Tensor, Programs, Tensor]]:
+    """Rows of formulas with as many constants, their programs and their node tables [row, point] at ``x``."""
+    k_of = count_constants(tokens, grammar)
+    for k in k_of.unique().tolist():
+        members = (k_of == k).nonzero().squeeze(1)
+        for part in members.split(max(1, 4_000_000 // (12 * x.shape[1]))):
+            programs = build(tokens[part], grammar, max_terms=problem.max_terms)
+            yield part, programs, programs.values(x, fit.theta[part, None, :k])[:, 0]
+
+
+def _whole(programs: Programs, table: Tensor, beta: Tensor, problem: Problem) -> Tensor:
+    """Summands times coefficients plus offset, [formula, point]."""
+    values = table.new_zeros(len(beta), table.shape[1])
+    for term in range(problem.max_terms):
+        share = beta[:, term].unsqueeze(1) * table[programs.terms[:, term]]
+        values = torch.where(programs.term_mask[:, term].unsqueeze(1), values + share, values)
+    return values + beta[:, -1].unsqueeze(1) if problem.offset else values
+
+
+def _has_pole(programs: Programs, table: Tensor) -> Tensor:
+    """Which formulas divide by something that changes sign along the points, bool [formula].
+
+    A denominator that is a power changes sign where its base does.
+    """
+    base = torch.arange(programs.n_rows, device=table.device)
+    for group in programs.groups:
+        if group.operator in ("square", "cube", "abs"):
+            base[group.start : group.stop] = base[group.operands[0]]
+    out = torch.zeros(programs.n_formulas, dtype=torch.bool, device=table.device)
+    for group in programs.groups:
+        if group.operator in ("div", "inv"):
+            below = table[base[group.operands[-1]]]
+            crosses = (below[:, 1:] * below[:, :-1] <= 0).any(1)
+            out[group.owners[crosses]] = True
+    return out

@@ -137,9 +137,10 @@ def _groups(
         token = value % n_names
         stop = at + plain + holding
         rows = tuple(operand[side][at:stop] for side in range(grammar.arity[token]))
-        groups.append(
-            Group(grammar.tokens[token], first_row + at, first_row + at + plain, first_row + stop, rows)
-        )
+        first = first_row + at
+        name = grammar.tokens[token]
+        owners = positions[at:stop] // length
+        groups.append(Group(name, first, first + plain, first_row + stop, rows, owners))
         at = stop
     return tuple(groups)
 

@@ -70,6 +70,8 @@ _DERIVATIVES: dict[str, Callable[..., tuple[Tensor, ...]]] = {
 class Group:
     """Nodes of one operator at one height: rows [start, stop) of the table, from ``active`` on with
     constants.
+
+    ``operands`` are the rows that they read, ``owners`` [node] the formulas that they belong to.
     """
 
     operator: str
@@ -77,6 +79,7 @@ class Group:
     active: int
     stop: int
     operands: tuple[Tensor, ...]
+    owners: Tensor
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,10 +32,19 @@ def test_the_law_itself_passes():
     assert verdict(law, cutoff=30.0, decay=True)
 
 
-@pytest.mark.parametrize("pole", [3.2, 4.55, 7.8, 10.0, 12.0, 14.0])
-@pytest.mark.parametrize("strength", [1e-2, 1e-4])
-def test_a_pole_between_the_points_is_refused(pole, strength):
-    assert not verdict(lambda r: law(r) + strength / (r - pole))
+@pytest.mark.parametrize(
+    "text", ["inv sub r c0", "inv square sub c0 r", "div r mul r sub r c0", "div r abs sub r c0"]
+)
+@pytest.mark.parametrize("pole", [3.2, 4.55, 7.8, 10.0, 12.0, 14.0, 22.123])
+@pytest.mark.parametrize("strength", [1e-2, 1e-5, 1e-9])
+def test_a_pole_between_the_points_is_refused_however_weak_it_is(text, pole, strength):
+    grammar = Grammar(operators=("sub", "mul", "div", "inv", "square", "abs"), max_length=8)
+    rows = torch.tensor([grammar.encode(text.split())] * 2)
+    theta = torch.tensor([[pole], [-pole]], dtype=torch.float64)
+    beta = torch.tensor([[strength, 0.0, 0.0, 0.0]] * 2, dtype=torch.float64)
+    fit = Fit(theta, beta, torch.ones(2, dtype=torch.float64))
+    domain = Domain.of(X, Y, cutoff=30.0)
+    assert in_domain(rows, grammar, fit, Problem.of(X, Y), domain).tolist() == [False, True]
 
 
 @pytest.mark.parametrize("point", [2.4, 4.0, 8.2, 13.0])
