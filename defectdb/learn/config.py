@@ -33,6 +33,7 @@ class LearnConfig(BaseModel):
     time_limit: float = Field(default=300.0, gt=0)
     generations: int = Field(default=12, ge=0)
     population: int = Field(default=4000, ge=64)
+    exhaustive_size: int = Field(default=7, ge=1, le=9)
     max_tokens: int = Field(default=25, ge=5, le=60)
     operators: tuple[str, ...] = KERNEL_OPERATORS
     required: tuple[str, ...] = ()
@@ -57,6 +58,7 @@ class LearnConfig(BaseModel):
             population=self.population,
             max_complexity=self.max_tokens,
             device=device,
+            exhaustive_size=self.exhaustive_size,
             exhaustive_operators=tuple(o for o in CORE_OPERATORS if o in self.operators),
         )
 

@@ -122,7 +122,7 @@ def kernel_task(
     counts, values, r = block.counts[:, seen], table[seen], block.r[seen]
     gram = counts.T @ (counts * weights[:, None])
     gram += 1e-9 * np.trace(gram) / len(gram) * np.eye(len(gram))
-    lower: Floats = np.linalg.cholesky(gram)
+    lower = np.linalg.cholesky(gram).astype(np.float64)
     return KernelTask(
         block.label, block.dz_min, block.dz_max, r[None], lower.T @ values, np.ones(len(values)), lower.T,
         CUTOFF, config, device, values=values, offset=True, spare=SPARE * error, frequency=counts.sum(0),
@@ -180,7 +180,7 @@ def refine(parts: Sequence[Part], y: Floats, train: Flags, rounds: int = 25) -> 
         scale = np.diag(gram) + 1e-12 * np.trace(gram) + 1e-30
         improved = False
         for _ in range(6):
-            step: Floats = np.linalg.lstsq(gram + damping * np.diag(scale), right, rcond=1e-14)[0]
+            step = np.linalg.lstsq(gram + damping * np.diag(scale), right, rcond=1e-14)[0].astype(np.float64)
             moved = _moved(parts, step)
             trial, left = error(moved)
             if trial < best:

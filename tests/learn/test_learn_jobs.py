@@ -1,0 +1,201 @@
+"""Learning from a database: selection, kernels with known answers, what is written, and what goes wrong."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import toy_database as toy
+
+from defectdb.db import Database, open_database
+from defectdb.errors import LabelError, SelectionError, UnknownNameError, UsageError
+from defectdb.learn import LearnConfig, learn_pairs
+from defectdb.learn.config import resolve_device
+from defectdb.learn.select import dz_windows, find_label, select_pairs
+from defectdb.schema.expression import from_ast
+
+QUICK = LearnConfig(generations=0, population=128, exhaustive_size=5, workers=1, max_tokens=15)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DEFECTDB_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A toy database whose every energy kernel has been learned."""
+    path = tmp_path_factory.mktemp("learn") / "toy.duckdb"
+    with open_database(path, create=True) as db:
+        toy.fill(db, n=200)
+        learn_pairs(db, QUICK)
+    return path
+
+
+def test_kernels_of_a_known_model_predict_structures_they_never_saw(learned: Path) -> None:
+    with open_database(learned, read_only=True) as db:
+        errors = db.frame(
+            "SELECT n_defects, avg(abs(error)) AS mae FROM prediction_errors "
+            "WHERE target = 'formation_energy' GROUP BY ALL ORDER BY ALL"
+        )
+        law = db.frame(
+            "SELECT mae_train FROM formulas WHERE status = 'active' AND pair_label = 'Vac_Mo-Vac_S'"
+        )
+    assert errors["n_defects"].to_list() == [1, 2, 3]
+    assert law["mae_train"].max() < 1e-9  # found exactly
+    assert errors["mae"].max() < 0.01  # the toy's energies have not vanished where the host offset is taken
+
+
+def test_a_run_leaves_its_configuration_selection_and_log(learned: Path) -> None:
+    with open_database(learned, read_only=True) as db:
+        run = db.frame("SELECT * FROM runs").to_dicts()[0]
+        again = db.frame(run["selection_sql"])
+        generations = db.frame("SELECT DISTINCT task FROM generations")
+    assert run["status"] == "done"
+    assert run["finished_at"] >= run["started_at"]
+    assert json.loads(run["config"])["seed"] == 0
+    assert again.height == run["n_rows"] > 0
+    assert "Vac_Mo-Vac_S" in generations["task"].to_list()
+
+
+def test_the_front_is_stored_and_one_formula_of_each_kernel_is_active(learned: Path) -> None:
+    with open_database(learned, read_only=True) as db:
+        formulas = db.frame("SELECT * FROM formulas ORDER BY formula_id")
+        terms = db.frame('SELECT * FROM model_terms WHERE "order" = 2')
+    active = formulas.filter(pl.col("status") == "active")
+    assert set(active["formula_id"]) == set(terms["formula_id"])
+    assert set(active["pair_label"]) == set(toy.LABELS)
+    assert formulas.height > active.height
+    for label, part in formulas.group_by("pair_label", "dz_min"):
+        ordered = part.sort("complexity")
+        assert ordered["mae_train"][-1] <= ordered["mae_train"][0] + 1e-12, label
+    assert all(from_ast(text) for text in formulas["ast"])
+
+
+def test_layers_get_kernels_of_their_own(learned: Path) -> None:
+    with open_database(learned, read_only=True) as db:
+        windows = db.frame(
+            "SELECT dz_min, dz_max FROM formulas WHERE status = 'active' AND pair_label = 'Vac_S-Vac_S' ORDER BY 1"
+        )
+    assert windows.height == 2
+    assert windows["dz_max"][0] == windows["dz_min"][1] == pytest.approx(1.56)
+
+
+def test_the_same_seed_gives_the_same_front(empty_database: Database) -> None:
+    toy.fill(empty_database, n=120)
+    fronts = []
+    config = QUICK.model_copy(update={"generations": 1})
+    for _ in range(2):
+        kernel = learn_pairs(empty_database, config, ["Vac_Mo-Vac_S"]).kernels[0]
+        fronts.append([(s.expression, s.constants) for s in kernel.front])
+    assert fronts[0] == fronts[1]
+
+
+def test_a_label_learned_alone_keeps_the_other_kernels(learned: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.duckdb"
+    copy.write_bytes(learned.read_bytes())
+    with open_database(copy) as db:
+        before = db.value("SELECT count(*) FROM model_terms WHERE model_id = 1")
+        result = learn_pairs(db, QUICK, ["Vac_S-Vac_Mo"])
+        after = db.frame(
+            'SELECT label, formula_id FROM model_terms WHERE model_id = ? AND "order" = 2', [result.model_id]
+        )
+        assert db.value("SELECT count(*) FROM model_terms WHERE model_id = ?", [result.model_id]) == before
+        assert db.value("SELECT status FROM models WHERE model_id = 1") == "retired"
+    assert after.filter(pl.col("label") == "Vac_Mo-Vac_S")["formula_id"].to_list() == result.formula_ids
+
+
+def test_where_narrows_the_rows_and_is_kept_with_the_run(empty_database: Database) -> None:
+    toy.fill(empty_database, n=120)
+    config = QUICK.model_copy(update={"where": "distance < 9"})
+    selection = select_pairs(empty_database, config, "MoS2", ["Vac_Mo-Vac_S"])
+    assert selection.frame["r"].max() < 9
+    assert "distance < 9" in selection.sql
+
+
+def test_levels_learn_the_pairs_own_values(empty_database: Database) -> None:
+    toy.fill(empty_database, n=120)
+    config = QUICK.model_copy(update={"target": "homo_lumo_gap"})
+    learn_pairs(empty_database, config, ["Vac_Mo-Vac_S"])
+    worst = empty_database.value(
+        "SELECT max(abs(error)) FROM prediction_errors WHERE target = 'homo_lumo_gap' AND n_defects = 2"
+    )
+    assert worst < 1e-9  # 0.4 - 0.5 / r
+
+
+def test_a_lattice_sum_recovers_the_kernel_behind_it(empty_database: Database) -> None:
+    """Every pair's energy is the sum of 0.3 exp(-r) over its periodic images within the cutoff."""
+    db = empty_database
+    toy.fill(db, n=120)
+    with db.transaction():
+        db.execute(
+            "UPDATE targets SET value = (SELECT sum(e.value) FROM defects d JOIN "
+            "(VALUES ('Vac_Mo', 7.0), ('Vac_S', 2.7), ('W_Mo', 0.2)) e(label, value) USING (label) "
+            "WHERE d.structure_id = targets.structure_id) + coalesce((SELECT sum(0.3 * exp(-x.distance)) "
+            "FROM distances x WHERE x.structure_id = targets.structure_id), 0) WHERE target = 'formation_energy'"
+        )
+    config = QUICK.model_copy(update={"images": "sum", "max_tokens": 8, "generations": 0})
+    learn_pairs(db, config, ["Vac_Mo-Vac_S"])
+    worst = db.value(
+        "SELECT max(abs(error)) FROM prediction_errors WHERE target = 'formation_energy' AND n_defects = 2"
+    )
+    assert worst < 2e-3
+
+
+def test_windows_part_layers_and_nothing_else() -> None:
+    assert dz_windows(np.array([0.0, 0.01, 3.13])) == [(0.0, pytest.approx(1.57)), (pytest.approx(1.57), 1e9)]
+    assert dz_windows(np.array([1.56, 1.57])) == [(0.0, 1e9)]
+
+
+def test_labels_are_found_in_either_order_and_unknown_ones_name_the_known(empty_database: Database) -> None:
+    toy.fill(empty_database, n=40)
+    assert find_label(empty_database, "MoS2", "v_S - v_Mo") == "Vac_Mo-Vac_S"
+    with pytest.raises(UnknownNameError, match="Vac_Mo-Vac_S"):
+        find_label(empty_database, "MoS2", "Vac_Mo-Se_S")
+    with pytest.raises(LabelError, match="not a defect label"):
+        find_label(empty_database, "MoS2", "Mo-S")
+
+
+def test_requests_that_cannot_be_met_say_so_and_write_nothing(empty_database: Database) -> None:
+    db = empty_database
+    with pytest.raises(SelectionError, match="no 2-defect structures"):
+        learn_pairs(db, QUICK)
+    toy.fill(db, n=40)
+    for change, error, match in (
+        ({"target": "band_gap"}, UnknownNameError, "unknown target"),
+        ({"material": "WS2"}, UnknownNameError, "unknown material"),
+        ({"where": "distance < 0"}, SelectionError, "where distance < 0"),
+        ({"where": "1 = 1; DROP TABLE pairs"}, UsageError, "one SQL predicate"),
+        ({"target": "homo"}, SelectionError, "no 2-defect structure"),
+    ):
+        with pytest.raises(error, match=match):
+            learn_pairs(db, QUICK.model_copy(update=change))
+    assert db.value("SELECT count(*) FROM runs") == 0
+
+
+def test_a_run_that_dies_is_marked_failed_and_changes_no_model(
+    learned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tmp_path / "copy.duckdb"
+    copy.write_bytes(learned.read_bytes())
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("defectdb.learn.jobs.publish", interrupted)
+    with open_database(copy) as db:
+        with pytest.raises(KeyboardInterrupt):
+            learn_pairs(db, QUICK, ["Vac_Mo-Vac_S"])
+        assert db.value("SELECT status FROM runs ORDER BY run_id DESC LIMIT 1") == "failed"
+        assert db.value("SELECT model_id FROM models WHERE status = 'active'") == 1
+
+
+def test_a_device_that_is_not_there_is_refused() -> None:
+    assert resolve_device("cpu") == "cpu"
+    with pytest.raises(UsageError, match="try auto, cpu, cuda"):
+        resolve_device("tpu")

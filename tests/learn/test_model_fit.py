@@ -1,0 +1,162 @@
+"""The whole-material fit on made-up data with known answers: tables, metrics, joint refinement, three-body terms."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.optimize import linprog
+
+from defectdb.learn import LearnConfig
+from defectdb.learn.kernels import learn_kernel
+from defectdb.learn.model_fit import (
+    REACH,
+    cross_validate,
+    fit_table,
+    kernel_task,
+    pair_part,
+    predict,
+    refine,
+    robust_weights,
+    triple_part,
+    triple_task,
+)
+from defectdb.learn.model_job import conformal_quantile
+from defectdb.learn.structures import Block, Triples
+from defectdb.schema.expression import from_prefix
+
+QUICK = LearnConfig(generations=0, population=64, exhaustive_size=5, workers=1, max_tokens=15, protocol="all")
+RADII = np.array([2.4, 3.2, 4.0, 5.1, 6.4, 8.2, 9.3, 11.3])
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DEFECTDB_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+def crystal(seed: int, n: int = 300, most: int = 40) -> tuple[Block, Block]:
+    """Structures with up to ``most`` pairs of either of two labels, at random classes."""
+    rng = np.random.default_rng(seed)
+    blocks = []
+    for label in ("A_X-B_X", "A_X-C_X"):
+        counts = rng.multinomial(1, np.full(len(RADII), 1 / len(RADII)), size=(n, most)).astype(float)
+        keep = rng.integers(1, most + 1, size=n)
+        counts *= (np.arange(most)[None, :] < keep[:, None])[..., None]
+        blocks.append(Block(label, 0.0, 1e9, RADII, 0.0, counts.sum(1)))
+    return blocks[0], blocks[1]
+
+
+def first(r: np.ndarray) -> np.ndarray:
+    return 0.8 * np.exp(-0.6 * r)
+
+
+def second(r: np.ndarray) -> np.ndarray:
+    return -1.5 * np.cos(1.1 * r) / r**2
+
+
+def test_the_table_is_the_least_absolute_error_solution() -> None:
+    a, b = crystal(0, n=120, most=4)
+    rng = np.random.default_rng(1)
+    y = a.counts @ first(RADII) + b.counts @ second(RADII) + rng.standard_t(1.5, 120) * 0.02
+    table, _ = fit_table([a, b], y, np.ones(120, dtype=bool), rounds=200)
+    ours = np.abs(y - a.counts @ table[0] - b.counts @ table[1]).sum()
+    counts = np.hstack([a.counts, b.counts])
+    n, k = counts.shape
+    exact = linprog(
+        np.r_[np.zeros(k), np.ones(2 * n)],
+        A_eq=np.hstack([counts, np.eye(n), -np.eye(n)]),
+        b_eq=y,
+        bounds=[(None, None)] * k + [(0, None)] * 2 * n,
+    ).fun
+    assert ours == pytest.approx(exact, rel=0.01)
+    assert ours >= exact - 1e-9
+
+
+def test_the_kernels_metric_equals_the_squared_error_of_the_structures() -> None:
+    a, b = crystal(2)
+    rng = np.random.default_rng(3)
+    y = a.counts @ first(RADII) + b.counts @ second(RADII) + rng.normal(0, 0.01, 300)
+    weights = np.ones(300)
+    counts = np.hstack([a.counts, b.counts])
+    table = np.split(np.linalg.lstsq(counts, y, rcond=None)[0], 2)
+    task = kernel_task(a, table[0], weights, 1.0, QUICK, "cpu")
+    assert task.mixing is not None
+    trial = table[0] + rng.normal(0, 0.05, len(RADII))
+
+    def structures(values: np.ndarray) -> float:
+        return float(((y - a.counts @ values - b.counts @ table[1]) ** 2).sum())
+
+    by_metric = float(((task.y - task.mixing @ trial) ** 2).sum())
+    assert by_metric == pytest.approx(structures(trial) - structures(table[0]), rel=1e-6)
+
+
+def test_structures_of_many_defects_give_back_both_kernels() -> None:
+    """Up to 40 pairs of each label a structure: the kernels are only ever seen through their sums."""
+    a, b = crystal(4)
+    y = a.counts @ first(RADII) + b.counts @ second(RADII)
+    everything = np.ones(len(y), dtype=bool)
+    table, _ = fit_table([a, b], y, everything)
+    residual = y - a.counts @ table[0] - b.counts @ table[1]
+    parts = []
+    for block, values in zip((a, b), table, strict=True):
+        task = kernel_task(block, values, robust_weights(residual, REACH), 1.0, QUICK, "cpu")
+        kernel = learn_kernel(task)
+        best = min(kernel.front, key=lambda s: s.mse)
+        parts.append(pair_part(block, best.expression, best.constants))
+    refined = refine(parts, y, everything)
+    assert np.abs(y - predict(refined, len(y))).max() < 1e-3
+    values = [p.contribution(len(y)) for p in refined]
+    shift = np.abs(
+        values[0] - a.counts @ first(RADII)
+    ).max()  # a constant per pair may move between the labels
+    assert shift < 5e-2
+
+
+def test_refinement_returns_to_known_constants_despite_outliers() -> None:
+    a, _ = crystal(5, most=3)
+    y = a.counts @ first(RADII)
+    y[:20] += 3.0
+    tree = from_prefix(["mul", "c0", "exp", "mul", "c1", "r"])
+    start = pair_part(a, tree, (0.5, -0.9))
+    [refined] = refine([start], y, np.ones(len(y), dtype=bool), rounds=60)
+    assert refined.constants == pytest.approx((0.8, -0.6), rel=1e-3)
+
+
+def test_held_out_structures_do_not_shape_their_own_prediction() -> None:
+    a, _ = crystal(6, most=3)
+    y = a.counts @ first(RADII)
+    fold = np.arange(len(y)) % 5
+    spoiled = y.copy()
+    spoiled[fold == 2] += 100.0
+    part = pair_part(a, from_prefix(["mul", "c0", "exp", "mul", "c1", "r"]), (0.7, -0.7))
+    clean = cross_validate([part], y, fold)
+    dirty = cross_validate([part], spoiled, fold)
+    assert np.abs(clean).max() < 1e-3
+    np.testing.assert_allclose(dirty[fold == 2], 100.0, atol=1e-2)
+
+
+def test_a_three_body_law_is_found_on_what_the_pairs_leave() -> None:
+    rng = np.random.default_rng(7)
+    x = np.zeros((6, 150))
+    x[:3] = rng.uniform(2.4, 9.0, size=(3, 150))
+    rows = np.arange(150)
+    left = 8.0 / (x[0] * x[1])
+    triples = Triples("A_X-B_X-B_X", x, rows)
+    task = triple_task(triples, left, np.ones(150), np.full(150, 3), QUICK, "cpu")
+    assert task is not None
+    assert task.variables == ("r12", "r13", "r23")
+    kernel = learn_kernel(task)
+    best = min(kernel.front, key=lambda s: s.mse)
+    [part] = refine([triple_part(triples, best.expression, best.constants)], left, np.ones(150, dtype=bool))
+    assert np.abs(left - predict([part], 150)).mean() < 1e-3 * np.abs(left).mean()
+    assert triple_task(triples, left, np.ones(150), np.full(150, 4), QUICK, "cpu") is None
+
+
+def test_conformal_intervals_cover_what_they_promise() -> None:
+    rng = np.random.default_rng(8)
+    covered = []
+    for _ in range(200):
+        scores = np.abs(rng.standard_t(3, 100))
+        covered.append((np.abs(rng.standard_t(3, 200)) <= conformal_quantile(scores, 0.9)).mean())
+    assert 0.88 < np.mean(covered) < 0.93
