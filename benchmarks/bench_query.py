@@ -15,8 +15,9 @@ from defectdb.db.formulas import activate_model, append_formulas, append_model, 
 from defectdb.db.scratch import scratch
 from defectdb.ingest import load
 from defectdb.query.predict import predict
-from defectdb.query.screen import every_placement, predicted, screen, write_stream
+from defectdb.query.screen import screen
 from defectdb.query.sites import supercell
+from defectdb.query.streaming import every_placement, predicted, write_stream
 from defectdb.query.structures import write_structures
 from defectdb.schema.expression import from_prefix
 from defectdb.schema.records import FormulaRecord, ModelRecord, RunRecord, TermRecord

@@ -12,8 +12,9 @@ import polars as pl
 from defectdb.db import Database
 from defectdb.errors import QueryError, UsageError
 from defectdb.query.enumeration import enumerate_placements, sample_placements, site_columns
-from defectdb.query.screen import every_placement, lowest, predicted, screen, write_stream
+from defectdb.query.screen import screen
 from defectdb.query.sites import Ints, Supercell, parse_supercell, supercell
+from defectdb.query.streaming import every_placement, lowest, predicted, write_stream
 from defectdb.schema.labels import canonical_label
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,22 +17,21 @@ from numpy.typing import NDArray
 
 from defectdb.db import Database
 from defectdb.db.read import PREDICTED, known
-from defectdb.errors import InputDataError, UsageError
-from defectdb.query.enumeration import replaced_element, site_columns
+from defectdb.errors import UsageError
+from defectdb.query.enumeration import replaced_element
 from defectdb.query.kernels import Floats, Kernel, parts
 from defectdb.query.sites import Ints, Supercell, distances, image_distances
 from defectdb.schema.engines import evaluate_numpy
 from defectdb.schema.labels import join_labels
 from defectdb.schema.records import TRIPLE_VARIABLES
 
-BLOCK = 1_000_000  # candidates held in memory at a time
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Screen:
     """The active model of one target on one supercell, for placements of the given labels (sorted).
 
-    ``values`` [pair of defects][site, site] in eV; ``outside`` likewise, where a kernel extrapolates.
+    ``values`` [pair of defects][site, site] in eV; ``outside`` likewise, where a kernel extrapolates;
+    ``places`` are the distances and |dz| [site, site] that three-body terms need.
     """
 
     cell: Supercell
@@ -44,6 +42,7 @@ class Screen:
     values: tuple[Floats, ...]
     outside: tuple[NDArray[np.bool_], ...]
     triples: tuple[tuple[tuple[int, int, int], Kernel], ...]
+    places: tuple[Floats, Floats]
 
     def __call__(self, sites: Ints) -> tuple[Floats, NDArray[np.bool_]]:
         """Predictions for rows of site numbers [placement, defect].
@@ -64,7 +63,10 @@ class Screen:
         if n > 1 and self.aggregator == "sum":
             values += self.singles
         for members, term in self.triples:
-            values += _triple_values(self.cell, sites[:, members], [self.labels[m] for m in members], term)
+            labels = [self.labels[member] for member in members]
+            extra, beyond = _triple_values(self.places, sites[:, members], labels, term)
+            values += extra
+            outside |= beyond
         return (values / n if self.target.endswith("_per_site") else values), outside
 
 
@@ -91,6 +93,7 @@ def screen(db: Database, cell: Supercell, material: str, labels: Sequence[str], 
     if model["aggregator"].startswith("shift"):
         singles = _shifted(terms, labels, tables, min if model["aggregator"] == "shift_min" else max)
     pairs = [tables[pair] for pair in combinations(labels, 2)]
+    triples, every = tuple(_three_body(terms, learned, labels)), np.arange(len(cell.elements))
     return Screen(
         cell=cell,
         labels=tuple(labels),
@@ -99,7 +102,8 @@ def screen(db: Database, cell: Supercell, material: str, labels: Sequence[str], 
         singles=singles,
         values=tuple(values for values, _ in pairs),
         outside=tuple(outside for _, outside in pairs),
-        triples=tuple(_three_body(terms, learned, labels)),
+        triples=triples,
+        places=distances(cell, every, every) if triples else (np.empty((0, 0)), np.empty((0, 0))),
     )
 
 
@@ -184,96 +188,35 @@ def _three_body(
             yield members, Kernel(label, target, parts(own.drop_nulls("formula_id").to_dicts()))
 
 
-def _triple_values(cell: Supercell, sites: Ints, labels: Sequence[str], term: Kernel) -> Floats:
-    """Three-body terms [placement] in eV, the defects in the canonical order of view ``triples``."""
-    every = np.arange(len(cell.elements))
-    r, dz = distances(cell, every, every)
-    a, b, c = sites.T
-    # opposite edge of each vertex, and its |dz|: like defects stand with the longest opposite edge first
-    edges = np.stack([r[b, c], r[a, c], r[a, b]], axis=1)
-    heights = np.stack([dz[b, c], dz[a, c], dz[a, b]], axis=1)
-    rank = np.broadcast_to(np.unique(labels, return_inverse=True)[1], edges.shape)
-    order = np.lexsort((-heights, -np.round(edges, 6), rank), axis=1)
-    edges = np.take_along_axis(edges, order, axis=1)
-    heights = np.take_along_axis(heights, order, axis=1)
-    env = dict(zip(TRIPLE_VARIABLES, [*edges[:, ::-1].T, *heights[:, ::-1].T], strict=True))
-    return sum((evaluate_numpy(p.expression, env, p.constants) for p in term.parts), np.zeros(len(sites)))
+def _triple_values(
+    places: tuple[Floats, Floats], sites: Ints, labels: Sequence[str], term: Kernel
+) -> tuple[Floats, NDArray[np.bool_]]:
+    """Three-body terms [placement] in eV and where they extrapolate, ordered as in view ``triples``.
 
-
-# ---------------------------------------------------------------- streaming
-
-
-def predicted(found: Screen, blocks: Iterator[Ints]) -> Iterator[pl.DataFrame]:
-    """Blocks of placements to frames: site columns, ``value`` [eV] and ``extrapolated``."""
-    kind = np.uint16 if len(found.cell.elements) < 2**16 else np.uint32
-    for sites in blocks:
-        columns = dict(zip(site_columns(sites.shape[1]), sites.T.astype(kind), strict=True))
-        values, outside = found(sites)
-        yield pl.DataFrame({**columns, "value": values, "extrapolated": outside})
-
-
-def every_placement(cell: Supercell, labels: Sequence[str], block: int = BLOCK) -> Iterator[Ints]:
-    """Every placement of the defects, equivalent ones included, in blocks of about ``block`` rows.
-
-    Like defects stand in rising order of their sites. Defects are added one after the other; only the last
-    level is ever held whole.
+    ``places`` are distances and |dz| between all sites, ``labels`` are sorted.
     """
-    labels = sorted(labels)
-    small = len(cell.elements) < 2**15  # the number of a pair of sites must fit
-    kind: type[np.signedinteger[Any]] = np.int32 if small else np.int64
-    sites: list[Ints] = [cell.sites_of(replaced_element(label)).astype(kind) for label in labels]
-    return _grown(sites, labels, np.empty((1, 0), dtype=kind), block)
+    r, dz = (table.ravel() for table in places)
+    a, b, c = (np.ascontiguousarray(column) for column in sites.T)
+    at = [x * len(places[0]) + y for x, y in ((b, c), (a, c), (a, b))]  # the edge opposite to each vertex
+    edges, heights = [r.take(x) for x in at], [dz.take(x) for x in at]
+    for i, j in ((0, 1), (1, 2), (0, 1)):  # like defects stand with the longest opposite edge first
+        if labels[i] == labels[j]:
+            _exchange(edges, heights, i, j)
+    values, beyond = np.zeros(len(sites)), np.zeros(len(sites), dtype=bool)
+    env = dict(zip(TRIPLE_VARIABLES, [*edges[::-1], *heights[::-1]], strict=True))
+    shortest, longest = np.minimum.reduce(edges), np.maximum.reduce(edges)
+    for part in term.parts:
+        values += evaluate_numpy(part.expression, env, part.constants)
+        beyond |= (shortest < part.r_min) | (longest > part.r_max)
+    return values, beyond
 
 
-def _grown(sites: Sequence[Ints], labels: Sequence[str], rows: Ints, block: int) -> Iterator[Ints]:
-    number = rows.shape[1]
-    if number == len(sites):
-        yield rows
-        return
-    step = max(1, block // len(sites[number]))
-    for start in range(0, len(rows), step):
-        part, own = rows[start : start + step], sites[number]
-        free = np.ones((len(part), len(own)), dtype=bool)
-        for column in range(number):
-            like = labels[column] == labels[number]
-            before = part[:, column, None]
-            free &= (own > before) if like else (own != before)
-        parent, added = np.nonzero(free)
-        grown = np.empty((number + 1, len(parent)), dtype=own.dtype)  # columns lie together in memory
-        part.T.take(parent, axis=1, out=grown[:number])
-        own.take(added, out=grown[number])
-        if len(parent):
-            yield from _grown(sites, labels, grown.T, block)
-
-
-def write_stream(frames: Iterator[pl.DataFrame], path: Path, where: pl.Expr | None = None) -> int:
-    """Write frames to one Parquet file as they come; how many rows. Raises InputDataError."""
-    import pyarrow.parquet as pq
-
-    writer, rows = None, 0
-    try:
-        for frame in frames:
-            kept = frame if where is None else frame.filter(where)
-            table = kept.to_arrow()
-            if writer is None:
-                writer = pq.ParquetWriter(path, table.schema, compression="lz4", use_dictionary=False)
-            writer.write_table(table)
-            rows += kept.height
-    except OSError as cause:
-        raise InputDataError(f"cannot be written: {cause}", path=str(path)) from cause
-    finally:
-        if writer is not None:
-            writer.close()
-    return rows
-
-
-def lowest(frames: Iterator[pl.DataFrame], top: int, where: pl.Expr | None = None) -> pl.DataFrame:
-    """The ``top`` rows with the lowest values, of those for which ``where`` holds."""
-    best: pl.DataFrame | None = None
-    for frame in frames:
-        kept = frame if where is None else frame.filter(where)
-        kept = kept.filter(pl.col("value").is_not_nan()).bottom_k(top, by="value")
-        best = kept if best is None else pl.concat([best, kept]).bottom_k(top, by="value")
-    if best is None:
-        raise UsageError("there is nothing to choose from")
-    return best.sort("value")
+def _exchange(edges: list[Floats], heights: list[Floats], i: int, j: int) -> None:
+    """Exchange vertices i and j where the opposite edge of j is the longer, or as long and steeper."""
+    first, second = np.round(edges[i], 6), np.round(edges[j], 6)
+    swap = (second > first) | ((second == first) & (heights[j] > heights[i]))
+    for columns in (edges, heights):
+        columns[i], columns[j] = (
+            np.where(swap, columns[j], columns[i]),
+            np.where(swap, columns[i], columns[j]),
+        )

@@ -19,8 +19,9 @@ from defectdb.errors import LabelError, QueryError, UnknownNameError, UsageError
 from defectdb.query.candidates import Request, candidates, stream_to_file
 from defectdb.query.enumeration import count_placements, enumerate_placements, sample_placements
 from defectdb.query.predict import predict
-from defectdb.query.screen import every_placement, screen
+from defectdb.query.screen import screen
 from defectdb.query.sites import Supercell, distances, parse_supercell, supercell
+from defectdb.query.streaming import every_placement
 from defectdb.query.structures import occupied, write_structures
 from defectdb.schema.records import ModelRecord, TermRecord
 
@@ -97,7 +98,8 @@ def _extended_model(db: Database, images: str) -> None:
             toy.formula(run_id, label, "mul c0 exp neg r", (0.3,), images=images) for label in toy.LABELS
         ]
         label = "Vac_Mo-Vac_S-Vac_S"
-        triple = toy.formula(run_id, label, "add exp neg add r12 mul 2 r13 add mul 0.5 r23 mul 3 dz12")
+        tokens = "add exp neg add r12 mul 2 r13 add mul 0.5 r23 mul 3 dz12"
+        triple = toy.formula(run_id, label, tokens, r_min=4.0, r_max=12.0)
         ids = append_formulas(db, [*pairs, triple])
         terms = [TermRecord(order=1, label=name, value=value) for name, value in toy.ENERGIES.items()]
         terms += [
@@ -116,15 +118,18 @@ def test_lattice_sums_and_three_body_terms_agree_with_the_sql_view(
 ) -> None:
     with open_database(toy_path) as db:
         _extended_model(db, images)
-        expected = dict(predict(db, "formation_energy").select("structure_id", "value").iter_rows())
+        rows = predict(db, "formation_energy").select("structure_id", "value", "extrapolated").iter_rows()
+        expected = {key: (value, flag) for key, value, flag in rows}
         compared = 0
         for number, members in enumerate(toy.configurations(60)):
             labels = sorted(m.label for m in members)
             if len(members) == 3 and labels[:2] != ["Vac_Mo", "Vac_S"]:
                 continue
             sites = np.array([[toy.site_number(m) for m in sorted(members, key=lambda m: m.label)]])
-            values, _ = screen(db, cell, "MoS2", labels, "formation_energy")(sites)
-            assert values[0] == pytest.approx(expected[f"s{number:04}"], abs=1e-9)
+            values, outside = screen(db, cell, "MoS2", labels, "formation_energy")(sites)
+            value, flag = expected[f"s{number:04}"]
+            assert values[0] == pytest.approx(value, abs=1e-9)
+            assert outside[0] == flag
             compared += 1
     assert compared > 30
 
