@@ -12,6 +12,7 @@ import numpy as np
 
 from defectdb.errors import InputDataError
 from defectdb.ingest.cif import MAX_ATOMS, Atoms
+from defectdb.ingest.containers import MAX_TABLE_BYTES, reading
 from defectdb.ingest.entries import Entry, digest_of
 from defectdb.ingest.records import Reject
 
@@ -65,11 +66,31 @@ def _rows(path: Path, db: Any) -> Iterator[tuple[Any, dict[str, Any], str | None
 
 def _frames(path: Path, io: Any) -> Iterator[tuple[Any, dict[str, Any], str | None]]:
     """Atoms, numbers and id of every frame of an extended xyz file."""
+    _check_counts(path)
     for atoms in io.iread(str(path), index=":", format="extxyz"):
         info = dict(atoms.info)
         if atoms.calc is not None and "energy" in atoms.calc.results:
             info["energy"] = atoms.calc.results["energy"]
         yield atoms, info, next((str(info[key]) for key in _IDS if key in info), None)
+
+
+def _check_counts(path: Path) -> None:
+    """Refuse a file whose frames announce more atoms than they hold: ase would count on. Raises InputDataError."""
+    with reading(str(path)):
+        if path.stat().st_size > MAX_TABLE_BYTES:
+            raise InputDataError(f"is larger than {MAX_TABLE_BYTES:,} bytes", path=str(path))
+        lines = path.read_bytes().splitlines()
+    at = 0
+    while at < len(lines) and lines[at].strip():
+        count = int(lines[at]) if lines[at].strip().isdigit() and len(lines[at]) < 12 else 0
+        if not 0 < count <= MAX_ATOMS or at + count + 2 > len(lines):
+            what = f"announces {lines[at][:20].decode(errors='replace')!r} atoms"
+            raise InputDataError(
+                f"line {at + 1} {what}; 1 to {MAX_ATOMS} and all of them there are read", path=str(path)
+            )
+        at += count + 2
+        while at < len(lines) and lines[at].startswith(b"VEC"):
+            at += 1
 
 
 def _entry(path: Path, count: int, atoms: Any, numbers: dict[str, Any], name: str | None) -> Entry | Reject:

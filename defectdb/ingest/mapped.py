@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from defectdb.errors import InputDataError
 from defectdb.ingest.cif import Atoms, StructureFileError, parse_cif
@@ -77,9 +79,13 @@ def _frame(path: Path) -> pl.DataFrame:
         data = path.read_bytes()
     if path.suffix.lower() == ".csv":
         return parse_table(data, str(path), None, ())
-    try:
-        return pl.read_parquet(data).with_row_index("row", offset=1)
-    except pl.exceptions.PolarsError as cause:
+    try:  # pyarrow: polars panics on some damaged files
+        table = pq.read_table(pa.BufferReader(data), use_threads=False)
+        table.validate(full=True)
+        frame = pl.from_arrow(table)
+        assert isinstance(frame, pl.DataFrame)
+        return frame.with_row_index("row", offset=1)
+    except (pa.ArrowException, pl.exceptions.PolarsError, OSError, ValueError) as cause:
         raise InputDataError(f"no Parquet file: {str(cause).splitlines()[0]}", path=str(path)) from cause
 
 

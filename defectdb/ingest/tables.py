@@ -25,8 +25,8 @@ def parse_table(data: bytes, path: str, member: str | None, required: tuple[str,
     """All columns of CSV bytes as text, empty cells null, plus ``row``. Raises InputDataError."""
     try:
         frame = pl.read_csv(io.BytesIO(data), infer_schema=False)
-    except (pl.exceptions.PolarsError, UnicodeDecodeError) as cause:
-        first = str(cause).splitlines()[0]
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, UnicodeDecodeError) as cause:
+        first = (str(cause).splitlines() or ["unreadable"])[0]
         raise InputDataError(f"no CSV table: {first}", path=path, member=member) from cause
     missing = [column for column in required if column not in frame.columns]
     if missing:

@@ -26,8 +26,9 @@ OCCUPIED = 0.5  # of one electron per state: the occupation from which a level c
 _FERMI = re.compile(rb'<i name="efermi">\s*([-+0-9.eE]{1,40})\s*</i>')
 MAX_RUN_BYTES = 2 << 30
 PARALLEL_FROM = 8  # runs from which starting processes pays
-_UNREADABLE = (SyntaxError, ValueError, KeyError, IndexError, TypeError, AttributeError, AssertionError)
-# what pymatgen raises on a file that ends early or lacks a part; XML errors are SyntaxErrors
+_UNREADABLE = (SyntaxError, ValueError, LookupError, TypeError, AttributeError, AssertionError, NameError,
+               ArithmeticError, EOFError, RuntimeError)  # fmt: skip
+"""What pymatgen raises on a file that ends early or lacks a part; XML errors are SyntaxErrors."""
 
 
 def run_files(path: Path) -> list[Path]:
@@ -69,21 +70,29 @@ def _run_id(root: Path, file: Path) -> str:
 
 def read_run(file: Path, structure_id: str, occupied: float) -> Entry | Reject:
     """One run. The structure is the relaxed one: its final ionic step."""
+    from pymatgen.core.structure import StructureError
+
     try:
-        data = _bytes(file)
-        _refuse_entities(data)
-        run = _parse(data)
-        if not run.converged:
-            what = "electrons" if not run.converged_electronic else "ions"
-            return Reject(str(file), None, "unconverged run", f"the {what} did not converge", structure_id)
-        atoms = _atoms(run.final_structure)
-        return Entry(structure_id, str(file), atoms, digest_of(atoms), _numbers(run, data, occupied))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # pymatgen warns of what becomes a reject here
+            return _read_run(file, structure_id, occupied)
     except (DefectDBError, StructureFileError) as cause:
         return Reject(str(file), None, "unreadable run", str(cause), structure_id)
-    except _UNREADABLE as cause:
+    except (StructureError, *_UNREADABLE) as cause:
         return Reject(
             str(file), None, "unreadable run", f"truncated or no vasprun.xml: {cause}", structure_id
         )
+
+
+def _read_run(file: Path, structure_id: str, occupied: float) -> Entry | Reject:
+    data = _bytes(file)
+    _refuse_entities(data)
+    run = _parse(data)
+    if not run.converged:
+        what = "electrons" if not run.converged_electronic else "ions"
+        return Reject(str(file), None, "unconverged run", f"the {what} did not converge", structure_id)
+    atoms = _atoms(run.final_structure)
+    return Entry(structure_id, str(file), atoms, digest_of(atoms), _numbers(run, data, occupied))
 
 
 def _bytes(file: Path) -> bytes:
@@ -105,8 +114,7 @@ def _refuse_entities(data: bytes) -> None:
 def _parse(data: bytes) -> Any:
     from pymatgen.io.vasp.outputs import Vasprun
 
-    with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
-        warnings.simplefilter("ignore")  # pymatgen warns of unconverged runs; they become rejects
+    with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "vasprun.xml"
         path.write_bytes(data)
         return Vasprun(path, parse_dos=False, parse_projected_eigen=False, parse_potcar_file=False)

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from vasp_files import vasprun
 
 from defectdb.db import MEMORY, open_database
+from defectdb.db.write import remove_dataset
 from defectdb.errors import DefectDBError
 from defectdb.ingest import Options, jsons, load, mapped, structures, vasp
 from defectdb.ingest import ase as ase_files
@@ -203,13 +204,19 @@ def test_vasp_runs(edits, place, small):
 
 
 @pytest.fixture(scope="module")
+def db():
+    with open_database(MEMORY) as database:
+        yield database
+
+
+@pytest.fixture(scope="module")
 def seed():
     return make_archive("BN", structures=4, size=(4, 4, 1))
 
 
 @given(edits=mutations(), member=st.integers(0, 5), compressed=st.booleans())
-@settings(max_examples=90, **QUIET)
-def test_members_of_archives_load_wholly_or_not_at_all(edits, member, compressed, place, seed):
+@settings(max_examples=70, **QUIET)
+def test_members_of_archives_load_wholly_or_not_at_all(edits, member, compressed, place, seed, db):
     """The mutation hits one member, before or after its own compression."""
     members = dict(seed.members)
     name = sorted(members)[member % len(members)]
@@ -222,35 +229,37 @@ def test_members_of_archives_load_wholly_or_not_at_all(edits, member, compressed
     with zipfile.ZipFile(path, "w") as archive:
         for key, value in (members | {"initial.tar.gz": tarred(seed.cifs)}).items():
             archive.writestr(f"{seed.root}/{key}", value)
-    loads_wholly_or_not_at_all(path)
-
-
-@given(edits=mutations())
-@settings(max_examples=50, **QUIET)
-def test_zip_files_load_wholly_or_not_at_all(edits, place, seed):
-    path = seed.write(place / "y.zip")
-    path.write_bytes(mutate(path.read_bytes(), edits))
-    loads_wholly_or_not_at_all(path)
+    loads_wholly_or_not_at_all(db, path)
 
 
 @given(edits=mutations())
 @settings(max_examples=40, **QUIET)
-def test_tar_members_load_wholly_or_not_at_all(edits, place, seed):
+def test_zip_files_load_wholly_or_not_at_all(edits, place, seed, db):
+    path = seed.write(place / "y.zip")
+    path.write_bytes(mutate(path.read_bytes(), edits))
+    loads_wholly_or_not_at_all(db, path)
+
+
+@given(edits=mutations())
+@settings(max_examples=40, **QUIET)
+def test_tar_members_load_wholly_or_not_at_all(edits, place, seed, db):
     path = place / "z.zip"
     with zipfile.ZipFile(path, "w") as archive:
         for key, value in seed.members.items():
             archive.writestr(f"{seed.root}/{key}", value)
         tar = gzip.decompress(tarred(seed.cifs))
         archive.writestr(f"{seed.root}/initial.tar.gz", gzip.compress(mutate(tar, edits), compresslevel=1))
-    loads_wholly_or_not_at_all(path)
+    loads_wholly_or_not_at_all(db, path)
 
 
-def loads_wholly_or_not_at_all(path) -> None:
-    with open_database(MEMORY) as db:
-        try:
-            reports = load(db, [path], options=Options())
-        except DefectDBError:
-            assert db.value("SELECT count(*) FROM structures") == 0
-            return
-        assert db.value("SELECT count(*) FROM structures") == sum(r.loaded for r in reports)
-        assert db.value("SELECT count(*) FROM rejects") == sum(r.n_rejected for r in reports)
+def loads_wholly_or_not_at_all(db, path) -> None:
+    """What the reports say is what the tables hold; then all of it is removed again."""
+    reports = []
+    try:
+        reports = load(db, [path], options=Options())
+    except DefectDBError:
+        assert db.value("SELECT count(*) FROM datasets") == 0
+    assert db.value("SELECT count(*) FROM structures") == sum(r.loaded for r in reports)
+    assert db.value("SELECT count(*) FROM rejects") == sum(r.n_rejected for r in reports)
+    for report in reports:
+        remove_dataset(db, report.dataset_id)

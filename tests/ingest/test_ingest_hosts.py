@@ -23,8 +23,9 @@ def db():
 
 
 @pytest.mark.parametrize("material", HOSTS)
-@pytest.mark.parametrize("packing", ["a.zip", "folder"])
-@pytest.mark.parametrize(("density", "defects"), [("low", (1, 2, 3)), ("high", (3, 5, 12, 20))])
+@pytest.mark.parametrize(
+    ("packing", "density", "defects"), [("a.zip", "low", (1, 2, 3)), ("folder", "high", (3, 5, 12, 20))]
+)
 def test_defects_and_energies_of_every_host_come_back(db, tmp_path, material, packing, density, defects):
     archive = build_archive(
         tmp_path / packing, material, density=density, defects=defects, seed=len(material)
