@@ -42,8 +42,7 @@ def assemble(
     """Frames for accepted structures.
 
     ``table``, aligned with ``geometries``, holds structure_id, descriptor, source_path, digest,
-    displacement and
-    the source's numbers.
+    displacement and the source's numbers.
     """
     ids = table["structure_id"]
     numbers = table.drop(_NO_TARGETS, strict=False)

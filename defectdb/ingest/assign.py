@@ -1,5 +1,4 @@
-"""Every structure of a source to the host it stands on, by the source's word or by its lattice and
-elements."""
+"""Every structure to the host it stands on, by the source's word or by its lattice and elements."""
 
 from __future__ import annotations
 

@@ -44,8 +44,7 @@ class Found:
     """Defects of m structures, flat, ordered by structure, label, site.
 
     ``counts`` (m,); the others (n,): label, kind and elements as text, site and sublattice (-1 for none),
-    layer,
-    ``place`` (n, 3) [angstrom], ``frac`` (n, 3).
+    layer, ``place`` (n, 3) [angstrom], ``frac`` (n, 3).
     """
 
     counts: Integers

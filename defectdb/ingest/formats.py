@@ -24,10 +24,8 @@ class Options:
     """How sources are read.
 
     ``mapping`` is the TOML of a table, ``unit_cells`` and ``reference`` bring hosts and energies,
-    ``occupied`` is
-    the occupation (0 to 1) from which a level of a VASP run counts as occupied, ``download`` says where the
-    public
-    archive comes from.
+    ``occupied`` is the occupation (0 to 1) from which a level of a VASP run counts as occupied,
+    ``download`` says where the public archive comes from.
     """
 
     mapping: Path | None = None

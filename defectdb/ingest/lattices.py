@@ -14,8 +14,7 @@ def plane_matrices(basis: Floats, target: Floats, strain: float = STRAIN) -> lis
     """Integer matrices N (2, 2) that make ``basis`` congruent with ``target``, the best fit first.
 
     Both are rows of plane vectors (2, 2) [angstrom]; rotated and mirrored lattices count as equal. Of
-    equally good
-    fits diagonal positive matrices come first. Empty where none fits.
+    equally good fits diagonal positive matrices come first. Empty where none fits.
     """
     wanted = target @ target.T
     first = _vectors(basis, float(np.sqrt(wanted[0, 0])), strain)

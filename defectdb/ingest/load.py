@@ -17,7 +17,7 @@ from defectdb.errors import InputDataError
 from defectdb.ingest.formats import Options, read_sources
 from defectdb.ingest.known_hosts import host_frames, stored_hosts
 from defectdb.ingest.normalise import MAX_DISPLACEMENT, Limits, Normalised, Progress, normalise
-from defectdb.ingest.records import Reject, Source
+from defectdb.ingest.records import Host, Reject, Source
 from defectdb.ingest.targets import EnergyCheck
 
 
@@ -57,29 +57,49 @@ def load(
 ) -> list[LoadReport]:
     """Load files and folders; one report per dataset.
 
-    Each dataset is stored in one transaction. Loading the same content again changes nothing. ``strict``
-    turns any
-    reject into an InputDataError before anything is written; ``dry_run`` reports without writing. ``cutoff``
-    [angstrom] bounds the periodic images in ``distances``; a structure in which an atom is farther than
-    ``max_displacement`` [angstrom] from its site is refused; ``options`` say how single formats are read.
-    Raises InputDataError for a source that cannot
-    be
-    read and UnknownNameError for an unknown format.
+    Each dataset is stored in one transaction. Loading the same content again changes nothing. ``strict`` turns
+    any reject of any dataset into an InputDataError before anything is written; ``dry_run`` reports without
+    writing. ``cutoff`` [angstrom] bounds the periodic images in ``distances``; a structure in which an atom is
+    farther than ``max_displacement`` [angstrom] from its site is refused; ``options`` say how single formats
+    are read. Raises InputDataError for a source that cannot be read, UnknownNameError for an unknown format.
     """
     if not 0 < cutoff <= 1000:
         raise InputDataError(f"the cutoff must lie between 0 and 1000 angstrom, not {cutoff}")
     limits = Limits(cutoff, max_displacement)
-    return [
-        _load_one(db, source, limits, strict=strict, dry_run=dry_run, progress=progress)
-        for source in read_sources(sources, format=format, name=name, options=options or Options())
-    ]
+
+    def pass_over(*, write: bool) -> list[LoadReport]:
+        known = {host.host_id: host for host in stored_hosts(db)}
+        reports: list[LoadReport] = []
+        try:
+            for source in read_sources(sources, format=format, name=name, options=options or Options()):
+                reports.append(
+                    _load_one(db, source, known, limits, strict=strict, write=write, progress=progress)
+                )
+        except InputDataError as cause:
+            if not (write and reports):
+                raise
+            done = ", ".join(report.dataset_id for report in reports)
+            raise InputDataError(f"{cause}; stored before it: {done}") from cause
+        return reports
+
+    if strict and not dry_run:
+        pass_over(write=False)
+    return pass_over(write=not dry_run)
 
 
 def _load_one(
-    db: Database, source: Source, limits: Limits, *, strict: bool, dry_run: bool, progress: Progress | None
+    db: Database,
+    source: Source,
+    known: dict[str, Host],
+    limits: Limits,
+    *,
+    strict: bool,
+    write: bool,
+    progress: Progress | None,
 ) -> LoadReport:
+    """One dataset; its hosts join ``known``, so that later sources stand on them in a dry run too."""
     foreign = db.frame("SELECT DISTINCT host_id FROM structures WHERE dataset_id <> ?", [source.dataset_id])
-    found = normalise(source, stored_hosts(db), frozenset(foreign["host_id"]), limits, progress)
+    found = normalise(source, list(known.values()), frozenset(foreign["host_id"]), limits, progress)
     keys = _stack([b.structures.select("structure_id", "content_hash") for b in found.blocks], "structures")
     changes = compare(db, source.dataset_id, keys, complete=source.complete)
     collisions = [
@@ -95,11 +115,12 @@ def _load_one(
         )
     if not keys.height and not rejects:
         raise InputDataError("holds no structures", path=source.uri)
-    if not dry_run:
+    known |= {host.host_id: host for host in found.hosts}
+    if write:
         if progress is not None:
             progress("writing", 0, None)
         write_dataset(db, _rows(source, found, rejects, limits.cutoff), changes)
-    return _report(source, found, changes, rejects, dry_run=dry_run)
+    return _report(source, found, changes, rejects, dry_run=not write)
 
 
 def _report(

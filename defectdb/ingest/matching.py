@@ -54,9 +54,8 @@ class Occupation:
     """Sites of m structures on one host.
 
     ``numbers`` (m, sites): atomic number on every site, 0 for none. ``displacement`` (m,): the largest
-    distance
-    [angstrom] of an atom from its site. ``strays`` (m,): atoms on no site; ``doubles`` (m,): atoms on taken
-    sites.
+    distance [angstrom] of an atom from its site. ``strays`` (m,): atoms on no site; ``doubles`` (m,): atoms
+    on taken sites.
     """
 
     numbers: Numbers

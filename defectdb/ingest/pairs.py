@@ -88,8 +88,7 @@ def shell_index(material: Material, left: Integers, right: Integers, inplane: Fl
     """Rank (from 1) of each in-plane distance among those of the infinite crystal for its sublattices.
 
     A pair of sublattices fixes |dz|, so distances rank as their in-plane parts do. Two sites of one
-    sublattice
-    never coincide: their shell 1 is the nearest neighbour. 0 where the distance is none of the
+    sublattice never coincide: their shell 1 is the nearest neighbour. 0 where the distance is none of the
     crystal's or a defect is on no site (sublattice -1).
     """
     shells = np.zeros(len(left), dtype=np.int64)

@@ -23,9 +23,8 @@ class Placement:
     """Where the atoms of one structure stand.
 
     ``numbers`` (sites,): atomic number on every site, 0 for none; ``displacement``: the largest distance
-    [angstrom]
-    of an atom from its site; ``extra_numbers`` (k,), ``extra_frac`` (k, 3): atoms on no site, in the host's
-    frame.
+    [angstrom] of an atom from its site; ``extra_numbers`` (k,), ``extra_frac`` (k, 3): atoms on no site, in
+    the host's frame.
     """
 
     numbers: Numbers

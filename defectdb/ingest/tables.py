@@ -45,8 +45,7 @@ def numeric(
     """The frame with its number columns as floats, without the rows in which one of them is no finite number.
 
     A column outside ``keep`` counts as a number column if at least one of its cells is a number; others are
-    dropped.
-    NaN counts as empty.
+    dropped. NaN counts as empty.
     """
     numbers, bad = [], pl.lit(False)
     for column in [c for c in frame.columns if c not in keep]:

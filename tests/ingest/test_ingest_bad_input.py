@@ -260,6 +260,39 @@ def test_strict_turns_any_reject_into_an_error_and_loads_nothing(db, tmp_path):
     assert db.value("SELECT count(*) FROM structures") == 0
 
 
+@pytest.fixture
+def two(tmp_path):
+    """A sound dataset, and one with a broken structure."""
+    broken = make_archive("P", structures=3, prefix="p")
+    broken.cifs[next(iter(broken.cifs))] = b"broken"
+    paths = [tmp_path / "sound.zip", tmp_path / "broken.zip"]
+    make_archive(structures=3).write(paths[0])
+    broken.write(paths[1])
+    return paths
+
+
+def test_strict_loads_no_dataset_if_another_has_a_reject(db, two):
+    with pytest.raises(InputDataError, match="1 rejects; nothing was loaded"):
+        load(db, two, strict=True)
+    assert db.value("SELECT count(*) FROM datasets") == 0
+
+
+def test_an_error_says_which_datasets_were_stored_before_it(db, two):
+    two[1].write_bytes(two[1].read_bytes()[:-400])
+    with pytest.raises(InputDataError, match=r"damaged or truncated.*stored before it: 2dmd-low-MoS2"):
+        load(db, two)
+    assert db.value("SELECT count(*) FROM structures") == 3
+
+
+def test_a_dry_run_knows_the_hosts_of_the_sources_before(db, tmp_path):
+    archive = make_archive(structures=3)
+    archive.write(tmp_path / "a.zip")
+    name, text = next(iter(archive.cifs.items()))
+    (tmp_path / f"own_{name}").write_bytes(text)
+    reports = load(db, [tmp_path / "a.zip", tmp_path / f"own_{name}"], dry_run=True)
+    assert [(r.loaded, r.n_rejected) for r in reports] == [(3, 0), (1, 0)]
+
+
 def test_an_unknown_format_lists_the_known_ones(db, tmp_path):
     with pytest.raises(UnknownNameError, match=r"unknown format 'yaml'.*2dmd"):
         load(db, [tmp_path], format="yaml")
