@@ -203,9 +203,8 @@ def draw_front(db: Database, label: str, target: str) -> Figure:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if 1000 * max(rows["error"]) > top:
         axes.axhline(top, color="0.6", lw=0.5, ls=":")
-        axes.annotate(
-            "or more", (1, top), xycoords=("axes fraction", "data"), ha="right", va="bottom", size=6
-        )
+        axes.set_ylim(top=1.8 * top)
+        axes.annotate("or more", (0.99, 1.05 * top), xycoords=("axes fraction", "data"), ha="right", size=6)
     axes.set_xlabel("complexity (tokens)")
     axes.set_ylabel("MAE in cross-validation (meV)")
     axes.legend(title=f"{pretty(label)}, {NAMES[target]}")
