@@ -54,6 +54,8 @@ class Settings:
 class LazyGroup(click.Group):
     """A group whose commands are imported when they are called."""
 
+    # ruff: noqa: ARG002  (the signatures are click's)
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
 
@@ -82,11 +84,18 @@ class LazyGroup(click.Group):
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
-    "--db", "database", envvar="DEFECTDB_PATH", default=DEFAULT_DATABASE, show_default=True, metavar="PATH",
+    "--db",
+    "database",
+    envvar="DEFECTDB_PATH",
+    default=DEFAULT_DATABASE,
+    show_default=True,
+    metavar="PATH",
     help="Database file; also $DEFECTDB_PATH.",
 )
 @click.option("-q", "--quiet", is_flag=True, help="No narration on stderr; errors still show.")
-@click.option("--progress/--no-progress", default=None, help="Progress bars on stderr (default: on a terminal).")
+@click.option(
+    "--progress/--no-progress", default=None, help="Progress bars on stderr (default: on a terminal)."
+)
 @click.version_option(__version__, prog_name="defectdb")
 @click.pass_context
 def cli(ctx: click.Context, database: str, quiet: bool, progress: bool | None) -> None:
@@ -97,7 +106,7 @@ def cli(ctx: click.Context, database: str, quiet: bool, progress: bool | None) -
       defectdb ingest 2d-materials-point-defects-all.zip
       defectdb learn --pair Vac_Mo-Vac_S
       defectdb evaluate
-    """  # noqa: D301
+    """
     shown = sys.stderr.isatty() if progress is None else progress
     ctx.obj = Settings(database=database, quiet=quiet, progress=shown and not quiet)
 

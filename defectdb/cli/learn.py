@@ -76,6 +76,13 @@ if TYPE_CHECKING:
     "--forbid", multiple=True, metavar="TOKEN", help="An operator that no formula may use; repeatable."
 )
 @click.option(
+    "--islands",
+    type=click.IntRange(1, 64),
+    default=1,
+    show_default=True,
+    help="Independent searches of every kernel, their fronts merged.",
+)
+@click.option(
     "--workers", type=click.IntRange(min=0), default=0, help="Processes on the CPU (0: one for every core)."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print what was learned as JSON.")

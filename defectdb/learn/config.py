@@ -38,6 +38,7 @@ class LearnConfig(BaseModel):
     operators: tuple[str, ...] = KERNEL_OPERATORS
     required: tuple[str, ...] = ()
     forbidden: tuple[str, ...] = ()
+    islands: int = Field(default=1, ge=1, le=64)
     workers: int = Field(default=0, ge=0)
 
     def grammar(self, variables: tuple[str, ...] = ("r",)) -> Grammar:

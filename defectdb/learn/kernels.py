@@ -59,6 +59,7 @@ class KernelTask:
     offset: bool = True
     spare: float | None = None
     frequency: Floats | None = None
+    island: int = 0
 
     @property
     def r(self) -> Floats:
@@ -125,7 +126,7 @@ def kernel_tasks(db: Database, selection: Selection, config: LearnConfig, device
 
 def _seed(task: KernelTask) -> int:
     """The task's own seed: the same whatever else is learned beside it, and in whatever order."""
-    text = f"{task.config.seed}/{task.label}/{task.dz_min:.3f}/{task.config.target}"
+    text = f"{task.config.seed}/{task.island}/{task.label}/{task.dz_min:.3f}/{task.config.target}"
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
 
 
@@ -219,20 +220,53 @@ def _constant(task: KernelTask) -> Kernel:
     return Kernel(task, [scored], 0, [], 0.0, 0)
 
 
+def merge_islands(islands: Sequence[Kernel]) -> Kernel:
+    """Independent searches of one task to one front: the best formula of every complexity that betters simpler ones."""
+    first = islands[0]
+    task = replace(first.task, island=0)
+    if len(islands) == 1:
+        return replace(first, task=task)
+    front: list[Scored] = []
+    for scored in sorted((s for k in islands for s in k.front), key=lambda s: (s.complexity, s.mse)):
+        if not front or (scored.mse < 0.999 * front[-1].mse and scored.complexity > front[-1].complexity):
+            front.append(scored)
+    chosen = select(front) if task.spare is None else _cheapest(front, task.spare, task)
+    generations = [g for k in islands for g in k.generations]
+    seconds, n_fits = sum(k.seconds for k in islands), sum(k.n_fits for k in islands)
+    return Kernel(task, front, chosen, generations, seconds, n_fits)
+
+
 def learn_kernels(
     tasks: Sequence[KernelTask], report: Callable[[Generation], None] | None = None
 ) -> Iterator[Kernel]:
-    """Kernels as they are done: on the CPU in worker processes (``config.workers``, 0: one for every core)."""
-    workers = tasks[0].config.workers or os.cpu_count() or 1 if tasks else 1
-    if len(tasks) < 2 or workers < 2 or tasks[0].device != "cpu":
-        for task in tasks:
-            yield learn_kernel(task, report)
+    """Kernels as they are done, each from ``config.islands`` searches with seeds of their own.
+
+    On the CPU in worker processes (``config.workers``, 0: one for every core); which process does what changes
+    nothing in the results.
+    """
+    if not tasks:
         return
-    with ProcessPoolExecutor(min(workers, len(tasks)), mp_context=get_context("spawn")) as pool:
-        futures = [pool.submit(learn_kernel, task) for task in sorted(tasks, key=lambda t: -len(t.y))]
+    config = tasks[0].config
+    workers = min(config.workers or os.cpu_count() or 1, len(tasks) * config.islands)
+    if workers < 2 or tasks[0].device != "cpu":
+        for task in tasks:
+            yield merge_islands([learn_kernel(t, report) for t in _islands(task)])
+        return
+    waiting: dict[tuple[str, float], list[Kernel]] = {}
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        ordered = sorted(tasks, key=lambda t: -t.x.size)
+        futures = [pool.submit(learn_kernel, part) for task in ordered for part in _islands(task)]
         try:
             for future in as_completed(futures):
-                yield future.result()
+                kernel = future.result()
+                done = waiting.setdefault((kernel.task.label, kernel.task.dz_min), [])
+                done.append(kernel)
+                if len(done) == config.islands:
+                    yield merge_islands(sorted(done, key=lambda k: k.task.island))
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def _islands(task: KernelTask) -> list[KernelTask]:
+    return [replace(task, island=i) for i in range(task.config.islands)]

@@ -15,10 +15,12 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from defectdb.learn.config import LearnConfig
 from defectdb.learn.kernels import CUTOFF, KernelTask
+from defectdb.learn.segvae.front import Domain
 from defectdb.learn.structures import N_FOLDS, TRIPLE_VARIABLES, Block, ModelData, Triples
 from defectdb.schema.engines import evaluate_numpy
 from defectdb.schema.expression import Expression
@@ -46,6 +48,7 @@ class Part:
     """One formula in place: its variables' values ``x`` at the points and how points add up to structures.
 
     ``counts`` [structure, point] for pair kernels; for three-body terms ``rows`` [point] names the structure.
+    ``domain`` is where the formula must stay finite and quiet whatever its constants become.
     """
 
     label: str
@@ -57,6 +60,15 @@ class Part:
     x: dict[str, Floats]
     counts: Floats | None
     rows: NDArray[np.int64] | None
+    domain: Domain | None = None
+
+    def safe(self) -> bool:
+        """Whether the formula with these constants obeys its domain."""
+        if self.domain is None:
+            return True
+        grid = self.domain.grid.numpy()
+        values = evaluate_numpy(self.expression, dict(zip(self.x, grid, strict=True)), self.constants)
+        return bool(self.domain.holds(torch.from_numpy(values.copy())[None])[0])
 
     def spread(self, values: Floats, n: int) -> Floats:
         """Values at the points to sums over structures, [structure, ...]."""
@@ -159,11 +171,16 @@ def triple_task(
 
 
 def refine(parts: Sequence[Part], y: Floats, train: Flags, rounds: int = 25) -> list[Part]:
-    """All constants of all formulas refined together against absolute errors, by damped Gauss-Newton steps."""
+    """All constants of all formulas refined together against absolute errors, by damped Gauss-Newton steps.
+
+    A step that takes a formula out of its domain is refused. A formula that starts outside keeps no domain.
+    """
     n = len(y)
-    parts = list(parts)
+    parts = [part if part.safe() else replace(part, domain=None) for part in parts]
 
     def error(candidate: Sequence[Part]) -> tuple[float, Floats]:
+        if not all(part.safe() for part in candidate):
+            return np.inf, np.zeros(n)
         residual = y - sum((p.contribution(n) for p in candidate), np.zeros(n))
         loss = np.where(np.abs(residual) > FLOOR, np.abs(residual), (residual**2 / FLOOR + FLOOR) / 2)
         total = float(loss[train].sum())
@@ -219,22 +236,23 @@ def cross_validate(parts: Sequence[Part], y: Floats, fold: NDArray[np.int64]) ->
     return residual
 
 
-def pair_part(block: Block, expression: Expression, constants: Sequence[float]) -> Part:
+def pair_part(
+    block: Block, expression: Expression, constants: Sequence[float], domain: Domain | None = None
+) -> Part:
     """A chosen kernel in its place."""
+    window = block.dz_min, block.dz_max
     return Part(
-        block.label,
-        2,
-        block.dz_min,
-        block.dz_max,
-        expression,
-        tuple(constants),
-        {"r": block.r},
-        block.counts,
-        None,
+        block.label, 2, *window, expression, tuple(constants), {"r": block.r}, block.counts, None, domain
     )
 
 
-def triple_part(triples: Triples, expression: Expression, constants: Sequence[float]) -> Part:
-    """A chosen three-body term in its place."""
-    x = dict(zip(TRIPLE_VARIABLES, triples.x, strict=True))
-    return Part(triples.label, 3, 0.0, EVERY_DZ, expression, tuple(constants), x, None, triples.rows)
+def triple_part(
+    triples: Triples,
+    expression: Expression,
+    constants: Sequence[float],
+    variables: tuple[str, ...] = TRIPLE_VARIABLES,
+    domain: Domain | None = None,
+) -> Part:
+    """A chosen three-body term of these variables (those of the domain's grid) in its place."""
+    x = {v: triples.x[TRIPLE_VARIABLES.index(v)] for v in variables}
+    return Part(triples.label, 3, 0.0, EVERY_DZ, expression, tuple(constants), x, None, triples.rows, domain)

@@ -12,7 +12,7 @@ from defectdb.db import Database
 from defectdb.db.formulas import activate_model, append_formulas, append_generations, append_model, finish_run
 from defectdb.learn.config import LearnConfig, resolve_device
 from defectdb.learn.jobs import Learned, Progress, learn_pairs
-from defectdb.learn.kernels import Kernel, KernelTask, learn_kernels
+from defectdb.learn.kernels import Kernel, KernelTask, domain_of, learn_kernels
 from defectdb.learn.model_fit import (
     REACH,
     Part,
@@ -106,20 +106,21 @@ def _assemble(data: ModelData, kernels: dict[str, Kernel]) -> Fitted:
     y = total_values(data)
     everything = np.ones(len(y), dtype=bool)
     pairs = [k for k in kernels.values() if len(k.task.variables) == 1]
-    by_window = {(k.task.label, k.task.dz_min): k.front[k.chosen] for k in pairs}
+    by_window = {(k.task.label, k.task.dz_min): k for k in pairs}
     parts = []
     for block in data.blocks:
-        best = by_window[block.label, block.dz_min]
-        parts.append(pair_part(block, best.expression, best.constants))
+        kernel = by_window[block.label, block.dz_min]
+        best = kernel.front[kernel.chosen]
+        parts.append(pair_part(block, best.expression, best.constants, domain_of(kernel.task)))
     parts = refine(parts, y, everything)
     blind = cross_validate(parts, y, data.fold)
     for triples in data.triples:
         if triples.label not in kernels:
             continue
-        best = kernels[triples.label].front[kernels[triples.label].chosen]
-        trial = refine(
-            [*parts, triple_part(triples, best.expression, best.constants)], y, everything, rounds=15
-        )
+        kernel = kernels[triples.label]
+        best, domain = kernel.front[kernel.chosen], domain_of(kernel.task)
+        new = triple_part(triples, best.expression, best.constants, kernel.task.variables, domain)
+        trial = refine([*parts, new], y, everything, rounds=15)
         trial_blind = cross_validate(trial, y, data.fold)
         if np.abs(trial_blind).mean() < PAYS * np.abs(blind).mean():
             parts, blind = trial, trial_blind

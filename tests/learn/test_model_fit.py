@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from scipy.optimize import linprog
 
 from defectdb.learn import LearnConfig
@@ -21,6 +22,7 @@ from defectdb.learn.model_fit import (
     triple_task,
 )
 from defectdb.learn.model_job import conformal_quantile
+from defectdb.learn.segvae.front import Domain
 from defectdb.learn.structures import Block, Triples
 from defectdb.schema.expression import from_prefix
 
@@ -160,3 +162,14 @@ def test_conformal_intervals_cover_what_they_promise() -> None:
         scores = np.abs(rng.standard_t(3, 100))
         covered.append((np.abs(rng.standard_t(3, 200)) <= conformal_quantile(scores, 0.9)).mean())
     assert 0.88 < np.mean(covered) < 0.93
+
+
+def test_refinement_never_takes_a_formula_out_of_its_domain() -> None:
+    """The data pull 1 / (r - c) towards a pole between two distances; the domain forbids the last step."""
+    a, _ = crystal(9, most=3)
+    y = a.counts @ np.where(RADII < 6, 0.1, -0.1)
+    domain = Domain.of(torch.from_numpy(RADII), torch.from_numpy(1 / (RADII - 1.0)), cutoff=30.0)
+    start = pair_part(a, from_prefix(["div", "c0", "sub", "r", "c1"]), (1.0, 1.0), domain)
+    [refined] = refine([start], y, np.ones(len(y), dtype=bool))
+    assert refined.safe()
+    assert refined.constants[1] < RADII[0]
