@@ -44,13 +44,13 @@ from defectdb.ingest import load
 began = time.perf_counter()
 with open_database(sys.argv[2], create=True) as db:
     [report] = load(db, [Path(sys.argv[1])])
-    seconds = time.perf_counter() - began
+    seconds, work = time.perf_counter() - began, time.process_time()
     pairs = db.value("SELECT count(*) FROM pairs")
     images = time.perf_counter()
     n_images = db.value("SELECT count(*) FROM (SELECT max(distance) FROM distances GROUP BY pair_id)")
     images = time.perf_counter() - images
 memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-print(report.loaded, report.n_rejected, pairs, seconds, memory, images)
+print(report.loaded, report.n_rejected, pairs, seconds, work, memory, images)
 """
 
 
@@ -110,11 +110,11 @@ def measure(source: Path, folder: Path) -> str:
     done = subprocess.run(
         [sys.executable, "-c", LOAD, str(source), str(database)], capture_output=True, text=True, check=True
     )
-    loaded, rejected, pairs, seconds, memory, images = (float(word) for word in done.stdout.split())
+    loaded, rejected, pairs, seconds, work, memory, images = (float(word) for word in done.stdout.split())
     size = database.stat().st_size / loaded
     return (
-        f"{source.stem:>24} {loaded:>10.0f} {rejected:>8.0f} {pairs:>9.0f} {seconds:>8.2f} {loaded / seconds:>9.0f} "
-        f"{memory:>7.2f} {size:>11.0f} {images:>8.3f}"
+        f"{source.stem:>24} {loaded:>10.0f} {rejected:>8.0f} {pairs:>9.0f} {seconds:>8.2f} {work:>7.2f} "
+        f"{loaded / seconds:>9.0f} {memory:>7.2f} {size:>11.0f} {images:>8.3f}"
     )
 
 
@@ -123,7 +123,7 @@ def main() -> None:
     if not REAL.exists():
         print(f"skipped: the shared data are absent ({DATA})")
         return
-    print(f"{'source':>24} {'structures':>10} {'rejects':>8} {'pairs':>9} {'seconds':>8} {'per s':>9} "
+    print(f"{'source':>24} {'structures':>10} {'rejects':>8} {'pairs':>9} {'seconds':>8} {'cpu s':>7} {'per s':>9} "
           f"{'GiB':>7} {'bytes/struct':>11} {'images s':>8}")  # fmt: skip
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
