@@ -15,7 +15,7 @@ from defectdb.db import Database, open_database
 from defectdb.db.formulas import activate_formula
 from defectdb.db.read import formula, formulas, pair_label, pair_summary, status
 from defectdb.db.scratch import scratch
-from defectdb.errors import DatabaseError, UsageError
+from defectdb.errors import DatabaseError, InputDataError, UsageError
 from defectdb.query.evaluate import evaluate
 from defectdb.query.kernels import Kernel, kernel
 from defectdb.query.notations import notations
@@ -151,13 +151,18 @@ class Connection:
         target: str = "formation_energy_per_site",
         model: int | None = None,
     ) -> pl.DataFrame:
-        """Predictions for the given structures (paths, pymatgen Structures, ASE Atoms) or all stored ones."""
+        """Predictions for the given structures (paths, pymatgen Structures, ASE Atoms) or all stored ones.
+
+        Raises InputDataError for a structure that cannot be read or fits no stored host.
+        """
         if structures is None:
             return predict(self._db, target, model).select(COLUMNS)
         from defectdb.ingest import load
 
         with TemporaryDirectory() as folder, scratch(self._db) as copy:
-            load(copy, _files(structures, Path(folder)))
+            reports = load(copy, _files(structures, Path(folder)))
+            for reject in (reject for report in reports for reject in report.rejects):
+                raise InputDataError(f"{reject.reason}: {reject.detail}", path=reject.source_path)
             return predict(copy, target, model).select(COLUMNS)
 
     def evaluate(self, by: str | None = None, target: str | None = None) -> pl.DataFrame:

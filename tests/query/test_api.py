@@ -11,7 +11,7 @@ import pytest
 import toy_database as toy
 
 import defectdb
-from defectdb.errors import DatabaseError, QueryError, UnknownNameError, UsageError
+from defectdb.errors import DatabaseError, InputDataError, QueryError, UnknownNameError, UsageError
 
 
 @pytest.fixture
@@ -107,6 +107,11 @@ def test_structures_in_memory_are_predicted_like_files(real_database: Path, tmp_
     assert math.isfinite(found[0])
     assert found == pytest.approx([found[0]] * 3, rel=1e-12)
     assert several["value"].to_list() == pytest.approx([found[0]] * 2, rel=1e-12)
+    with (
+        defectdb.connect(real_database) as connection,
+        pytest.raises(InputDataError, match="structure-00000"),
+    ):
+        connection.predict(Atoms("Ag2", positions=[[0, 0, 0], [1, 1, 1]], cell=[3, 4, 5], pbc=True))
 
 
 def _table_model(db) -> None:
