@@ -37,8 +37,11 @@ class UnknownNameError(UsageError):
         close = get_close_matches(name, known, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
         listing = ", ".join(known) if known else "none"
-        super().__init__(f"unknown {kind} {name!r}{hint} Known: {listing}" if hint else
-                         f"unknown {kind} {name!r}; known: {listing}")
+        super().__init__(
+            f"unknown {kind} {name!r}{hint} Known: {listing}"
+            if hint
+            else f"unknown {kind} {name!r}; known: {listing}"
+        )
 
 
 class LabelError(UsageError):
@@ -46,8 +49,10 @@ class LabelError(UsageError):
 
     def __init__(self, text: str, why: str) -> None:
         self.text, self.why = text, why
-        super().__init__(f"{text!r} is not a defect label: {why}; "
-                         "write Vac_Mo (vacancy), W_Mo (W on an Mo site), Int_S, Ad_Li")
+        super().__init__(
+            f"{text!r} is not a defect label: {why}; "
+            "write Vac_Mo (vacancy), W_Mo (W on an Mo site), Int_S, Ad_Li"
+        )
 
 
 class ExpressionError(DefectDBError):

@@ -47,8 +47,13 @@ if TYPE_CHECKING:
     help="Kernel of the nearest image, or lattice sum over all images.",
 )
 @click.option("--decay", is_flag=True, help="Demand that the kernel vanish at large distance.")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option(
+    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True,
+    help="auto takes CUDA where there is one.",
+)  # fmt: skip
+@click.option(
+    "--seed", type=int, default=0, show_default=True, help="On the CPU the same seed repeats exactly."
+)
 @click.option(
     "--time-limit",
     type=click.FloatRange(min=0, min_open=True),
@@ -57,7 +62,10 @@ if TYPE_CHECKING:
     metavar="S",
     help="Seconds for one kernel; a search that it cuts short does not repeat exactly.",
 )
-@click.option("--generations", type=click.IntRange(min=0), default=12, show_default=True)
+@click.option(
+    "--generations", type=click.IntRange(min=0), default=12, show_default=True,
+    help="Rounds of sampling, fitting and retraining (0: the exhaustive search alone).",
+)  # fmt: skip
 @click.option(
     "--population",
     type=click.IntRange(min=64),

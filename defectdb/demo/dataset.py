@@ -86,10 +86,8 @@ def compute(*, cell: int, triples: int, seed: int) -> list[Structures]:
     """Levels of all structures with one or two defects, and of ``triples`` per composition of three."""
     computed = []
     for descriptor, labels in COMPOSITIONS.items():
-        if len(labels) <= 2:
-            sites = every_placement(cell, labels)
-        else:
-            sites = sampled_placements(cell, labels, triples, seed)
+        every = len(labels) <= 2
+        sites = every_placement(cell, labels) if every else sampled_placements(cell, labels, triples, seed)
         kinds = np.tile(np.array([KINDS[label] for label in labels], dtype=np.int64), (len(sites), 1))
         computed.append(Structures(cell, descriptor, sites, kinds, solve(cell, sites, kinds)))
     return computed

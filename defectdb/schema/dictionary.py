@@ -256,7 +256,7 @@ TABLES: tuple[Table, ...] = (
         material_id | | material
         target | | property it gives
         version | | counts up per material and target
-        aggregator | | sum of all terms; min, max over pairs; shift_min, shift_max: deciding defect's value, moved
+        aggregator | | sum of all terms; min, max over pairs; shift_min, shift_max: deciding defect, moved
         images | | nearest or sum (see formulas)
         trained_on | | training protocol
         n_train | | structures it was fitted to
