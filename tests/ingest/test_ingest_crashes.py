@@ -64,26 +64,27 @@ def test_kill_9_at_any_moment_leaves_all_or_nothing_and_the_next_run_completes(t
     process.communicate(timeout=120)
     span = time.monotonic() - began
     assert counts(database) == (400, 0, 400)
-    draw, halves = random.Random(7), set()
-    for k in range(KILLS):
-        victim = tmp_path / f"{k}.duckdb"
-        process = start(victim, archive)
-        process.stdout.readline()  # the database is open: from here on the moment is random
-        time.sleep(draw.uniform(0.3, 1.02) * span)
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        n, orphans, listed = counts(victim)
-        assert orphans == 0
-        assert n in (0, 400)
-        assert listed == n
-        halves.add(n)
-        if k % 7 == 0:
-            again = start(victim, archive)
-            again.communicate(timeout=120)
-            assert again.returncode == 0
-            assert counts(victim) == (400, 0, 400)
-        victim.unlink()
-    assert 0 in halves
+    draw, found = random.Random(7), []
+    for k in range(0, KILLS, 2):
+        victims = [tmp_path / f"{k}.duckdb", tmp_path / f"{k + 1}.duckdb"]
+        processes = [start(victim, archive) for victim in victims]
+        for process in processes:
+            process.stdout.readline()  # the database is open: from here on the moment is random
+        for process, wait in zip(processes, (draw.uniform(0.2, 0.6), draw.uniform(0.1, 0.6)), strict=True):
+            time.sleep(wait * span)
+            process.send_signal(signal.SIGKILL)
+            process.communicate()
+        for victim in victims:
+            n, orphans, listed = counts(victim)
+            assert (orphans, listed) == (0, n)
+            assert n in (0, 400)
+            found.append(n)
+    assert len(found) == KILLS
+    assert 0 in found
+    again = start(victims[0], archive)
+    again.communicate(timeout=120)
+    assert again.returncode == 0
+    assert counts(victims[0]) == (400, 0, 400)
 
 
 def limit_file_size():
