@@ -109,23 +109,31 @@ def _save(frame: pl.DataFrame, path: Path) -> None:
 )
 @click.option("--by", metavar="GROUP", help="descriptor, material or n_defects (default: several).")
 @click.option("--target", metavar="T", shell_complete=targets, help="Only this target.")
+@click.option("--published", "beside", is_flag=True, help="Our errors beside published ones.")
 @click.option("--json", "style", flag_value="json", help="As JSON, errors in eV.")
 @click.option("--csv", "style", flag_value="csv", help="As CSV, errors in eV.")
 @click.pass_obj
-def evaluate_command(settings: Settings, by: str | None, target: str | None, style: str | None) -> None:
+def evaluate_command(
+    settings: Settings, by: str | None, target: str | None, beside: bool, style: str | None
+) -> None:
     """Compare the active models' predictions with the stored targets: mean absolute errors.
 
     \b
     Examples:
       defectdb evaluate
       defectdb evaluate --by descriptor --target formation_energy_per_site
+      defectdb evaluate --published
     """
     import polars as pl
 
     from defectdb.db import open_database
     from defectdb.query.evaluate import evaluate
+    from defectdb.query.published import accuracy
 
     with open_database(settings.database, read_only=True) as db:
+        if beside:
+            emit(accuracy(db), style or "table")
+            return
         frame = evaluate(db, by, target)
     if style is None:
         errors = ("mae", "rmse", "max_error", "bias")

@@ -14,12 +14,10 @@ from string import Template
 import polars as pl
 
 from defectdb.db import Database
-from defectdb.db.read import PREDICTED
 from defectdb.errors import InputDataError, UsageError
-from defectdb.query.evaluate import evaluate
 from defectdb.query.export import escape_latex, render
 from defectdb.query.figures import NAMES, draw
-from defectdb.query.published import published
+from defectdb.query.published import accuracy
 from defectdb.query.rounding import digits_needed
 from defectdb.schema.engines import to_latex
 from defectdb.schema.expression import from_ast
@@ -94,45 +92,6 @@ def _window(low: float, high: float) -> str:
     if low == 0 and high >= 1e8:
         return "all"
     return f"below {high:.2f}" if low == 0 else f"from {low:.2f}"
-
-
-def accuracy(db: Database) -> pl.DataFrame:
-    """Errors of this database's models beside published ones for the same material and density [meV].
-
-    Ours are on all stored structures of three or more defects; the method says what the model was fitted to.
-    """
-    ours = db.frame(
-        """
-        SELECT e.material_id AS material, s.density, e.target, 'this work, from ' || m.trained_on AS method,
-               1000 * avg(abs(e.error)) AS mae_mev, count(e.error) AS n
-        FROM prediction_errors AS e
-        JOIN structures AS s USING (structure_id)
-        JOIN models AS m USING (model_id)
-        WHERE e.n_defects > 2
-        GROUP BY ALL
-        """
-    )
-    if ours.is_empty():
-        ours = _all_structures(db)
-    keys = ours.select("material", "density", "target").unique()
-    theirs = published().join(keys, on=["material", "density", "target"], nulls_equal=True)
-    table = pl.concat([theirs, ours], how="diagonal_relaxed")
-    wide = table.pivot(
-        on="target", index=["material", "density", "method"], values="mae_mev", sort_columns=True
-    )
-    named = wide.rename({t: f"{NAMES[t]} [meV]" for t in PREDICTED if t in wide.columns})
-    order = pl.col("method").str.starts_with("this work")
-    return named.sort("material", "density", order, maintain_order=True).with_columns(
-        pl.col(pl.Float64).round(2)
-    )
-
-
-def _all_structures(db: Database) -> pl.DataFrame:
-    found = evaluate(db, "material")
-    return found.select(
-        material="group", density=pl.lit(None, dtype=pl.String), target="target", method=pl.lit("this work"),
-        mae_mev=1000 * pl.col("mae"), n="n",
-    )  # fmt: skip
 
 
 def datasets(db: Database) -> pl.DataFrame:

@@ -15,8 +15,8 @@ from defectdb.cli import run
 from defectdb.db import Database, open_database
 from defectdb.db.formulas import activate_model, append_formulas, append_model
 from defectdb.errors import UsageError
-from defectdb.query.paper import accuracy, formulas, write_paper
-from defectdb.query.published import published
+from defectdb.query.paper import formulas, write_paper
+from defectdb.query.published import accuracy, published
 from defectdb.query.rounding import digits_needed
 from defectdb.schema.engines import evaluate_numpy
 from defectdb.schema.expression import from_ast
@@ -101,6 +101,13 @@ def test_the_accuracy_table_holds_ours_and_what_was_published_for_the_same_data(
     assert theirs["Symbolic (SEGVAE)"] == 4
     assert pl.read_csv(folder / "accuracy.csv").height == 7
     assert published().height == 48
+
+
+def test_the_command_prints_our_errors_beside_published_ones(paper, capsys) -> None:
+    assert run(["--db", str(paper[0]), "evaluate", "--published", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["method"] for row in rows][-1] == "this work, from pairs"
+    assert len(rows) == 7
 
 
 def test_the_provenance_names_hashes_versions_and_seeds(paper) -> None:
