@@ -154,7 +154,8 @@ def _narrate(settings: Settings, report: LoadReport) -> None:
     for reject in report.rejects[:5]:
         say(settings, f"  rejected: {reject.source_path}: {reject.reason}: {reject.detail}")
     if len(report.rejects) > 5:
-        say(settings, f"  and {len(report.rejects) - 5} more: `defectdb rejects` lists them")
+        where = "" if report.dry_run else ": `defectdb rejects` lists them"
+        say(settings, f"  and {len(report.rejects) - 5} more{where}")
 
 
 def _plain(report: LoadReport) -> dict[str, object]:
