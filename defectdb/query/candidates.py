@@ -60,7 +60,7 @@ def candidates(db: Database, request: Request) -> Candidates:
             raise UsageError(
                 "--every is for choosing among all placements (--target T --top K) or a file (-o)"
             )
-        frame = lowest(_stream(db, cell, request, labels), request.top, predicate(request.where))
+        frame = lowest(_stream(db, cell, request, labels), request.top)
         return Candidates(cell, tuple(labels), frame)
     if request.concentration is not None:
         labels, frame = sample_placements(cell, labels, request.concentration, request.sample, request.seed)
@@ -82,13 +82,15 @@ def stream_to_file(db: Database, request: Request, path: Path) -> int:
         raise UsageError("--every with -o writes predictions to a .parquet file and needs --target")
     cell = supercell(db, request.material, parse_supercell(request.repeats))
     frames = _stream(db, cell, request, sorted(_labels(request.defects)))
-    return write_stream(frames, path, predicate(request.where))
+    return write_stream(frames, path)
 
 
 def _stream(db: Database, cell: Supercell, request: Request, labels: Sequence[str]) -> Iterator[pl.DataFrame]:
     assert request.target is not None
     found = screen(db, cell, request.material, labels, request.target)
-    return predicted(found, every_placement(cell, labels))
+    frames = predicted(found, every_placement(cell, labels))
+    kept = predicate(request.where)
+    return frames if kept is None else (_filtered(frame, kept, request.where or "") for frame in frames)
 
 
 def _sites(frame: pl.DataFrame, n: int) -> Ints:

@@ -60,34 +60,47 @@ def _grown(sites: Sequence[Ints], labels: Sequence[str], rows: Ints, block: int)
             yield from _grown(sites, labels, grown.T, block)
 
 
-def write_stream(frames: Iterator[pl.DataFrame], path: Path, where: pl.Expr | None = None) -> int:
-    """Write frames to one Parquet file as they come; how many rows. Raises InputDataError."""
+def write_stream(frames: Iterator[pl.DataFrame], path: Path) -> int:
+    """Write frames to one Parquet file as they come; how many rows.
+
+    The file appears when it is complete. Raises InputDataError where it cannot be written.
+    """
+    draft = path.with_name(f".{path.name}.draft")
+    try:
+        rows = _written(frames, draft)
+        draft.replace(path)
+    except OSError as cause:
+        raise InputDataError(f"cannot be written: {cause.strerror or cause}", path=str(path)) from cause
+    finally:
+        draft.unlink(missing_ok=True)
+    return rows
+
+
+def _written(frames: Iterator[pl.DataFrame], path: Path) -> int:
     import pyarrow.parquet as pq
 
     writer, rows = None, 0
     try:
         for frame in frames:
-            kept = frame if where is None else frame.filter(where)
-            table = kept.to_arrow()
+            table = frame.to_arrow()
             if writer is None:
                 writer = pq.ParquetWriter(path, table.schema, compression="lz4", use_dictionary=False)
             writer.write_table(table)
-            rows += kept.height
-    except OSError as cause:
-        raise InputDataError(f"cannot be written: {cause}", path=str(path)) from cause
+            rows += frame.height
     finally:
         if writer is not None:
             writer.close()
+    if writer is None:
+        raise UsageError("the supercell has no room for these defects")
     return rows
 
 
-def lowest(frames: Iterator[pl.DataFrame], top: int, where: pl.Expr | None = None) -> pl.DataFrame:
-    """The ``top`` rows with the lowest values, of those for which ``where`` holds."""
+def lowest(frames: Iterator[pl.DataFrame], top: int) -> pl.DataFrame:
+    """The ``top`` rows with the lowest values. Raises UsageError where there are no rows at all."""
     best: pl.DataFrame | None = None
     for frame in frames:
-        kept = frame if where is None else frame.filter(where)
-        kept = kept.filter(pl.col("value").is_not_nan()).bottom_k(top, by="value")
+        kept = frame.filter(pl.col("value").is_not_nan()).bottom_k(top, by="value")
         best = kept if best is None else pl.concat([best, kept]).bottom_k(top, by="value")
     if best is None:
-        raise UsageError("there is nothing to choose from")
+        raise UsageError("the supercell has no room for these defects")
     return best.sort("value")

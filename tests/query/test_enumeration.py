@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ import toy_database as toy
 from defectdb.cli import run
 from defectdb.db import Database, open_database
 from defectdb.db.formulas import activate_model, append_formulas, append_model
-from defectdb.errors import LabelError, QueryError, UnknownNameError, UsageError
+from defectdb.errors import InputDataError, LabelError, QueryError, UnknownNameError, UsageError
 from defectdb.query.candidates import Request, candidates, stream_to_file
 from defectdb.query.enumeration import count_placements, enumerate_placements, sample_placements
 from defectdb.query.predict import predict
@@ -182,6 +183,15 @@ def test_a_streamed_file_holds_every_placement_that_the_predicate_keeps(db: Data
     assert frame.height == rows
     assert 0 < rows < math.comb(128, 2)
     assert frame["value"].max() < 5.4
+
+
+def test_a_stream_that_fails_leaves_no_file(db: Database, tmp_path: Path) -> None:
+    request = Request("MoS2", "8x8", "Vac_S,Vac_S", "formation_energy", where="valeu < 1", every=True)
+    with pytest.raises(QueryError, match="valeu"):
+        stream_to_file(db, request, tmp_path / "x.parquet")
+    with pytest.raises(InputDataError, match="cannot be written"):
+        stream_to_file(db, replace(request, where=None), tmp_path / "no" / "x.parquet")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_samples_repeat_with_the_seed_and_never_put_two_defects_on_one_site(cell: Supercell) -> None:
