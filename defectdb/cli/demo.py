@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,6 +83,8 @@ def demo_command(
       defectdb demo
       defectdb demo somewhere --cell 6
     """
+    # matrices this small lose a factor of ten to BLAS threads; the learner fills the cores with processes
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from defectdb.db import open_database
 
     begin = time.monotonic()
@@ -189,11 +194,12 @@ def _summary(compared: pl.DataFrame, database: Path, figure: Path | None, second
 
 def _next_steps(settings: Settings, database: Path, seconds: float) -> None:
     say(settings, f"done in {seconds:.0f} s; everything is in {database}. Try next:")
+    program = "defectdb" if shutil.which("defectdb") else sys.argv[0]
     for command in (
         f"formulas {PLOTTED} --front",
         "learn --all-pairs --target homo_lumo_gap",
         "evaluate --by descriptor",
         'sql "SELECT * FROM predictions LIMIT 5"',
     ):
-        say(settings, f"  defectdb --db {database} {command}")
-    say(settings, "and with real calculations: defectdb ingest ARCHIVE.zip")
+        say(settings, f"  {program} --db {database} {command}")
+    say(settings, f"and with real calculations: {program} ingest ARCHIVE.zip")
