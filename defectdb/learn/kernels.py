@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
@@ -253,7 +255,8 @@ def learn_kernels(
             yield merge_islands([learn_kernel(t, report) for t in _islands(task)])
         return
     waiting: dict[tuple[str, float], list[Kernel]] = {}
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    spawn = get_context("spawn")
+    with ProcessPoolExecutor(workers, spawn, initializer=_end_with, initargs=(os.getpid(),)) as pool:
         ordered = sorted(tasks, key=lambda t: -t.x.size)
         futures = [pool.submit(learn_kernel, part) for task in ordered for part in _islands(task)]
         try:
@@ -266,6 +269,17 @@ def learn_kernels(
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def _end_with(parent: int) -> None:
+    """Let a worker end soon after the process that started it was killed, instead of searching on for nobody."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1.0)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _islands(task: KernelTask) -> list[KernelTask]:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -199,3 +202,34 @@ def test_a_device_that_is_not_there_is_refused() -> None:
     assert resolve_device("cpu") == "cpu"
     with pytest.raises(UsageError, match="try auto, cpu, cuda"):
         resolve_device("tpu")
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks for processes in /proc")
+def test_workers_end_with_the_process_that_was_killed(learned: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.duckdb"
+    copy.write_bytes(learned.read_bytes())
+    command = [sys.executable, "-m", "defectdb", "--db", str(copy), "learn", "--all-pairs", "--workers", "2"]
+    parent = subprocess.Popen(
+        [*command, "--generations", "500", "--time-limit", "120"], stderr=subprocess.DEVNULL
+    )
+    workers: list[int] = []
+    deadline = time.monotonic() + 60
+    while len(workers) < 2 and time.monotonic() < deadline:
+        time.sleep(0.2)
+        workers = [pid for pid in _children(parent.pid) if _children_of_spawn(pid)]
+    parent.kill()
+    parent.wait()
+    assert len(workers) >= 2
+    while any(Path(f"/proc/{pid}").exists() for pid in workers) and time.monotonic() < deadline + 30:
+        time.sleep(0.2)
+    assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
+    with open_database(copy) as db:  # the file opens and its model is the one before
+        assert db.value("SELECT model_id FROM models WHERE status = 'active'") == 1
+
+
+def _children(pid: int) -> list[int]:
+    return [int(x) for x in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def _children_of_spawn(pid: int) -> bool:
+    return "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text()
