@@ -65,7 +65,7 @@ EXAMPLES = """
 @click.option(
     "--seed", type=int, default=0, show_default=True, help="Of the sampled structures and the search."
 )
-@click.option("--generations", type=click.IntRange(min=0), default=2, show_default=True,
+@click.option("--generations", type=click.IntRange(min=0), default=1, show_default=True,
               help="Generations of the search; more find better formulas.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the comparison as JSON.")
 @click.pass_obj
