@@ -1,7 +1,23 @@
 """Pair subsets selected by SQL to formulas: the deep symbolic regression and what it publishes."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from defectdb.learn.config import LearnConfig
 from defectdb.learn.jobs import Learned, Progress, learn_pairs
 from defectdb.learn.model_job import learn_model
 
-__all__ = ["LearnConfig", "Learned", "Progress", "learn_model", "learn_pairs"]
+if TYPE_CHECKING:
+    from defectdb.learn.segvae.regressor import SymbolicRegressor
+
+__all__ = ["LearnConfig", "Learned", "Progress", "SymbolicRegressor", "learn_model", "learn_pairs"]
+
+
+def __getattr__(name: str) -> Any:
+    """The regressor, loaded when it is asked for."""
+    if name == "SymbolicRegressor":
+        from defectdb.learn.segvae.regressor import SymbolicRegressor
+
+        return SymbolicRegressor
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -147,7 +147,8 @@ def _trial(programs: Programs, problem: Problem, theta: Tensor, *, derivatives: 
     jacobian = programs.derivatives(table, beta[:, : problem.max_terms])  # [formula, k, start, point]
     if problem.mixing is not None:
         jacobian = jacobian @ problem.mixing.T
-    jacobian = jacobian * problem.weight.sqrt()
+    root = problem.weight.sqrt()
+    jacobian = jacobian * (root.unsqueeze(1) if root.dim() == 3 else root)
     for direction in basis:
         along = (jacobian * direction.unsqueeze(1)).sum(3, keepdim=True)
         jacobian = jacobian - along * direction.unsqueeze(1)

@@ -85,7 +85,7 @@ def skeletons(grammar: Grammar, size: int, limit: int = 60_000) -> tuple[Skeleto
     Roots that repeat the free coefficient or offset outside (a negation, a sum or product with a constant)
     are left out.
     """
-    sizes: list[list[Skeleton]] = [[], [(name,) for name in grammar.variables]]
+    sizes: list[list[Skeleton]] = [[], [(name,) for name in grammar.variables if name in grammar.index]]
     total = list(sizes[1])
     for n in range(2, size + 1):
         level = [*_unary(grammar, sizes[n - 1]), *_binary(grammar, sizes, n)]

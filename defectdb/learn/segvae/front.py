@@ -93,12 +93,12 @@ def score_front(tokens: Tensor, grammar: Grammar, fit: Fit, problem: Problem, fo
     scored = []
     for i in range(len(tokens)):
         expression, constants = finish(tokens[i], grammar, problem, fit.theta[i], fit.beta[i])
-        mse = float((problem.weight * error[i].square()).sum() / problem.weight.sum())
+        mse = _mean(error[i].square(), problem.weight)
         n, k = len(problem.y), len(constants)
         out = blind[i].abs().nan_to_num(nan=torch.inf)
         bic = n * math.log(max(mse, 1e-300)) + k * math.log(n)
-        mean, inner = float(out.mean()), float(out[interior].mean())
-        mae = float(error[i].abs().mean())
+        mean, inner = _mean(out, problem.weight), _mean(out[interior], problem.weight[interior])
+        mae = _mean(error[i].abs(), problem.weight)
         scored.append(
             Scored(
                 expression, tuple(constants), complexity(expression), mse, mae, mean, inner, bic,
@@ -106,6 +106,12 @@ def score_front(tokens: Tensor, grammar: Grammar, fit: Fit, problem: Problem, fo
             )
         )  # fmt: skip
     return sorted(scored, key=lambda s: (s.complexity, s.mse))
+
+
+def _mean(values: Tensor, weight: Tensor) -> float:
+    """Weighted mean; rows of no weight do not count, whatever they hold."""
+    some = weight > 0
+    return float((values[some] * weight[some]).sum() / weight[some].sum()) if bool(some.any()) else math.nan
 
 
 def select(front: list[Scored], tolerance: float = 0.05) -> int:

@@ -45,6 +45,8 @@ class Grammar:
     ``max_length`` tokens in prefix form; ``max_depth`` edges from root to leaf; ``max_nesting`` how many
     trigonometric (and, apart, exponential) functions may stand inside one another; ``constants`` whether
     fitted constants occur. ``required`` and ``forbidden`` are token names a user asks for or refuses.
+    ``units``: the exponents of the base units of every variable, for dimensional analysis (none: no
+    analysis); fitted constants may carry any unit.
     """
 
     variables: tuple[str, ...] = ("r",)
@@ -56,6 +58,8 @@ class Grammar:
     max_nesting: int = 1
     max_constants: int = 6
     forbidden: tuple[str, ...] = ()
+    required: tuple[str, ...] = ()
+    units: tuple[tuple[float, ...], ...] = ()
 
     def __post_init__(self) -> None:
         unknown = sorted(set(self.operators) - set(OPERATORS))
@@ -63,6 +67,11 @@ class Grammar:
             raise UsageError(f"unknown operators {', '.join(unknown)}; known: {', '.join(OPERATORS)}")
         if not self.variables:
             raise UsageError("a formula needs at least one variable")
+        missing = sorted(set(self.required) - set(self.tokens))
+        if missing:
+            raise UsageError(f"required but not in the grammar: {', '.join(missing)}")
+        if self.units and (len(self.units) != len(self.variables) or len({len(u) for u in self.units}) > 1):
+            raise UsageError("units need one row of exponents for every variable, all equally long")
         if self.max_length < 1 or self.max_depth < 1:
             raise UsageError("max_length and max_depth must be at least 1")
 

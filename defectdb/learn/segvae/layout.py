@@ -16,7 +16,7 @@ def count_constants(tokens: Tensor, grammar: Grammar) -> Tensor:
     return (tokens == grammar.constant).sum(1)
 
 
-def _children(tokens: Tensor, arity: Tensor) -> tuple[Tensor, Tensor]:
+def children(tokens: Tensor, arity: Tensor) -> tuple[Tensor, Tensor]:
     """Positions of both operands [formula, position, 2] (0 where there is none), and heights."""
     n, length = tokens.shape
     device = tokens.device
@@ -73,7 +73,7 @@ def build(tokens: Tensor, grammar: Grammar, *, max_terms: int = 1, plain: Tensor
     device = tokens.device
     n = len(tokens)
     arity = torch.tensor(grammar.arity, device=device)[tokens]
-    child, height = _children(tokens, arity)
+    child, height = children(tokens, arity)
     leaf_row, numbers = _leaf_rows(grammar, device)
     first_constant = len(grammar.variables) + len(numbers)
     is_constant = tokens == grammar.constant
@@ -148,7 +148,7 @@ def _groups(
 def term_roots(tokens: Tensor, grammar: Grammar, max_terms: int) -> tuple[Tensor, Tensor]:
     """The first token of every top-level summand [formula, term] and which summands exist."""
     arity = torch.tensor(grammar.arity, device=tokens.device)[tokens]
-    child, _ = _children(tokens, arity)
+    child, _ = children(tokens, arity)
     terms, mask, _ = _term_positions(tokens, child, _splitting(grammar, max_terms, tokens.device), max_terms)
     return tokens.gather(1, terms), mask
 

@@ -14,10 +14,10 @@ from defectdb.errors import SelectionError
 class Problem:
     """What the formulas must reproduce.
 
-    ``x`` [variable, point]; ``y`` [row]; ``weight`` [row], or [start, row] for one set of weights per start;
-    ``mixing`` [row, point] adds point values up into rows (a sum over pairs), None where rows are points;
-    ``offset`` adds a free constant; ``max_terms`` free coefficients at the most. ``huber``: residuals beyond
-    it (in units of ``y``) count linearly instead of squared; 0 for plain least squares.
+    ``x`` [variable, point]; ``y`` [row]; ``weight`` [row], or [start, row] for one set per start, or
+    [formula, 1, row]; ``mixing`` [row, point] adds point values up into rows (a sum over pairs), None where
+    rows are points; ``offset`` adds a free constant; ``max_terms`` free coefficients at the most. ``huber``:
+    residuals beyond it (in units of ``y``) count linearly instead of squared; 0 for plain least squares.
     """
 
     x: Tensor

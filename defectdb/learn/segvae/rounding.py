@@ -116,7 +116,8 @@ def _plainer(scored: Scored, data: Data, grammar: Grammar, domain: Domain | None
     error = data.residuals(*best)
     return replace(
         scored, expression=best[0], constants=best[1], complexity=complexity(best[0]),
-        mse=float(np.mean(error**2)), mae=float(np.mean(np.abs(error))),
+        mse=float(np.average(error**2, weights=data.weight)),
+        mae=float(np.average(np.abs(error), weights=data.weight)),
     )  # fmt: skip
 
 

@@ -11,11 +11,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from defectdb.learn.segvae.acceptance import Acceptance
 from defectdb.learn.segvae.archive import Archive
+from defectdb.learn.segvae.checkpoint import restore, save
 from defectdb.learn.segvae.constants import fit
 from defectdb.learn.segvae.domain import Domain, in_domain
 from defectdb.learn.segvae.enumerate import skeletons
@@ -23,11 +27,12 @@ from defectdb.learn.segvae.evolve import Dressed
 from defectdb.learn.segvae.finish import complexities, distinct_terms
 from defectdb.learn.segvae.front import Scored, make_folds
 from defectdb.learn.segvae.grammar import Grammar
-from defectdb.learn.segvae.model import ModelConfig, grammar_masks
+from defectdb.learn.segvae.model import SEGVAE, ModelConfig, grammar_masks
 from defectdb.learn.segvae.offspring import SOURCES, breed, shares
 from defectdb.learn.segvae.outcome import final_front
 from defectdb.learn.segvae.pretrain import pretrained
 from defectdb.learn.segvae.problem import Fit, Problem
+from defectdb.schema.expression import Expression
 
 __all__ = ["SOURCES", "Generation", "Outcome", "Search", "SearchConfig"]
 
@@ -86,7 +91,12 @@ class Outcome:
 
 
 class Search:
-    """One search over one problem; ``run`` gives the outcome."""
+    """One search over one problem; ``run`` gives the outcome.
+
+    ``seeds`` [formula, position] are skeletons to try first; only formulas that ``predicate`` accepts are
+    fitted; ``state`` names a file to keep the state in after every generation and to go on from where it
+    exists.
+    """
 
     def __init__(
         self,
@@ -96,12 +106,15 @@ class Search:
         domain: Domain | None = None,
         report: Callable[[Generation], None] | None = None,
         seeds: Tensor | None = None,
+        predicate: Callable[[Expression], bool] | None = None,
+        state: Path | None = None,
     ) -> None:
         self.problem = problem.to(config.device)
         self.grammar, self.config, self.domain = grammar, config, domain
         self.report = report or (lambda _: None)
         self.generator = torch.Generator(device=config.device).manual_seed(config.seed)
-        self.seeds = seeds
+        self.seeds, self.state = seeds, state
+        self.accepts = Acceptance(grammar, predicate)
         self.archive: Archive | None = None
         self.seen = torch.zeros(0, dtype=torch.long, device=config.device)  # hashes of skeletons fitted
         self.n_fits = 0
@@ -109,11 +122,14 @@ class Search:
         self.history: list[Generation] = []
         self.yields = torch.ones(len(SOURCES), dtype=torch.float64)
         self.stop_at = time.monotonic() + config.time_limit
-        torch.manual_seed(config.seed)
-        self.model, self.optimizer = pretrained(grammar, config.model, config.device)
         self.hash_weights = torch.randint(
             1, 2**62, (grammar.max_length,), generator=torch.Generator().manual_seed(7)
         ).to(config.device)
+
+    @cached_property
+    def network(self) -> tuple[SEGVAE, torch.optim.Optimizer]:
+        """The autoencoder and its optimiser, made when the first generation needs them."""
+        return pretrained(self.grammar, self.config.model, self.config.device)
 
     def _novel(self, tokens: Tensor, plain: Tensor) -> Tensor:
         """Rows of the skeletons not fitted before, without repetitions."""
@@ -133,6 +149,7 @@ class Search:
         sound = (size <= c.max_complexity) & distinct_terms(made.tokens, g, self.problem)
         rows = sound.nonzero().squeeze(1)
         rows = rows[self._novel(made.tokens[rows], plain[rows])]
+        rows = rows[self.accepts(made.tokens[rows])]
         if not len(rows):
             return 0, 0
         tokens, plain, size = made.tokens[rows], plain[rows], size[rows]
@@ -185,7 +202,7 @@ class Search:
             source = torch.zeros(len(part), dtype=torch.long, device=c.device)
             counts = self._absorb(Dressed.of(part, self.grammar), source, flags)
             unique, safe = unique + counts[0], safe + counts[1]
-            if time.monotonic() > self.stop_at:
+            if time.monotonic() > self.stop_at or self._best() <= c.target_mse:
                 break
         self._record(begin, len(tokens), unique, safe, 0.0, 0.0)
 
@@ -196,15 +213,16 @@ class Search:
         masks, _ = grammar_masks(tokens, self.grammar)
         weight = self.archive.merit().float() + 0.1
         kl, loss = 0.0, torch.zeros(())
+        model, optimizer = self.network
         for _ in range(self.config.train_steps):
             rows = torch.randint(
                 len(tokens), (self.config.batch,), generator=self.generator, device=tokens.device
             )
-            loss, kl = self.model.loss(tokens[rows], masks[rows], weight[rows], self.generator)
-            self.optimizer.zero_grad()
+            loss, kl = model.loss(tokens[rows], masks[rows], weight[rows], self.generator)
+            optimizer.zero_grad()
             loss.backward()
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-            self.optimizer.step()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
         return kl, float(loss.detach())
 
     def _plain(self, count: int) -> Tensor:
@@ -223,12 +241,15 @@ class Search:
         rate = (added + 1) / (tried + 10)
         self.yields = 0.7 * self.yields + 0.3 * rate / rate[1:].mean()
 
+    def _best(self) -> float:
+        """Lowest mean squared error so far."""
+        if self.archive is None or not len(self.archive):
+            return float("inf")
+        return float(self.archive.fit.sse.min()) / float(self.problem.weight.sum())
+
     def _record(self, begin: float, made: int, unique: int, safe: int, kl: float, loss: float) -> None:
-        some = self.archive is not None and len(self.archive)
-        best = float(self.archive.fit.sse.min()) if self.archive is not None and some else float("inf")
-        mean = best / float(self.problem.weight.sum())
         seconds = time.monotonic() - begin
-        record = Generation(len(self.history), seconds, made, unique, safe, mean, kl, loss)
+        record = Generation(len(self.history), seconds, made, unique, safe, self._best(), kl, loss)
         self.history.append(record)
         self.report(record)
 
@@ -240,7 +261,7 @@ class Search:
         kl, loss = self._train()
         before = self.archive.lowest(c.max_complexity)
         counts = shares(self.yields, c.population)
-        made, source = breed(self.archive, self.model, self.grammar, counts, self.generator)
+        made, source = breed(self.archive, self.network[0], self.grammar, counts, self.generator)
         unique, safe = self._absorb(made, source, self._plain(len(made)))
         self._credit(source)
         self._record(begin, len(made), unique, safe, kl, loss)
@@ -261,10 +282,16 @@ class Search:
     def run(self, folds: Tensor | None = None) -> Outcome:
         """Search until the generations, the time or the patience end; then score the front."""
         begin = time.monotonic()
+        if self.state is not None and self.state.exists():
+            restore(self, self.state)
         if not self.history:
             self._seed()
         while not self._done():
+            if self.state is not None:
+                save(self, self.state)
             self._generation()
+        if self.state is not None:
+            save(self, self.state)
         front: list[Scored] = []
         if self.archive is not None and len(self.archive):
             rows = make_folds(self.problem) if folds is None else folds

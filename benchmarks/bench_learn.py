@@ -1,0 +1,229 @@
+"""The learner against known laws and its own speed: Nguyen and Livermore sets, fits per second, peers beside
+it.
+
+Peers (pyoperon, gplearn) are never dependencies: name the Python of an environment that has them in
+$DEFECTDB_PEERS; without it the peers' columns are left out.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from defectdb.learn.segvae.constants import Problem, fit
+from defectdb.learn.segvae.grammar import Grammar, random_formulas
+from defectdb.learn.segvae.layout import count_constants
+from defectdb.learn.segvae.regressor import SymbolicRegressor
+
+Floats = NDArray[np.float64]
+RECOVERED = 1e-9
+"""Mean squared error to the truth on fresh points below which a law counts as found."""
+
+
+@dataclass(frozen=True)
+class Law:
+    """A benchmark law: its function of 1 or 2 columns, the range and the number of its points."""
+
+    name: str
+    truth: Callable[..., Floats]
+    low: float
+    high: float
+    points: int = 20
+    variables: int = 1
+
+
+def laws() -> list[Law]:
+    """Nguyen-1..12 (Uy et al., Genet. Program. Evolvable Mach. 12, 91 (2011)) and Livermore-1..22 (DSR)."""
+    sin, cos, log, exp = np.sin, np.cos, np.log, np.exp
+    nguyen = [
+        (lambda x: x**3 + x**2 + x, -1, 1),
+        (lambda x: x**4 + x**3 + x**2 + x, -1, 1),
+        (lambda x: x**5 + x**4 + x**3 + x**2 + x, -1, 1),
+        (lambda x: x**6 + x**5 + x**4 + x**3 + x**2 + x, -1, 1),
+        (lambda x: sin(x**2) * cos(x) - 1, -1, 1),
+        (lambda x: sin(x) + sin(x + x**2), -1, 1),
+        (lambda x: log(x + 1) + log(x**2 + 1), 0, 2),
+        (lambda x: x**0.5, 0, 4),
+        (lambda x, y: sin(x) + sin(y**2), 0, 1),
+        (lambda x, y: 2 * sin(x) * cos(y), 0, 1),
+        (lambda x, y: x**y, 0, 1),
+        (lambda x, y: x**4 - x**3 + y**2 / 2 - y, 0, 1),
+    ]
+    livermore = [
+        (lambda x: 1 / 3 + x + sin(x**2), -10, 10),
+        (lambda x: sin(x**2) * cos(x) - 2, -1, 1),
+        (lambda x: sin(x**3) * cos(x**2) - 1, -1, 1),
+        (lambda x: log(x + 1) + log(x**2 + 1) + log(x), 0, 2),
+        (lambda x, y: x**4 - x**3 + x**2 - y, 0, 1),
+        (lambda x: 4 * x**4 + 3 * x**3 + 2 * x**2 + x, -1, 1),
+        (lambda x: (exp(x) - exp(-x)) / 2, -1, 1),
+        (lambda x: (exp(x) + exp(-x)) / 2, -1, 1),
+        (lambda x: sum(x**i for i in range(1, 10)), -1, 1),
+        (lambda x, y: 6 * sin(x) * cos(y), 0, 1),
+        (lambda x, y: x**2 * y**2 / (x + y), 0, 1),
+        (lambda x, y: x**5 / y**3, 0, 1),
+        (lambda x: x ** (1 / 3), 0, 4),
+        (lambda x: x**3 + x**2 + x + sin(x) + sin(x**2), -1, 1),
+        (lambda x: x ** (1 / 5), 0, 4),
+        (lambda x: x ** (2 / 5), 0, 4),
+        (lambda x, y: 4 * sin(x) * cos(y), 0, 1),
+        (lambda x: sin(x**2) * cos(x) - 5, -1, 1),
+        (lambda x: x**5 + x**4 + x**2 + x, -1, 1),
+        (lambda x: exp(-(x**2)), -1, 1),
+        (lambda x: sum(x**i for i in range(1, 9)), -1, 1),
+        (lambda x: exp(-0.5 * x**2), -1, 1),
+    ]
+    found = []
+    for title, group in (("Nguyen", nguyen), ("Livermore", livermore)):
+        for number, (truth, low, high) in enumerate(group, 1):
+            count = truth.__code__.co_argcount
+            points = 20 if count == 1 else 40
+            found.append(Law(f"{title}-{number}", truth, low, high, points, count))
+    return found
+
+
+def sampled(law: Law, seed: int, points: int | None = None) -> tuple[Floats, Floats]:
+    """Columns and values at random points of the law's range (a thousandth of it away from its lower end)."""
+    generator = np.random.default_rng(seed)
+    margin = 1e-3 * (law.high - law.low)
+    x = generator.uniform(law.low + margin, law.high, (points or law.points, law.variables))
+    return x, law.truth(*x.T)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One law searched once."""
+
+    law: str
+    seed: int
+    found: bool
+    seconds: float
+    formula: str
+
+
+def attempt(name: str, seed: int, noise: float, time_limit: float) -> Trial:
+    """Search one law from one seed; found where the error on fresh noise-free points is under ``RECOVERED``."""
+    torch.set_num_threads(1)
+    law = next(law for law in laws() if law.name == name)
+    x, y = sampled(law, seed)
+    rms = float(np.sqrt(np.mean(y**2)))
+    y = y + noise * rms * np.random.default_rng(seed + 10_000).standard_normal(len(y))
+    begin = time.perf_counter()
+    found = SymbolicRegressor(seed=seed, time_limit=time_limit, max_tokens=27).fit(x, y)
+    seconds = time.perf_counter() - begin
+    fresh, truth = sampled(law, seed + 1_000, 1000)
+    error = float(np.mean((found.predict(fresh) - truth) ** 2))
+    return Trial(name, seed, error < RECOVERED, seconds, found.infix())
+
+
+def recovery(group: str, seeds: int, noise: float = 0.0, time_limit: float = 60.0) -> list[Trial]:
+    """Every law of a group from every seed, two searches at a time; one line a law."""
+    names = [law.name for law in laws() if law.name.startswith(group)]
+    trials: list[Trial] = []
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        futures = [(n, pool.submit(attempt, n, s, noise, time_limit)) for n in names for s in range(seeds)]
+        for name in names:
+            part = [future.result() for n, future in futures if n == name]
+            trials += part
+            median = float(np.median([t.seconds for t in part]))
+            shown = next((t.formula for t in part if t.found), part[0].formula)
+            print(
+                f"{name:>14} {sum(t.found for t in part):>3}/{seeds} {median:>7.1f} s  {shown[:90]}",
+                flush=True,
+            )
+    share = sum(t.found for t in trials) / len(trials)
+    print(f"{group}: {100 * share:.0f} % of {len(trials)} searches, noise {noise:.0%}", flush=True)
+    return trials
+
+
+def _throughput(seed: int) -> tuple[float, float]:
+    """Evaluations and Levenberg-Marquardt fits per second of one thread: 20 points, 15 tokens, 4 constants."""
+    torch.set_num_threads(1)
+    grammar = Grammar(max_length=15, max_constants=4)
+    generator = torch.Generator().manual_seed(seed)
+    tokens = random_formulas(grammar, 20_000, generator, leaf_bias=0.35)
+    x = torch.linspace(1.0, 12.0, 20, dtype=torch.float64)
+    problem = Problem.of(x, torch.exp(-0.4 * x) * torch.cos(1.7 * x))
+    starts, iterations = 2, (6, 10)
+    begin = time.perf_counter()
+    fit(tokens, grammar, problem, generator, starts=starts, iterations=iterations)
+    seconds = time.perf_counter() - begin
+    bare = count_constants(tokens, grammar) == 0
+    runs = torch.where(bare, 1.0, float(starts * (iterations[0] + 1) + 2 * (iterations[1] + 1)))
+    return float(runs.sum()) / seconds, len(tokens) / seconds
+
+
+def throughput() -> None:
+    """Sum over two processes, beside the figures of the reference implementation."""
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        rates = list(pool.map(_throughput, (0, 1)))
+    evaluations, fits = (sum(r[i] for r in rates) for i in (0, 1))
+    print(f"two processes: {evaluations:,.0f} evaluations/s, {fits:,.0f} fits/s (2 starts, up to 16 steps)")
+
+
+_PEER = """
+import sys, time
+import numpy as np
+data = np.load(sys.argv[1]); x, y, xt, yt = (data[k] for k in ("x", "y", "xt", "yt"))
+try:
+    if sys.argv[2] == "operon":
+        from pyoperon.sklearn import SymbolicRegressor as R
+        model = R(max_evaluations=1_000_000, max_time=60, n_threads=1, random_state=0,
+                  allowed_symbols="add,sub,mul,div,constant,variable,sin,cos,exp,log,sqrt,square")
+    else:
+        from gplearn.genetic import SymbolicRegressor as R
+        model = R(population_size=2000, generations=20, random_state=0,
+                  function_set=("add","sub","mul","div","sin","cos","log","sqrt"))
+except ImportError:
+    print("absent"); sys.exit()
+begin = time.perf_counter(); model.fit(x, y)
+print(np.mean((model.predict(xt) - yt) ** 2), time.perf_counter() - begin)
+"""
+
+
+def peers() -> None:
+    """Nguyen's laws by pyoperon and gplearn, in their own environment."""
+    python = os.environ.get("DEFECTDB_PEERS")
+    if not python:
+        print("peers: skipped ($DEFECTDB_PEERS names no Python with pyoperon and gplearn)")
+        return
+    import tempfile
+    from pathlib import Path
+
+    for peer in ("operon", "gplearn"):
+        for law in [law for law in laws() if law.name.startswith("Nguyen")]:
+            with tempfile.TemporaryDirectory() as folder:
+                file = Path(folder) / "data.npz"
+                (x, y), (xt, yt) = sampled(law, 0), sampled(law, 1_000, 1000)
+                np.savez(file, x=x, y=y, xt=xt, yt=yt)
+                result = subprocess.run(
+                    [python, "-c", _PEER, str(file), peer], capture_output=True, text=True, check=False
+                )
+            out = result.stdout.split() or ["failed"]
+            if out[0] in ("absent", "failed"):
+                print(f"{peer}: {out[0]} in {python}")
+                break
+            print(f"{peer:>8} {law.name:>10} mse {float(out[0]):9.2e} {float(out[1]):6.1f} s", flush=True)
+
+
+def main(seeds: int = 2) -> None:
+    """Throughput, recovery without and with noise, peers."""
+    throughput()
+    recovery("Nguyen", seeds)
+    recovery("Livermore", seeds)
+    recovery("Nguyen", seeds, noise=0.1)
+    peers()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 2)

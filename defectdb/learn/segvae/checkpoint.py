@@ -1,0 +1,106 @@
+"""A search's state to a file and back: a killed run goes on as if nothing had happened.
+
+Everything that decides what comes next is kept as plain arrays: elites, fitted skeletons' hashes, the
+network, its optimiser, the random generator, the yields. Nothing is unpickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from defectdb.errors import InputDataError, UsageError
+from defectdb.learn.segvae.archive import Archive
+from defectdb.learn.segvae.problem import Fit
+
+if TYPE_CHECKING:
+    from defectdb.learn.segvae.search import Search
+
+_ARCHIVE = ("tokens", "complexity", "source", "born", "plain")
+_FIT = ("theta", "beta", "sse")
+
+
+def identity(search: Search) -> str:
+    """SHA-256 of data, grammar and settings: what must agree for a state to be gone on with.
+
+    The number of generations and the time limit may differ.
+    """
+    config = asdict(replace(search.config, generations=0, time_limit=1.0))
+    digest = hashlib.sha256(json.dumps([search.grammar.fingerprint(), config], sort_keys=True).encode())
+    problem = search.problem.to("cpu")
+    for name in ("x", "y", "weight", "mixing"):
+        block = getattr(problem, name)
+        digest.update(b"none" if block is None else block.numpy().tobytes())
+    digest.update(json.dumps([problem.offset, problem.max_terms, problem.huber]).encode())
+    return digest.hexdigest()
+
+
+def save(search: Search, path: Path) -> None:
+    """Write the state under another name first, then rename: a kill leaves the last whole one."""
+    state: dict[str, Any] = {
+        "generator": search.generator.get_state(),
+        "seen": search.seen,
+        "yields": search.yields,
+    }
+    if search.archive is not None:
+        state |= {f"archive.{name}": getattr(search.archive, name) for name in _ARCHIVE}
+        state |= {f"fit.{name}": getattr(search.archive.fit, name) for name in _FIT}
+    model, optimizer = search.network
+    state |= {f"model.{name}": value for name, value in model.state_dict().items()}
+    for index, kept in optimizer.state_dict()["state"].items():
+        state |= {f"adam.{index}.{name}": torch.as_tensor(value) for name, value in kept.items()}
+    facts = {
+        "identity": identity(search), "n_fits": search.n_fits, "idle": search.idle,
+        "history": [asdict(g) for g in search.history],
+    }  # fmt: skip
+    arrays = {name: value.detach().cpu().numpy() for name, value in state.items()}
+    draft = path.with_name(f"{path.name}.{os.getpid()}.npz")
+    np.savez(draft, facts=np.array(json.dumps(facts)), **arrays)
+    draft.replace(path)
+
+
+def restore(search: Search, path: Path) -> None:
+    """Put a saved state into a fresh search of the same problem.
+
+    Raises InputDataError for a file that is no such state, UsageError where data or settings differ.
+    """
+    from defectdb.learn.segvae.search import Generation
+
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            facts = json.loads(str(stored["facts"]))
+            arrays = {name: torch.from_numpy(stored[name]) for name in stored.files if name != "facts"}
+    except (OSError, ValueError, KeyError) as cause:
+        raise InputDataError("not the state of a search; delete it to start anew", path=str(path)) from cause
+    if facts["identity"] != identity(search):
+        raise UsageError(
+            f"{path} is the state of another search (data or settings differ); delete it to start anew"
+        )
+    device = search.config.device
+    search.n_fits, search.idle = facts["n_fits"], facts["idle"]
+    names = {field.name for field in fields(Generation)}
+    search.history = [Generation(**{k: v for k, v in g.items() if k in names}) for g in facts["history"]]
+    search.generator.set_state(arrays["generator"])
+    search.seen, search.yields = arrays["seen"].to(device), arrays["yields"]
+    if "fit.sse" in arrays:
+        fit = Fit(*(arrays[f"fit.{name}"].to(device) for name in _FIT))
+        rest = {name: arrays[f"archive.{name}"].to(device) for name in _ARCHIVE}
+        search.archive = Archive(fit=fit, **rest)
+    model, optimizer = search.network
+    model.load_state_dict(_part(arrays, "model."))
+    moments = optimizer.state_dict()
+    for name, value in _part(arrays, "adam.").items():
+        index, moment = name.split(".", 1)
+        moments["state"].setdefault(int(index), {})[moment] = value
+    optimizer.load_state_dict(moments)
+
+
+def _part(arrays: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}

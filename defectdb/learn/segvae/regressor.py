@@ -1,0 +1,232 @@
+"""Arrays to formulas in the manner of scikit-learn, without a database: fit, predict, front_, sympy, latex."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from defectdb.errors import SelectionError, UsageError
+from defectdb.learn.segvae.front import Scored, select
+from defectdb.learn.segvae.grammar import Grammar
+from defectdb.learn.segvae.islands import search_islands
+from defectdb.learn.segvae.problem import Problem
+from defectdb.learn.segvae.search import Search, SearchConfig
+from defectdb.schema.engines import evaluate_numpy, to_latex, to_sympy
+from defectdb.schema.expression import Constant, Expression
+from defectdb.schema.texts import to_infix
+
+Floats = NDArray[np.float64]
+MAX_VARIABLES = 6
+EXACT = 1e-20
+"""A mean squared error below this share of the data's mean square ends the search: the law is found."""
+
+OPERATORS = (
+    "add", "sub", "mul", "div", "pow", "neg", "inv", "square", "cube", "sqrt", "exp", "log", "sin", "cos",
+)  # fmt: skip
+
+
+class SymbolicRegressor:
+    """Searches formulas for ``y`` in the columns of ``X``.
+
+    Parameters are stored as given (``get_params``, ``set_params``), as scikit-learn's are. ``variables``
+    names the columns (default x, or x1, x2 ...); ``max_tokens`` bounds a finished formula; ``time_limit`` in
+    seconds; ``islands`` seeds are searched, two at a time; ``huber`` (units of ``y``) for data with
+    outliers; ``predicate`` accepts or refuses skeletons; ``units`` are exponents of base units, one row a
+    variable.
+
+    After ``fit``: ``front_`` (Scored formulas, simplest first), ``best_`` the chosen one.
+    """
+
+    def __init__(
+        self,
+        *,
+        operators: Sequence[str] = OPERATORS,
+        numbers: Sequence[int] = (1, 2),
+        variables: Sequence[str] | None = None,
+        max_tokens: int = 25,
+        max_terms: int = 4,
+        generations: int = 30,
+        population: int = 2000,
+        time_limit: float = 60.0,
+        exhaustive_limit: int = 30_000,
+        islands: int = 1,
+        seed: int = 0,
+        huber: float = 0.0,
+        required: Sequence[str] = (),
+        forbidden: Sequence[str] = (),
+        units: Sequence[Sequence[float]] = (),
+        predicate: Callable[[Expression], bool] | None = None,
+    ) -> None:
+        self.operators, self.numbers, self.variables = operators, numbers, variables
+        self.max_tokens, self.max_terms = max_tokens, max_terms
+        self.generations, self.population, self.time_limit = generations, population, time_limit
+        self.exhaustive_limit, self.islands, self.seed, self.huber = exhaustive_limit, islands, seed, huber
+        self.required, self.forbidden, self.units, self.predicate = required, forbidden, units, predicate
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:  # noqa: ARG002  (scikit-learn's signature)
+        """The parameters by name."""
+        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+
+    def set_params(self, **params: Any) -> Self:
+        """Change parameters. Raises UsageError for unknown ones."""
+        unknown = sorted(set(params) - set(self.get_params()))
+        if unknown:
+            raise UsageError(
+                f"unknown parameters {', '.join(unknown)}; known: {', '.join(self.get_params())}"
+            )
+        for name, value in params.items():
+            setattr(self, name, value)
+        return self
+
+    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+        """Search. ``X`` [row, variable] or [row], ``y`` [row].
+
+        Raises SelectionError for data from which nothing can be learned, UsageError for options that do not
+        fit them; warns of variables without range and of a constant target.
+        """
+        x, target = _columns(X), np.asarray(y, dtype=np.float64)
+        self.variables_ = self._names(x.shape[1])
+        weight = None if sample_weight is None else torch.tensor(np.asarray(sample_weight, dtype=np.float64))
+        problem = Problem.of(
+            torch.tensor(x.T.copy()), torch.tensor(target), weight, max_terms=self.max_terms, huber=self.huber
+        )
+        if len(target) < 3:
+            raise SelectionError(f"{len(target)} rows are too few for a formula; give at least 3")
+        if np.ptp(target) == 0.0:
+            warnings.warn("the target is constant: so is the formula", stacklevel=2)
+            self.front_ = [Scored(Constant(0), (float(target[0]),), 1, 0.0, 0.0, 0.0, 0.0, -math.inf, ())]
+        else:
+            self.front_ = self._search(problem, self._grammar(x))
+        if not self.front_:
+            raise SelectionError(
+                "no formula of this grammar can be evaluated on the data; allow more operators"
+            )
+        self.best_ = self._choose(float(np.mean(target**2)))
+        return self
+
+    def _names(self, count: int) -> tuple[str, ...]:
+        if self.variables is not None:
+            if len(self.variables) != count:
+                raise UsageError(f"{len(self.variables)} variable names for {count} columns")
+            return tuple(self.variables)
+        return ("x",) if count == 1 else tuple(f"x{i + 1}" for i in range(count))
+
+    def _grammar(self, x: Floats) -> Grammar:
+        """The formulas that the rows can bear: fewer constants than rows, no variable without range."""
+        flat = [
+            name for name, spread in zip(self.variables_, np.ptp(x, axis=0), strict=True) if spread == 0.0
+        ]
+        if flat:
+            warnings.warn(
+                f"{', '.join(flat)} has one value only and is left out of the formulas", stacklevel=3
+            )
+        return Grammar(
+            variables=self.variables_,
+            operators=tuple(self.operators),
+            numbers=tuple(self.numbers),
+            max_length=max(3, self.max_tokens - 2),
+            max_constants=max(0, min(6, len(x) - 3)),
+            required=tuple(self.required),
+            forbidden=(*self.forbidden, *flat),
+            units=tuple(tuple(u) for u in self.units),
+        )
+
+    def _search(self, problem: Problem, grammar: Grammar) -> list[Scored]:
+        exact = EXACT * float((problem.weight * problem.y.square()).sum() / problem.weight.sum())
+        config = SearchConfig(
+            seed=self.seed, generations=self.generations, time_limit=self.time_limit, population=self.population,
+            max_complexity=self.max_tokens, patience=max(10, self.generations // 2), target_mse=exact,
+            exhaustive_limit=self.exhaustive_limit,
+        )  # fmt: skip
+        seeds = polynomial_seeds(grammar)
+        if self.islands > 1:
+            if self.predicate is not None:
+                raise UsageError("a predicate cannot travel to other processes; use islands=1")
+            return search_islands(problem, grammar, config, seeds=seeds, count=self.islands).front
+        return Search(problem, grammar, config, seeds=seeds, predicate=self.predicate).run().front
+
+    def _choose(self, size: float) -> Scored:
+        """The simplest exact formula, or else the one that cross-validation prefers."""
+        exact = [s for s in self.front_ if s.mse <= 1e-16 * size]
+        return exact[0] if exact else self.front_[select(self.front_)]
+
+    def predict(self, X: ArrayLike, index: int | None = None) -> Floats:
+        """Values [row] of the chosen formula, or of ``front_[index]``; NaN outside its domain."""
+        x = _columns(X)
+        chosen = self._fitted() if index is None else self.front_[index]
+        env = {name: x[:, i] for i, name in enumerate(self.variables_)}
+        return np.broadcast_to(evaluate_numpy(chosen.expression, env, chosen.constants), (len(x),)).copy()
+
+    def score(self, X: ArrayLike, y: ArrayLike) -> float:
+        """Coefficient of determination R^2 of the chosen formula."""
+        target = np.asarray(y, dtype=np.float64)
+        return 1.0 - float(np.sum((target - self.predict(X)) ** 2) / np.sum((target - target.mean()) ** 2))
+
+    def sympy(self) -> Any:
+        """The chosen formula as a sympy expression."""
+        chosen = self._fitted()
+        return to_sympy(chosen.expression, chosen.constants)
+
+    def latex(self) -> str:
+        """The chosen formula in LaTeX."""
+        chosen = self._fitted()
+        return to_latex(chosen.expression, chosen.constants)
+
+    def infix(self, digits: int = 6) -> str:
+        """The chosen formula as Python text."""
+        chosen = self._fitted()
+        return to_infix(chosen.expression, chosen.constants, digits)
+
+    def _fitted(self) -> Scored:
+        if not hasattr(self, "best_"):
+            raise UsageError("this regressor is not fitted yet; call fit first")
+        return self.best_
+
+
+def _columns(X: ArrayLike) -> Floats:
+    """[row, variable] in float64. Raises SelectionError for other shapes and more than six variables."""
+    x = np.asarray(X, dtype=np.float64)
+    x = x[:, None] if x.ndim == 1 else x
+    if x.ndim != 2 or not 1 <= x.shape[1] <= MAX_VARIABLES:
+        raise SelectionError(f"X must be [row, variable] with 1 to {MAX_VARIABLES} variables, not {x.shape}")
+    return x
+
+
+def polynomial_seeds(grammar: Grammar, degree: int = 9) -> torch.Tensor | None:
+    """Polynomials as far as the grammar can write them, int64 [formula, position].
+
+    In Horner's form with free coefficients and with all coefficients one, degree 2 upwards, and sums of two
+    of them in different variables.
+    """
+    if not {"mul", "add"} <= set(grammar.index):
+        return None
+    inner = [leaf for leaf in ("c", "1") if leaf in grammar.index]
+    single = [
+        _horner(name, leaf, power)
+        for name in grammar.variables
+        for leaf in inner
+        for power in range(2, degree + 1)
+    ]
+    double = [
+        ["add", *_horner(a, "c", m), *_horner(b, "c", n)]
+        for a in grammar.variables for b in grammar.variables if a != b
+        for m in (2, 3, 4) for n in (1, 2, 3)
+    ]  # fmt: skip
+    rows = [
+        row for row in (*single, *double)
+        if set(row) <= set(grammar.index) and len(row) <= grammar.max_length
+        and row.count("c") <= grammar.max_constants
+    ]  # fmt: skip
+    return torch.tensor([grammar.encode(row) for row in rows], dtype=torch.long) if rows else None
+
+
+def _horner(name: str, leaf: str, degree: int) -> list[str]:
+    """x * (leaf + x * (leaf + ... x)) in prefix tokens."""
+    return ["mul", name, "add", leaf] * (degree - 1) + [name]

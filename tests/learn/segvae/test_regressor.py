@@ -1,0 +1,116 @@
+"""The scikit-learn style regressor: exact laws, several variables, honest refusals."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from defectdb.errors import SelectionError, UsageError
+from defectdb.learn import SymbolicRegressor
+from defectdb.schema.expression import variables
+
+X = np.linspace(0.5, 3.0, 20)
+
+
+def quick(**options) -> SymbolicRegressor:
+    settings = {
+        "generations": 2,
+        "population": 300,
+        "max_tokens": 15,
+        "operators": ("add", "mul", "exp", "cos"),
+    }
+    return SymbolicRegressor(**{**settings, **options})
+
+
+def test_a_polynomial_is_found_exactly():
+    model = quick().fit(X, X**3 + X**2 + X)
+    assert model.best_.mse < 1e-20
+    assert model.best_.constants == ()
+    assert np.allclose(model.predict([4.0, 5.0]), [84.0, 155.0])
+    assert model.score(X, X**3 + X**2 + X) == pytest.approx(1.0)
+    x = model.sympy().free_symbols.pop()
+    assert (model.sympy().expand() - (x**3 + x**2 + x)).expand() == 0
+    assert "x" in model.latex()
+    assert "x" in model.infix()
+
+
+def test_two_variables_are_told_apart():
+    x = np.random.default_rng(0).uniform(0.5, 2.0, (30, 2))
+    model = quick(variables=("a", "b")).fit(x, 2 * np.cos(x[:, 0]) * x[:, 1])
+    assert model.best_.mse < 1e-18
+    assert variables(model.best_.expression) == ("a", "b")
+
+
+def test_weights_silence_a_row():
+    y = 3 * np.exp(X) + 1
+    y[4] = 100.0
+    weight = np.ones(20)
+    weight[4] = 0.0
+    model = quick().fit(X, y, sample_weight=weight)
+    assert model.predict(X[:3]) == pytest.approx(y[:3])
+
+
+def test_a_robust_fit_shrugs_off_an_outlier():
+    y = 3 * np.exp(X) + 1
+    y[4] += 30.0
+    model = quick(huber=0.01, generations=0).fit(X, y)
+    index = next(i for i, s in enumerate(model.front_) if s.complexity >= 6)
+    assert np.median(np.abs(model.predict(X, index) - y)) < 0.01
+
+
+def test_a_variable_without_range_is_left_out_with_a_warning():
+    x = np.stack([X, np.full(20, 2.0)], axis=1)
+    with pytest.warns(UserWarning, match="x2 has one value only"):
+        model = quick(generations=0).fit(x, np.cos(X))
+    assert "x2" not in {name for s in model.front_ for name in variables(s.expression)}
+
+
+def test_a_constant_target_gives_a_constant_with_a_warning():
+    with pytest.warns(UserWarning, match="the target is constant"):
+        model = quick().fit(X, np.full(20, 1.5))
+    assert model.predict([0.0, 9.0]).tolist() == [1.5, 1.5]
+
+
+def test_equal_points_with_different_values_are_noise_not_an_error():
+    x = np.concatenate([X, X])
+    model = quick(generations=0).fit(x, np.concatenate([np.cos(X), np.cos(X) + 0.01]))
+    assert model.best_.mse == pytest.approx(0.005**2, rel=0.2)
+
+
+def test_few_rows_give_few_constants():
+    model = quick(generations=1).fit([1.0, 2.0, 3.0, 4.0], [1.0, 3.0, 2.0, 5.0])
+    assert model.front_
+    assert all(np.isfinite(s.mse) for s in model.front_)
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "error", "message"),
+    [
+        ([1.0, 2.0, np.nan, 4.0], [1.0, 2.0, 3.0, 4.0], SelectionError, "NaN"),
+        ([1.0, 2.0], [1.0, 2.0], SelectionError, "too few"),
+        ([1.0, 2.0, 3.0], [1.0, 2.0], SelectionError, "3 rows of variables for 2 values"),
+        ([2.0, 2.0, 2.0], [1.0, 2.0, 3.0], SelectionError, "no variable varies"),
+        (np.zeros((4, 7)), [1.0, 2.0, 3.0, 4.0], SelectionError, "1 to 6 variables"),
+    ],
+)
+def test_data_that_say_nothing_are_refused(x, y, error, message):
+    with pytest.raises(error, match=message):
+        quick().fit(x, y)
+
+
+def test_parameters_are_read_and_set_by_name():
+    model = quick(seed=3)
+    assert model.get_params()["seed"] == 3
+    assert model.set_params(seed=4).seed == 4
+    with pytest.raises(UsageError, match="unknown parameters depth"):
+        model.set_params(depth=3)
+
+
+def test_a_regressor_without_fit_says_so():
+    with pytest.raises(UsageError, match="call fit first"):
+        quick().predict(X)
+
+
+def test_names_must_match_the_columns():
+    with pytest.raises(UsageError, match="1 variable names for 2 columns"):
+        quick(variables=("a",)).fit(np.ones((5, 2)), np.arange(5.0))
