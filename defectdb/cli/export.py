@@ -30,7 +30,7 @@ def export_command(
     \b
     Examples:
       defectdb export formulas --to latex -o formulas.tex
-      defectdb export "SELECT label, r_min FROM formulas" --to markdown
+      defectdb export "SELECT pair_label, r_min FROM formulas" --to markdown
       defectdb export paper paper/
     """
     if what == "paper":

@@ -17,6 +17,7 @@ from defectdb.db import Database, open_database
 from defectdb.errors import LabelError, SelectionError, UnknownNameError, UsageError
 from defectdb.learn import LearnConfig, learn_pairs
 from defectdb.learn.config import resolve_device
+from defectdb.learn.kernels import KernelTask, learn_kernel
 from defectdb.learn.select import dz_windows, find_label, select_pairs
 from defectdb.schema.expression import from_ast
 
@@ -233,3 +234,13 @@ def _children(pid: int) -> list[int]:
 
 def _children_of_spawn(pid: int) -> bool:
     return "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text()
+
+
+def test_a_formula_with_as_many_constants_as_points_is_never_chosen() -> None:
+    """Leave-one-out of an interpolating formula would find the omitted point again from the start of the refit."""
+    r = np.array([2.5, 3.1, 4.4, 5.2, 6.3, 7.7])
+    y = np.array([0.31, -0.12, 0.25, -0.07, 0.11, 0.02])
+    config = LearnConfig(generations=1, population=256, exhaustive_size=5)
+    kernel = learn_kernel(KernelTask("A_X-B_X", 0.0, 1e9, r[None], y, np.ones(6), None, 30.0, config, "cpu"))
+    assert len(kernel.front[kernel.chosen].constants) < len(r) - 1
+    assert all(np.isinf(s.mae_cv) for s in kernel.front if len(s.constants) >= len(r) - 1)

@@ -90,12 +90,15 @@ def score_front(tokens: Tensor, grammar: Grammar, fit: Fit, problem: Problem, fo
     interior = torch.ones_like(problem.y, dtype=torch.bool)
     if first is not None and len(first.unique()) > 2:
         interior = (first > first.min()) & (first < first.max())
+    left = _points_left(problem, folds)
     scored = []
     for i in range(len(tokens)):
         expression, constants = finish(tokens[i], grammar, problem, fit.theta[i], fit.beta[i])
         mse = _mean(error[i].square(), problem.weight)
         n, k = len(problem.y), len(constants)
         out = blind[i].abs().nan_to_num(nan=torch.inf)
+        if k >= left:  # passes through every point it may see: a refit from there proves nothing
+            out = torch.full_like(out, torch.inf)
         bic = n * math.log(max(mse, 1e-300)) + k * math.log(n)
         mean, inner = _mean(out, problem.weight), _mean(out[interior], problem.weight[interior])
         mae = _mean(error[i].abs(), problem.weight)
@@ -108,6 +111,14 @@ def score_front(tokens: Tensor, grammar: Grammar, fit: Fit, problem: Problem, fo
     return sorted(scored, key=lambda s: (s.complexity, s.mse))
 
 
+def _points_left(problem: Problem, folds: Tensor) -> int:
+    """Distinct points (or mixed rows) that a formula may see when the largest fold is held out."""
+    if problem.mixing is not None:
+        return len(problem.y) - int(torch.bincount(folds).max())
+    point: Tensor = torch.unique(problem.x, dim=1, return_inverse=True)[1]
+    return min(len(point[folds != k].unique()) for k in folds.unique().tolist())
+
+
 def _mean(values: Tensor, weight: Tensor) -> float:
     """Weighted mean; rows of no weight do not count, whatever they hold."""
     some = weight > 0
@@ -116,10 +127,10 @@ def _mean(values: Tensor, weight: Tensor) -> float:
 
 def select(front: list[Scored], tolerance: float = 0.05) -> int:
     """Index of the formula to use: the simplest whose interior cross-validated error is within 5 % of the
-    least.
+    least, or a millionth of the simplest formula's error from it (round-off is no reason for complexity).
     """
     finite = [s.mae_cv_interior for s in front if math.isfinite(s.mae_cv_interior)]
     if not finite:
         return min(range(len(front)), key=lambda i: front[i].mae)
-    bound = min(finite) * (1 + tolerance)
+    bound = min(finite) * (1 + tolerance) + 1e-6 * front[0].mae
     return next(i for i, s in enumerate(front) if s.mae_cv_interior <= bound)
