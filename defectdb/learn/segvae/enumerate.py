@@ -70,9 +70,9 @@ def _binary(grammar: Grammar, sizes: list[list[Skeleton]], size: int) -> list[Sk
     if grammar.constants and size >= 3:
         for a in sizes[size - 2]:
             scaled = a[:2] == ("mul", "c") or a[:2] == ("div", "c")
-            if a[:2] != ("add", "c"):
+            if "add" in allowed and a[:2] != ("add", "c"):
                 found.append(("add", "c", *a))
-            if not scaled and a[0] != "neg":
+            if "mul" in allowed and not scaled and a[0] != "neg":
                 found.append(("mul", "c", *a))
     return found
 

@@ -123,6 +123,11 @@ def test_every_small_skeleton_is_distinct_and_obeys_the_grammar():
         assert not [f for f in Judge(grammar, list(names)).faults if "of a constant" not in f]
 
 
+def test_small_skeletons_use_the_grammars_operators_alone():
+    grammar = Grammar(operators=("mul", "exp", "inv"), forbidden=("inv",))
+    assert {t for s in skeletons(grammar, 6) for t in s} == {"r", "c", "mul", "exp"}
+
+
 def test_encoding_and_decoding_are_inverse():
     grammar = Grammar()
     names = ["add", "c0", "mul", "c1", "cos", "mul", "c2", "r"]
