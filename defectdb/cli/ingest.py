@@ -58,7 +58,7 @@ _FILE = click.Path(path_type=Path)
     show_default=True,
     help="Occupation from which a VASP level counts as occupied.",
 )
-@click.option("--url", help="Address of the public archive, for SOURCE 2dmd.")
+@click.option("--url", help="Another address of the public archive, for SOURCE 2dmd.")
 @click.option("--sha256", help="Checksum of the public archive (default: that of the first download).")
 @click.option("--offline", is_flag=True, help="Take the public archive from the cache or not at all.")
 @click.option("--json", "as_json", is_flag=True, help="The report as JSON.")

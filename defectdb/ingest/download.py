@@ -7,6 +7,7 @@ import json
 import shutil
 import urllib.error
 import urllib.request
+import zipfile
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -18,9 +19,18 @@ from defectdb.errors import InputDataError, UsageError
 ARCHIVE = "2d-materials-point-defects-all.zip"
 """File name of the public archive (CC BY 4.0; see ``twodmd`` for licence and citation)."""
 
+ADDRESS = (
+    "https://research.constructor.tech/open/2d-materials-point-defects/attachments/"
+    f"b62e17e599364a12941a9ae494a14736?name={ARCHIVE}"
+)
+"""Where the data platform of the archive's authors offers it."""
+
 PAPER = "https://doi.org/10.1038/s41524-023-01062-z"
 """The paper whose data section leads to the archive's page."""
 
+_BY_HAND = (
+    f"get it by hand from the page that {PAPER} names and ingest the file, or give its address with --url"
+)
 MAX_BYTES = 1 << 30
 TIMEOUT = 30.0  # seconds without a byte
 _CHUNK = 1 << 18
@@ -32,8 +42,8 @@ _PART = f"{ARCHIVE}.part"
 class Download:
     """Where the archive comes from and what it must be.
 
-    Without ``url`` only a copy in the cache serves. Without ``sha256`` the first download's is recorded and
-    demanded ever after.
+    Without ``url`` it comes from ADDRESS. Without ``sha256`` the first download's is recorded and demanded
+    ever after.
     """
 
     url: str | None = None
@@ -45,22 +55,19 @@ class Download:
 def fetch(download: Download) -> Path:
     """The archive's path in the cache, downloaded if need be.
 
-    Raises InputDataError for a download that fails or has another checksum, UsageError where there is nothing
-    to download from.
+    Raises InputDataError for a download that fails, is no zip archive or has another checksum, UsageError
+    where nothing may be downloaded.
     """
     folder = download.cache or Path(pooch.os_cache("defectdb"))
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / ARCHIVE
     expected = (download.sha256 or _recorded(folder) or "").lower() or None
-    if not path.exists() and (download.offline or download.url is None):
-        raise UsageError(
-            f"{ARCHIVE} is not in {folder}; get it from the page that {PAPER} names and ingest the file, "
-            "or give its address with --url (and no --offline)"
-        )
+    if not path.exists() and download.offline:
+        raise UsageError(f"{ARCHIVE} is not in {folder}; run once without --offline, or {_BY_HAND}")
     if path.exists() and expected is not None and _digest(path) != expected:
         raise _wrong(path, _digest(path), expected)
     pooch.get_logger().setLevel("WARNING")
-    shelf = pooch.create(folder, "", registry={ARCHIVE: expected}, urls={ARCHIVE: download.url or ""})
+    shelf = pooch.create(folder, "", registry={ARCHIVE: expected}, urls={ARCHIVE: download.url or ADDRESS})
     try:
         shelf.fetch(ARCHIVE, downloader=_resume)
     except ValueError as cause:  # pooch: the checksum differs
@@ -82,6 +89,9 @@ def _resume(url: str, output: str, shelf: pooch.Pooch) -> None:
     """Pooch's downloader: completes the part of an earlier attempt, then hands pooch a copy to check."""
     part = Path(shelf.abspath) / _PART
     _transfer(url, part)
+    if not zipfile.is_zipfile(part):
+        part.unlink()
+        raise InputDataError(f"sends no zip archive but something else, a page perhaps; {_BY_HAND}", path=url)
     shutil.copyfile(part, output)
 
 
@@ -103,9 +113,12 @@ def _transfer(url: str, part: Path) -> None:
     except urllib.error.HTTPError as cause:
         if cause.code == 416 and have:  # nothing is missing
             return
-        raise InputDataError(f"the server answers {cause.code} {cause.reason}", path=url) from cause
+        refusal = f"the server answers {cause.code} {cause.reason}; {_BY_HAND}"
+        raise InputDataError(refusal, path=url) from cause
     except (urllib.error.URLError, HTTPException, OSError) as cause:
-        raise InputDataError(f"the download broke off ({cause}); run again to resume", path=url) from cause
+        raise InputDataError(
+            f"the download broke off ({cause}); run again to resume, or {_BY_HAND}", path=url
+        ) from cause
     if expected and part.stat().st_size < expected:
         got = f"{part.stat().st_size:,} of {expected:,} bytes came"
         raise InputDataError(f"the download broke off: {got}; run again to resume", path=url)

@@ -13,7 +13,7 @@ from builders import make_archive
 from defectdb.cli import run
 from defectdb.db import MEMORY, open_database
 from defectdb.errors import InputDataError, UsageError
-from defectdb.ingest import Download, Options, load
+from defectdb.ingest import Download, Options, download, load
 from defectdb.ingest.download import ARCHIVE, fetch
 
 
@@ -112,7 +112,7 @@ def test_a_wrong_checksum_is_refused_and_nothing_is_kept(shop, order, tmp_path):
 def test_the_first_download_s_checksum_is_demanded_ever_after(shop, order):
     path = fetch(order())
     path.unlink()
-    shop.data = shop.data[:-1] + b"x"
+    shop.data = b"x" + shop.data[1:]
     with pytest.raises(InputDataError, match="has SHA-256"):
         fetch(order())
     path.write_bytes(shop.data)
@@ -142,8 +142,23 @@ def test_offline_takes_the_cached_copy_or_says_where_to_get_one(shop, order):
     assert len(shop.requests) == 1
 
 
+def test_without_an_address_the_registered_one_is_asked(shop, order, monkeypatch):
+    assert download.ADDRESS.startswith("https://research.constructor.tech/open/2d-materials-point-defects/")
+    assert download.ADDRESS.endswith(ARCHIVE)
+    monkeypatch.setattr(download, "ADDRESS", order().url)
+    assert fetch(order(url=None)).read_bytes() == shop.data
+
+
+def test_a_page_in_place_of_the_archive_is_refused_and_not_recorded(shop, order):
+    good, shop.data = shop.data, b"<html>sign in</html>"
+    with pytest.raises(InputDataError, match=r"sends no zip archive.*get it by hand from the page"):
+        fetch(order())
+    shop.data = good
+    assert fetch(order()).read_bytes() == good
+
+
 def test_the_command_line_says_where_the_archive_is_to_be_had(tmp_path, monkeypatch, capfd):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     assert run(["--db", str(tmp_path / "d.duckdb"), "ingest", "2dmd", "--offline"]) == 2
-    assert "get it from the page that https://doi.org/" in capfd.readouterr().err
+    assert "get it by hand from the page that https://doi.org/" in capfd.readouterr().err
