@@ -43,8 +43,9 @@ class SearchConfig:
 
     ``exhaustive_size`` tokens of the skeletons that are all tried first, up to ``exhaustive_limit`` of them
     (fewer where rows are many); ``population`` candidates a generation; ``per_complexity`` elites kept;
-    ``starts`` of every fit; a fit goes on only while its error is within ``slack`` times the worst elite's;
-    ``patience`` generations without progress end the search, as does a mean squared error of ``target_mse``.
+    ``starts`` of every fit (``seed_starts`` of the small skeletons); a fit goes on only while its error is
+    within ``slack`` times the worst elite's; ``patience`` generations without progress end the search, as
+    does a mean squared error of ``target_mse``.
     """
 
     seed: int = 0
@@ -59,6 +60,7 @@ class SearchConfig:
     train_steps: int = 8
     batch: int = 96
     starts: int = 6
+    seed_starts: int = 8
     slack: float = 20.0
     patience: int = 6
     target_mse: float = 0.0
@@ -158,7 +160,7 @@ class Search:
             bound = c.slack * self.archive.worst(c.per_complexity, c.max_complexity)[size]
         fitted = fit(
             tokens, g, self.problem, self.generator,
-            starts=c.starts, theta=made[rows].theta(g), plain=plain, bound=bound,
+            starts=c.starts if self.history else c.seed_starts, theta=made[rows].theta(g), plain=plain, bound=bound,
         )  # fmt: skip
         self.n_fits += len(tokens)
         safe = self._safe(tokens, size, fitted, everything=bool(self.history))
