@@ -1,8 +1,10 @@
-"""vasprun.xml files as VASP writes them, small enough for a test."""
+"""vasprun.xml, OUTCAR and POSCAR files as VASP writes them, small enough for a test."""
 
 # ruff: noqa: E501 - VASP's own lines
 
 from __future__ import annotations
+
+from itertools import groupby
 
 import numpy as np
 
@@ -44,6 +46,79 @@ def vasprun(
 {_structure("finalpos", final, lattice)}
 </modeling>
 """
+
+
+def poscar(elements: list[str], frac: np.ndarray, lattice: np.ndarray, *, selective: bool = False) -> str:
+    """VASP 5 format, atoms in the order given; ``selective``: with the flags of selective dynamics."""
+    runs = [(e, len(list(group))) for e, group in groupby(elements)]
+    flags = "   T   T   F" if selective else ""
+    vectors = "".join("  " + " ".join(f"{x:21.16f}" for x in v) + "\n" for v in lattice)
+    places = "".join(" " + " ".join(f"{x:19.16f}" for x in v) + flags + "\n" for v in frac)
+    return (
+        f"made for a test\n   1.00000000000000\n{vectors}   {'   '.join(e for e, _ in runs)}\n"
+        f"   {'   '.join(str(n) for _, n in runs)}\n{'Selective dynamics' + chr(10) if selective else ''}Direct\n{places}"
+    )
+
+
+_TIMING = """
+ General timing and accounting informations for this job:
+ ========================================================
+
+                  Total CPU time used (sec):      101.234
+                            User time (sec):       98.100
+                   Maximum memory used (kb):      402312.
+"""
+
+
+def outcar(
+    energies: list[float], spins: list[list[tuple[float, float]]], *, fermi: float = -0.5, mag: float = 0.0,
+    nsw: int = 0, electrons: bool = True, ions: bool = True, end: bool = True,
+) -> str:  # fmt: skip
+    """Ionic steps of these energies [eV]. ``spins``: (energy, occupation) of every band at each of two
+    k-points, occupations to 2 where there is one channel; ``electrons``, ``ions``, ``end``: whether the last
+    step converged, the relaxation did, and the run came to its end."""
+    ibrion = 2 if nsw > 1 else -1
+    text = f""" vasp.6.3.0 20Jan22 (build Mar 01 2022 10:00:00) complex
+ running on    2 total cores
+   k-points           NKPTS =      2   k-points in BZ     NKDIM =      2   number of bands    NBANDS=     {len(spins[0])}
+   total plane-waves  NPLWV =   1000
+   ISPIN  =      {len(spins)}    spin polarized calculation?
+   NELM   =     60;   NELMIN=  2; NELMDL= -5     # of ELM steps
+   EDIFFG = -.1E-01   stopping-criterion for IOM
+   NSW    =     {nsw:3}    number of steps for IOM
+   IBRION =     {ibrion:3}    ionic relax: 0-MD 1-quasi-New 2-CG
+"""
+    for step, energy in enumerate(energies, start=1):
+        last = step == len(energies)
+        for cycle in (1, 2):
+            text += f"\n--------------------------------------- Iteration {step:6}({cycle:4})  ---------------------------------------\n"
+            magnetisation = f"{mag:13.7f}" if len(spins) == 2 else ""
+            text += f"\n number of electron      12.0000000 magnetization {magnetisation}\n"
+            text += f"\n  free energy    TOTEN  = {energy - 1:18.8f} eV\n"
+            text += (
+                f"\n  energy without entropy = {energy - 1:18.8f}  energy(sigma->0) = {energy - 1:18.8f}\n"
+            )
+        done = electrons or not last
+        text += f"\n------------------------ aborting loop {'because EDIFF is reached' if done else 'EDIFF was not reached (unconverged)'} ----------------------------------------\n\n"
+        text += f"\n E-fermi : {fermi - (not last):8.4f}     XC(G=0):  -9.1234     alpha+bet : -7.5678\n\n"
+        for number, channel in enumerate(spins, start=1):
+            text += f" spin component {number}\n\n" if len(spins) == 2 else ""
+            for point in (1, 2):
+                text += f" k-point {point:5} :       0.0000    {point / 4 - 0.25:.4f}    0.0000\n  band No.  band energies     occupation \n"
+                shift = 0.1 * (point - 1) + 5.0 * (not last)
+                text += (
+                    "".join(
+                        f"{k:7} {e + shift:12.4f} {o:12.5f}\n" for k, (e, o) in enumerate(channel, start=1)
+                    )
+                    + "\n"
+                )
+        text += "\n--------------------------------------------------------------------------------------------------------\n"
+        text += "\n  FREE ENERGIE OF THE ION-ELECTRON SYSTEM (eV)\n  ---------------------------------------------------\n"
+        text += f"  free  energy   TOTEN  = {energy - 0.001:18.8f} eV\n\n"
+        text += f"  energy  without entropy= {energy + 0.001:18.8f}  energy(sigma->0) = {energy:18.8f}\n"
+    if nsw > 1 and ions:
+        text += "\n reached required accuracy - stopping structural energy minimisation\n"
+    return text + (_TIMING if end else "")
 
 
 def _structure(name: str, frac: np.ndarray, lattice: np.ndarray) -> str:

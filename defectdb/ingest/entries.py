@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
 from defectdb.errors import InputDataError
 from defectdb.ingest.cif import Atoms, pack
-from defectdb.ingest.records import Pristine, Reject, Source, UnitCell
+from defectdb.ingest.records import Floats, Geometries, Pristine, Reject, Source, UnitCell
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Entry:
-    """One structure: id, where it was read, its atoms, a digest of its bytes, its numbers by column name."""
+    """One structure: id, where it was read, its atoms, a digest of its bytes, its numbers by column name.
+
+    ``moved`` (atoms,) [angstrom]: how far every atom went when the structure was relaxed, None where that is
+    not known.
+    """
 
     structure_id: str
     path: str
@@ -25,6 +30,7 @@ class Entry:
     numbers: Mapping[str, float] = field(default_factory=dict)
     row: int | None = None
     descriptor: str | None = None
+    moved: Floats | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,11 +42,10 @@ class References:
     potentials: dict[str, tuple[float, str]] = field(default_factory=dict)
 
 
-def digest_of(atoms: Atoms) -> str:
-    """SHA-256 of a structure that was not read from bytes of its own."""
-    return hashlib.sha256(
-        atoms.lattice.tobytes() + atoms.numbers.tobytes() + atoms.frac.tobytes()
-    ).hexdigest()
+def digest_of(atoms: Atoms, moved: Floats | None = None) -> str:
+    """SHA-256 of a structure that was not read from bytes of its own, and of how far its atoms moved."""
+    data = atoms.lattice.tobytes() + atoms.numbers.tobytes() + atoms.frac.tobytes()
+    return hashlib.sha256(data + (b"" if moved is None else moved.tobytes())).hexdigest()
 
 
 def source_from(
@@ -68,7 +73,7 @@ def source_from(
         format=form,
         uri=", ".join(str(path) for path in paths),
         sha256=hashlib.sha256("".join(digests).encode()).hexdigest(),
-        batches=[(pack(list(entries), [e.path for e in kept], [e.atoms for e in kept], digests), [])],
+        batches=[(_geometries(kept, digests), [])],
         table=_table(kept),
         unit_cells=references.unit_cells,
         pristine=references.pristine,
@@ -76,6 +81,16 @@ def source_from(
         rejects=rejects,
         complete=False,
     )
+
+
+def _geometries(entries: list[Entry], digests: list[str]) -> Geometries:
+    packed = pack(
+        [e.structure_id for e in entries], [e.path for e in entries], [e.atoms for e in entries], digests
+    )
+    if all(entry.moved is None for entry in entries):
+        return packed
+    still = [np.zeros(len(e.atoms.numbers)) if e.moved is None else e.moved for e in entries]
+    return replace(packed, moved=np.concatenate(still))
 
 
 def _dataset_name(path: Path) -> str:

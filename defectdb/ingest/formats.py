@@ -14,6 +14,7 @@ from defectdb.ingest.download import Download, fetch
 from defectdb.ingest.entries import Entry, References, source_from
 from defectdb.ingest.records import Reject, Source
 from defectdb.ingest.references import read_references
+from defectdb.ingest.vasprun import OCCUPIED
 
 FORMATS = ("auto", "2dmd", "vasp", "ase", "table", "json", "structure")
 PUBLIC = "2dmd"  # the source that names the public archive rather than a file
@@ -31,7 +32,7 @@ class Options:
     mapping: Path | None = None
     unit_cells: tuple[Path, ...] = ()
     reference: Path | None = None
-    occupied: float = vasp.OCCUPIED
+    occupied: float = OCCUPIED
     download: Download = field(default_factory=Download)
 
 
@@ -60,7 +61,7 @@ def _recognise_file(path: Path) -> str | None:
     name = path.name.lower()
     if name.endswith(".zip") or zipfile.is_zipfile(path):
         return "2dmd"
-    if name in vasp.RUN_FILES:
+    if path.name in vasp.RUN_FILES or name in vasp.RUN_FILES:
         return "vasp"
     if path.suffix.lower() in mapped.TABLES:
         return "table"

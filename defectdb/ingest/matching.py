@@ -118,6 +118,7 @@ def select(geometries: Geometries, rows: Integers) -> Geometries:
         numbers=geometries.numbers[atoms],
         frac=geometries.frac[atoms],
         digests=[geometries.digests[i] for i in rows],
+        moved=None if geometries.moved is None else geometries.moved[atoms],
     )
 
 

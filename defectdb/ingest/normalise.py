@@ -125,12 +125,29 @@ def _place(
             reasons[i] = ("does not fit the host", f"its cell or atoms are not those of {host.host_id}")
             continue
         occupation.numbers[i], occupation.displacement[i] = placement.numbers, placement.displacement
-        if placement.displacement > limits.displacement:
-            worst = f"{placement.displacement:.2f} angstrom from its site, more than {limits.displacement:g}"
-            reasons[i] = ("displaced too far", f"an atom is {worst}")
-            continue
+        if geometries.moved is not None:  # adatoms and interstitials leave no site
+            geometries.moved[start + placement.extra] = 0.0
         placed.append((i, placement))
-    return reasons, Extras.of(placed)
+    _relax(geometries, occupation)
+    reasons = _too_far(occupation, limits) | reasons
+    return reasons, Extras.of([(i, placement) for i, placement in placed if i not in reasons])
+
+
+def _relax(geometries: Geometries, occupation: Occupation) -> None:
+    """Raise the displacements to how far the atoms moved in the relaxation, where the source tells."""
+    if geometries.moved is not None and len(geometries):
+        farthest = np.maximum.reduceat(geometries.moved, geometries.offsets[:-1])
+        np.maximum(occupation.displacement, farthest, out=occupation.displacement)
+
+
+def _too_far(occupation: Occupation, limits: Limits) -> dict[int, tuple[str, str]]:
+    """Structures in which an atom is farther from its site than the limit."""
+    far = np.flatnonzero(occupation.displacement > limits.displacement).tolist()
+    where = [f"an atom is {occupation.displacement[i]:.2f} angstrom from its site" for i in far]
+    return {
+        i: ("displaced too far", f"{what}, more than {limits.displacement:g}")
+        for i, what in zip(far, where, strict=True)
+    }
 
 
 def _undeclared(declared: pl.Series, found: Found) -> dict[int, tuple[str, str]]:

@@ -23,12 +23,13 @@ class Placement:
     """Where the atoms of one structure stand.
 
     ``numbers`` (sites,): atomic number on every site, 0 for none; ``displacement``: the largest distance
-    [angstrom] of an atom from its site; ``extra_numbers`` (k,), ``extra_frac`` (k, 3): atoms on no site, in
-    the host's frame.
+    [angstrom] of an atom from its site; ``extra`` (k,), ``extra_numbers`` (k,), ``extra_frac`` (k, 3): atoms
+    on no site, by index, and in the host's frame.
     """
 
     numbers: Numbers
     displacement: float
+    extra: Integers
     extra_numbers: Numbers
     extra_frac: Floats
 
@@ -122,4 +123,4 @@ class Placer:
         extra = np.setdiff1d(np.arange(len(numbers)), atom)
         places = np.column_stack([frac[extra, :2] % 1.0, frac[extra, 2]])
         worst = float(np.sqrt(square[atom, site].max(initial=0.0)))
-        return Placement(occupied, worst, numbers[extra], places)
+        return Placement(occupied, worst, extra, numbers[extra], places)

@@ -52,6 +52,7 @@ class Geometries:
     """Structures as flat arrays: atoms of structure m are rows ``offsets[m]:offsets[m + 1]``.
 
     lattice (m, 3, 3) [angstrom, rows], numbers (n,), frac (n, 3); ``digests`` are SHA-256 of the bytes read.
+    ``moved`` (n,) [angstrom], where the source tells: how far every atom went in the relaxation that followed.
     """
 
     ids: list[str]
@@ -61,6 +62,7 @@ class Geometries:
     numbers: Numbers
     frac: Floats
     digests: list[str]
+    moved: Floats | None = None
 
     def __len__(self) -> int:
         return len(self.ids)

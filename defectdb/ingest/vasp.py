@@ -1,29 +1,28 @@
-"""VASP run folders to structures with energies and levels, read by pymatgen in parallel processes."""
+"""VASP run folders to structures with energies and levels, read in parallel processes."""
 
 from __future__ import annotations
 
 import gzip
 import os
-import re
-import tempfile
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from defectdb.errors import DefectDBError
-from defectdb.ingest.cif import Atoms, StructureFileError, atomic_number
-from defectdb.ingest.containers import check_growth, read_bounded, reading
+from defectdb.ingest.cif import Atoms, StructureFileError
+from defectdb.ingest.containers import MAX_STRUCTURE_BYTES, check_growth, read_bounded, reading
 from defectdb.ingest.entries import Entry, digest_of
-from defectdb.ingest.records import Reject
+from defectdb.ingest.outcar import read_outcar
+from defectdb.ingest.records import Floats, Reject
+from defectdb.ingest.structures import parse_poscar
+from defectdb.ingest.vasprun import OCCUPIED, Run, read_vasprun
 
-RUN_FILES = ("vasprun.xml", "vasprun.xml.gz")
-OCCUPIED = 0.5  # of one electron per state: the occupation from which a level counts as occupied
-_FERMI = re.compile(rb'<i name="efermi">\s*([-+0-9.eE]{1,40})\s*</i>')
+RUN_FILES = ("vasprun.xml", "vasprun.xml.gz", "OUTCAR", "OUTCAR.gz")
+"""The outputs that make a folder a run; the first that is there is read."""
 MAX_RUN_BYTES = 2 << 30
 PARALLEL_FROM = 8  # runs from which starting processes pays
 _UNREADABLE = (SyntaxError, ValueError, LookupError, TypeError, AttributeError, AssertionError, NameError,
@@ -32,14 +31,15 @@ _UNREADABLE = (SyntaxError, ValueError, LookupError, TypeError, AttributeError, 
 
 
 def run_files(path: Path) -> list[Path]:
-    """The vasprun.xml files in and below a folder, or the file itself."""
+    """The output to read of every run in and below a folder, or the file itself."""
     if path.is_file():
         return [path]
-    found = sorted(file for name in RUN_FILES for file in path.rglob(name) if file.is_file())
     folders: dict[Path, Path] = {}
-    for file in found:
-        folders.setdefault(file.parent, file)
-    return list(folders.values())
+    for name in RUN_FILES:
+        for file in sorted(path.rglob(name)):
+            if file.is_file():
+                folders.setdefault(file.parent, file)
+    return [folders[folder] for folder in sorted(folders)]
 
 
 def read(
@@ -69,7 +69,7 @@ def _run_id(root: Path, file: Path) -> str:
 
 
 def read_run(file: Path, structure_id: str, occupied: float) -> Entry | Reject:
-    """One run. The structure is the relaxed one: its final ionic step."""
+    """One run: the numbers of its output, its structure as it was before relaxation, how far it relaxed."""
     from pymatgen.core.structure import StructureError
 
     try:
@@ -79,76 +79,74 @@ def read_run(file: Path, structure_id: str, occupied: float) -> Entry | Reject:
     except (DefectDBError, StructureFileError) as cause:
         return Reject(str(file), None, "unreadable run", str(cause), structure_id)
     except (StructureError, *_UNREADABLE) as cause:
-        return Reject(
-            str(file), None, "unreadable run", f"truncated or no vasprun.xml: {cause}", structure_id
-        )
+        what = f"truncated or no {file.name.removesuffix('.gz')}: {cause}"
+        return Reject(str(file), None, "unreadable run", what, structure_id)
 
 
 def _read_run(file: Path, structure_id: str, occupied: float) -> Entry | Reject:
-    data = _bytes(file)
-    _refuse_entities(data)
-    run = _parse(data)
-    if not run.converged:
-        what = "electrons" if not run.converged_electronic else "ions"
-        return Reject(str(file), None, "unconverged run", f"the {what} did not converge", structure_id)
-    atoms = _atoms(run.final_structure)
-    return Entry(structure_id, str(file), atoms, digest_of(atoms), _numbers(run, data, occupied))
+    data = _bytes(file, MAX_RUN_BYTES)
+    alone = file.name.startswith("OUTCAR")
+    first, last = (_structure(file.parent, name, needed=alone) for name in ("POSCAR", "CONTCAR"))
+    if alone:
+        known = first or last
+        if known is None:
+            raise StructureFileError("an OUTCAR needs a POSCAR or CONTCAR beside it")
+        run = read_outcar(data, occupied, len(known.numbers))
+    else:
+        run = read_vasprun(data, occupied)
+    if run.unconverged is not None:
+        return Reject(str(file), None, "unconverged run", run.unconverged, structure_id)
+    atoms, moved = _relaxation(run, first, last)
+    digest = digest_of(atoms, moved)
+    return Entry(structure_id, str(file), atoms, digest, run.numbers, moved=moved)
 
 
-def _bytes(file: Path) -> bytes:
+def _relaxation(run: Run, first: Atoms | None, last: Atoms | None) -> tuple[Atoms, Floats | None]:
+    """The unrelaxed structure and how far every atom of it moved [angstrom]; the relaxed one alone where only
+    that is there, None in place of distances.
+
+    POSCAR and CONTCAR come before what the output repeats of them. Raises StructureFileError where they hold
+    other atoms.
+    """
+    start, end = first or run.start, last or run.end
+    known = [atoms for atoms in (first, last, run.start, run.end) if atoms is not None]
+    if any(atoms.numbers.tolist() != known[0].numbers.tolist() for atoms in known):
+        raise StructureFileError("POSCAR, CONTCAR and the output do not hold the same atoms")
+    if start is None or end is None:
+        return known[0], None
+    return start, _distances(start, end)
+
+
+def _distances(start: Atoms, end: Atoms) -> Floats:
+    """How far every atom moved [angstrom] in the relaxed cell, a rigid shift of all of them taken off."""
+    delta = end.frac - start.frac
+    delta -= np.round(delta)
+    delta -= np.median(delta, axis=0)
+    delta -= np.round(delta)
+    return np.asarray(np.linalg.norm(delta @ end.lattice, axis=1))
+
+
+def _structure(folder: Path, name: str, *, needed: bool) -> Atoms | None:
+    """A POSCAR or CONTCAR, plain or gzipped; None where there is none or it is still empty.
+
+    Where it is not ``needed`` (a vasprun.xml repeats it), one without element symbols or cut short is passed
+    over. Raises StructureFileError.
+    """
+    for file in (folder / name, folder / f"{name}.gz"):
+        if file.is_file() and (data := _bytes(file, MAX_STRUCTURE_BYTES)).strip():
+            try:
+                return parse_poscar(data)
+            except StructureFileError as cause:
+                if needed:
+                    raise StructureFileError(f"{file.name}: {cause}") from cause
+    return None
+
+
+def _bytes(file: Path, limit: int) -> bytes:
     with reading(str(file)), file.open("rb") as packed:
         size = file.stat().st_size
         if file.suffix == ".gz":
             with gzip.GzipFile(fileobj=packed) as stream:
-                return read_bounded(stream, MAX_RUN_BYTES, str(file), file.name, size)  # type: ignore[arg-type]
-        check_growth(size, size, MAX_RUN_BYTES, str(file), file.name)
+                return read_bounded(stream, limit, str(file), file.name, size)  # type: ignore[arg-type]
+        check_growth(size, size, limit, str(file), file.name)
         return packed.read()
-
-
-def _refuse_entities(data: bytes) -> None:
-    """VASP writes no entities and no document type: such a file is an attack. Raises StructureFileError."""
-    if b"\0" in data[:4096] or b"<!ENTITY" in data or b"<!DOCTYPE" in data:
-        raise StructureFileError("declares XML entities or is no plain text; VASP writes no such file")
-
-
-def _parse(data: bytes) -> Any:
-    from pymatgen.io.vasp.outputs import Vasprun
-
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "vasprun.xml"
-        path.write_bytes(data)
-        return Vasprun(path, parse_dos=False, parse_projected_eigen=False, parse_potcar_file=False)
-
-
-def _atoms(structure: Any) -> Atoms:
-    numbers = [atomic_number(site.specie.symbol) for site in structure]
-    return Atoms(
-        np.array(structure.lattice.matrix), np.array(numbers, dtype=np.uint8), np.array(structure.frac_coords)
-    )
-
-
-def _numbers(run: Any, data: bytes, occupied: float) -> dict[str, float]:
-    """Energy, Fermi level, levels and gap (per spin where there are two), magnetisation."""
-    energy = float(run.final_energy)
-    numbers = {"energy": energy, "energy_per_atom": energy / len(run.final_structure)}
-    if fermi := _FERMI.findall(data):
-        numbers["fermi_level"] = float(fermi[-1])  # pymatgen knows it only with the whole density of states
-    channels = {spin.name: np.asarray(values) for spin, values in (run.eigenvalues or {}).items()}
-    names = {"up": "majority", "down": "minority"}
-    for spin, values in channels.items():
-        suffix = "" if len(channels) == 1 else f"_{names[spin]}"
-        numbers |= {f"{level}{suffix}": value for level, value in levels(values, occupied).items()}
-    if len(channels) == 2:
-        weights = np.asarray(run.actual_kpoints_weights)
-        difference = channels["up"][..., 1].sum(axis=1) - channels["down"][..., 1].sum(axis=1)
-        numbers["total_mag"] = float(weights @ difference / weights.sum())
-    return {name: value for name, value in numbers.items() if np.isfinite(value)}
-
-
-def levels(states: np.ndarray[Any, Any], occupied: float = OCCUPIED) -> dict[str, float]:
-    """homo, lumo and their difference [eV] of states (k-points, bands, [energy, occupation])."""
-    full = states[..., 1] > occupied
-    if full.all() or not full.any():
-        return {}
-    homo, lumo = float(states[..., 0][full].max()), float(states[..., 0][~full].min())
-    return {"homo": homo, "lumo": lumo, "homo_lumo_gap": lumo - homo}

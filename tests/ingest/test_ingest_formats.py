@@ -142,7 +142,7 @@ def test_truncated_hostile_and_unconverged_runs_are_rejects(db, tmp_path, own, c
 
 
 def test_levels_take_the_occupation_as_an_option():
-    from defectdb.ingest.vasp import levels
+    from defectdb.ingest.vasprun import levels
 
     states = np.array([[[-1.0, 1.0], [-0.2, 0.3], [1.0, 0.0]]])
     assert levels(states) == {"homo": -1.0, "lumo": -0.2, "homo_lumo_gap": 0.8}

@@ -14,7 +14,7 @@ from ase import Atoms
 from builders import cif, crystal, make_archive, tarred
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from vasp_files import vasprun
+from vasp_files import outcar, poscar, vasprun
 
 from defectdb.db import MEMORY, open_database
 from defectdb.db.write import remove_dataset
@@ -201,6 +201,21 @@ def test_vasp_runs(edits, place, small):
     path = place / "vasprun.xml"
     path.write_bytes(mutate(text.encode(), edits))
     takes(lambda: vasp.read([path]))
+
+
+@given(edits=mutations(), structure=st.booleans())
+@settings(max_examples=100, **QUIET)
+def test_vasp_runs_without_vasprun(edits, structure, place, small):
+    folder = place / "outcar"
+    folder.mkdir(exist_ok=True)
+    texts = {
+        "OUTCAR": outcar([-3.0], [[(-1.0, 2.0), (1.0, 0.0)]]).encode(),
+        "POSCAR": poscar(*small).encode(),
+    }
+    mutated = "POSCAR" if structure else "OUTCAR"
+    for name, text in texts.items():
+        (folder / name).write_bytes(mutate(text, edits) if name == mutated else text)
+    takes(lambda: vasp.read([folder]))
 
 
 @pytest.fixture(scope="module")
