@@ -19,6 +19,7 @@ import torch
 from defectdb.errors import InputDataError, UsageError
 from defectdb.learn.segvae.archive import Archive
 from defectdb.learn.segvae.problem import Fit
+from defectdb.learn.segvae.settings import Generation
 
 if TYPE_CHECKING:
     from defectdb.learn.segvae.search import Search
@@ -71,8 +72,6 @@ def restore(search: Search, path: Path) -> None:
 
     Raises InputDataError for a file that is no such state, UsageError where data or settings differ.
     """
-    from defectdb.learn.segvae.search import Generation
-
     try:
         with np.load(path, allow_pickle=False) as stored:
             facts = json.loads(str(stored["facts"]))

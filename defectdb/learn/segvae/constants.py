@@ -16,6 +16,7 @@ from torch import Tensor
 
 from defectdb.learn.segvae.grammar import Grammar
 from defectdb.learn.segvae.layout import build, count_constants
+from defectdb.learn.segvae.linear import coefficients, orthonormal, solve_positive
 from defectdb.learn.segvae.problem import Fit, Problem
 from defectdb.learn.segvae.programs import Programs
 
@@ -43,68 +44,6 @@ def _columns(programs: Programs, table: Tensor, problem: Problem) -> list[Tensor
     return columns
 
 
-def _orthonormal(columns: list[Tensor]) -> tuple[list[Tensor], list[list[Tensor]]]:
-    """Modified Gram-Schmidt: directions [formula, start, row] (zero for dependent columns), and the triangle
-    R.
-    """
-    basis: list[Tensor] = []
-    triangle: list[list[Tensor]] = []
-    for column in columns:
-        size = column.norm(dim=2)
-        rest, above = column, []
-        for direction in basis:
-            part = (direction * rest).sum(2)
-            rest = rest - part.unsqueeze(2) * direction
-            above.append(part)
-        norm = rest.norm(dim=2)
-        usable = norm > 1e-9 * size
-        inverse = torch.where(usable, 1.0 / norm, torch.zeros_like(norm))
-        basis.append(rest * inverse.unsqueeze(2))
-        triangle.append([*above, torch.where(usable, norm, torch.full_like(norm, torch.inf))])
-    return basis, triangle
-
-
-def _coefficients(triangle: list[list[Tensor]], parts: list[Tensor]) -> Tensor:
-    """Back substitution, [formula, column, start]."""
-    n = len(parts)
-    beta: list[Tensor] = [parts[0]] * n
-    for i in range(n - 1, -1, -1):
-        rest = parts[i]
-        for j in range(i + 1, n):
-            rest = rest - triangle[j][i] * beta[j]
-        beta[i] = rest / triangle[i][i]
-    return torch.stack(beta, dim=1)
-
-
-def _solve(matrix: Tensor, right: Tensor) -> Tensor:
-    """Solve small symmetric positive definite systems [..., k, k] by unrolled LDL^T over the whole batch."""
-    k = matrix.shape[-1]
-    lower: list[list[Tensor]] = []
-    diagonal: list[Tensor] = []
-    forward: list[Tensor] = []
-    for i in range(k):
-        row: list[Tensor] = []
-        for j in range(i):
-            value = matrix[..., i, j]
-            for m in range(j):
-                value = value - row[m] * diagonal[m] * lower[j][m]
-            row.append(value / diagonal[j])
-        pivot = matrix[..., i, i]
-        for m in range(i):
-            pivot = pivot - row[m] * row[m] * diagonal[m]
-        diagonal.append(pivot.clamp(min=1e-300))
-        lower.append(row)
-        value = right[..., i]
-        for m in range(i):
-            value = value - row[m] * forward[m]
-        forward.append(value)
-    solution = [f / d for f, d in zip(forward, diagonal, strict=True)]
-    for i in range(k - 1, -1, -1):
-        for j in range(i + 1, k):
-            solution[i] = solution[i] - lower[j][i] * solution[j]
-    return torch.stack(solution, dim=-1)
-
-
 @dataclass(slots=True)
 class _Trial:
     """One evaluation of all formulas at all starts."""
@@ -126,14 +65,14 @@ def _size(programs: Programs, problem: Problem) -> Tensor:
 def _trial(programs: Programs, problem: Problem, theta: Tensor, *, derivatives: bool) -> _Trial:
     table = programs.values(problem.x, theta)
     columns = _columns(programs, table, problem)
-    basis, triangle = _orthonormal(columns)
+    basis, triangle = orthonormal(columns)
     target = (problem.y * problem.weight.sqrt()).expand_as(basis[0])
     rest, parts = target, []
     for direction in basis:
         part = (direction * rest).sum(2)
         rest = rest - part.unsqueeze(2) * direction
         parts.append(part)
-    beta = _coefficients(triangle, parts)
+    beta = coefficients(triangle, parts)
     sse = rest.square().sum(2)
     terms = columns[: problem.max_terms]
     sizes = torch.stack([column.norm(dim=2) for column in terms], dim=1)
@@ -176,7 +115,7 @@ def levenberg_marquardt(
         diagonal = best.hessian.diagonal(dim1=2, dim2=3)
         floor = 1e-9 * diagonal.amax(2, keepdim=True) + 1e-30
         system = best.hessian + (damping.unsqueeze(2) * diagonal + floor).unsqueeze(3) * eye
-        step = torch.nan_to_num(_solve(system, best.gradient))
+        step = torch.nan_to_num(solve_positive(system, best.gradient))
         reach = 1.0 + theta.abs()
         trial_theta = theta + torch.maximum(torch.minimum(step, reach), -reach)
         trial = _trial(programs, problem, trial_theta, derivatives=i < iterations - 1)

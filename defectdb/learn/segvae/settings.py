@@ -1,0 +1,63 @@
+"""What a search is told, and what it tells: its settings, its generations, its outcome."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from defectdb.learn.segvae.front import Scored
+from defectdb.learn.segvae.model import ModelConfig
+
+
+@dataclass(frozen=True, slots=True)
+class SearchConfig:
+    """How long and how wide to search. A search is repeatable when generations, not ``time_limit``, end it.
+
+    ``exhaustive_size`` tokens of the skeletons that are all tried first, up to ``exhaustive_limit`` of them
+    (fewer where rows are many); ``population`` candidates a generation; ``per_complexity`` elites kept;
+    ``starts`` of every fit (``seed_starts`` of the small skeletons); a fit goes on only while its error is
+    within ``slack`` times the worst elite's; ``patience`` generations without progress end the search, as
+    does a mean squared error of ``target_mse``.
+    """
+
+    seed: int = 0
+    generations: int = 12
+    time_limit: float = 600.0
+    population: int = 4000
+    exhaustive_size: int = 8
+    exhaustive_limit: int = 62_000
+    exhaustive_operators: tuple[str, ...] = ()  # none: the grammar's
+    max_complexity: int = 25
+    per_complexity: int = 40
+    train_steps: int = 8
+    batch: int = 96
+    starts: int = 6
+    seed_starts: int = 8
+    slack: float = 20.0
+    patience: int = 6
+    target_mse: float = 0.0
+    device: str = "cpu"
+    model: ModelConfig = field(default_factory=ModelConfig)
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """Counts and scores of one generation, for progress displays and the ``generations`` table."""
+
+    generation: int
+    seconds: float
+    n_candidates: int
+    n_unique: int
+    n_in_domain: int
+    best_mse: float
+    kl: float
+    loss: float
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a search found: the front in order of complexity, the generations' statistics, its time."""
+
+    front: list[Scored]
+    generations: list[Generation]
+    seconds: float
+    n_fits: int
