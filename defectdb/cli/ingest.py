@@ -151,6 +151,8 @@ def _narrate(settings: Settings, report: LoadReport) -> None:
         )
     for example in report.energies.examples:
         say(settings, f"  {example}")
+    for name, longer in list(report.renamed.items())[:3]:
+        say(settings, f"  {name} is stored as {longer}: another structure has that name")
     for reject in report.rejects[:5]:
         say(settings, f"  rejected: {reject.source_path}: {reject.reason}: {reject.detail}")
     if len(report.rejects) > 5:

@@ -79,7 +79,8 @@ def _compositions(host: Host, counts: Integers) -> pl.Series:
 def content_hashes(
     table: pl.DataFrame, numbers: pl.DataFrame, host: Host, potentials: dict[str, float], cutoff: float
 ) -> list[str]:
-    """SHA-256 over everything that a structure's rows follow from: file, row, host, potentials, cutoff."""
+    """SHA-256 over everything that a structure's rows follow from but its name: file, row, host, potentials,
+    cutoff."""
     context = repr(
         (HASH_VERSION, host.host_id, host.energy, host.e1, host.e_vbm, sorted(potentials.items()), cutoff)
     )
@@ -87,7 +88,7 @@ def content_hashes(
         host.lattice.tobytes() + host.frac.tobytes() + host.numbers.tobytes()
     ).hexdigest()
     columns = sorted(c for c in numbers.columns if c != "structure_id")
-    parts = ["structure_id", "digest", "descriptor", *columns]
+    parts = ["digest", "descriptor", *columns]
     text = table.select(
         pl.concat_str([pl.col(c).cast(pl.String).fill_null("") for c in parts], separator="\x1f")
     ).to_series()

@@ -12,6 +12,7 @@ import polars as pl
 
 from defectdb.errors import InputDataError
 from defectdb.ingest.cif import Atoms, pack
+from defectdb.ingest.naming import OWN_FILES, longer_names
 from defectdb.ingest.records import Floats, Geometries, Pristine, Reject, Source, UnitCell
 
 
@@ -52,20 +53,22 @@ def source_from(
     found: Iterable[Entry | Reject], paths: list[Path], *, form: str, name: str | None, references: References
 ) -> Source:
     """One dataset of the entries; a second entry of an id is a reject. Raises InputDataError for none."""
+    dataset_id = name or _dataset_name(paths[0])
     entries: dict[str, Entry] = {}
     rejects: list[Reject] = []
     for item in found:
         if isinstance(item, Reject):
             rejects.append(item)
-        elif item.structure_id in entries:
+            continue
+        entry = _named_apart(item, entries) if form in OWN_FILES else item
+        if entry.structure_id in entries:
             seen = f"{item.structure_id!r} stands in {entries[item.structure_id].path} already"
             rejects.append(Reject(item.path, item.row, "duplicate id", seen, item.structure_id))
         else:
-            entries[item.structure_id] = item
+            entries[entry.structure_id] = entry
     if not entries and not rejects:
         raise InputDataError("holds no structures", path=", ".join(map(str, paths)))
     kept = list(entries.values())
-    dataset_id = name or _dataset_name(paths[0])
     digests = [entry.digest for entry in kept]
     return Source(
         dataset_id=dataset_id,
@@ -81,6 +84,15 @@ def source_from(
         rejects=rejects,
         complete=False,
     )
+
+
+def _named_apart(entry: Entry, taken: Mapping[str, Entry]) -> Entry:
+    """The entry under a longer name where one from another folder has its own."""
+    other = taken.get(entry.structure_id)
+    if other is None or Path(other.path).parent == Path(entry.path).parent:
+        return entry
+    names = longer_names(entry.structure_id, entry.path)
+    return replace(entry, structure_id=next((n for n in names if n not in taken), entry.structure_id))
 
 
 def _geometries(entries: list[Entry], digests: list[str]) -> Geometries:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import reduce
 from operator import add
@@ -16,6 +16,7 @@ from defectdb.db.write import Changes, DatasetRows, compare, write_dataset
 from defectdb.errors import InputDataError
 from defectdb.ingest.formats import Options, read_sources
 from defectdb.ingest.known_hosts import host_frames, stored_hosts
+from defectdb.ingest.naming import settle
 from defectdb.ingest.normalise import MAX_DISPLACEMENT, Limits, Normalised, Progress, normalise
 from defectdb.ingest.records import Host, Reject, Source
 from defectdb.ingest.targets import EnergyCheck
@@ -23,7 +24,8 @@ from defectdb.ingest.targets import EnergyCheck
 
 @dataclass(frozen=True, slots=True)
 class LoadReport:
-    """What became of one dataset: structures counted, rejects by reason, energies recomputed."""
+    """What became of one dataset: structures counted, rejects by reason, energies recomputed, and the longer
+    names of structures whose own were taken."""
 
     dataset_id: str
     format: str
@@ -35,6 +37,7 @@ class LoadReport:
     energies: EnergyCheck
     dry_run: bool
     rejects: tuple[Reject, ...] = field(repr=False, default=())
+    renamed: dict[str, str] = field(repr=False, default_factory=dict)
 
     @property
     def n_rejected(self) -> int:
@@ -100,6 +103,7 @@ def _load_one(
     """One dataset; its hosts join ``known``, so that later sources stand on them in a dry run too."""
     foreign = db.frame("SELECT DISTINCT host_id FROM structures WHERE dataset_id <> ?", [source.dataset_id])
     found = normalise(source, list(known.values()), frozenset(foreign["host_id"]), limits, progress)
+    found, renamed = settle(db, source, found)
     keys = _stack([b.structures.select("structure_id", "content_hash") for b in found.blocks], "structures")
     changes = compare(db, source.dataset_id, keys, complete=source.complete)
     collisions = [
@@ -120,7 +124,7 @@ def _load_one(
         if progress is not None:
             progress("writing", 0, None)
         write_dataset(db, _rows(source, found, rejects, limits.cutoff), changes)
-    return _report(source, found, changes, rejects, dry_run=not write)
+    return replace(_report(source, found, changes, rejects, dry_run=not write), renamed=renamed)
 
 
 def _report(

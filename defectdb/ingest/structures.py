@@ -45,7 +45,8 @@ def read(paths: list[Path]) -> Iterator[Entry | Reject]:
         except StructureFileError as cause:
             yield Reject(str(file), None, "broken structure file", str(cause), structure_id(file))
             continue
-        yield Entry(structure_id(file), str(file), atoms, hashlib.sha256(data).hexdigest())
+        path = str(file.parent.resolve() / file.name)
+        yield Entry(structure_id(file), path, atoms, hashlib.sha256(data).hexdigest())
 
 
 def _contents(files: list[Path]) -> Iterator[tuple[Path, bytes]]:

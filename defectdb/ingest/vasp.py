@@ -63,9 +63,8 @@ def read(
 
 def _run_id(root: Path, file: Path) -> str:
     """The folder's path below the root with slashes as dots: unique, and readable in SQL."""
-    folder = file.resolve().parent
-    below = folder.relative_to(root.resolve()) if root.is_dir() else Path(folder.name)
-    return ".".join(below.parts) or folder.name
+    below = file.parent.relative_to(root) if root.is_dir() else Path()
+    return ".".join(below.parts) or file.parent.resolve().name
 
 
 def read_run(file: Path, structure_id: str, occupied: float) -> Entry | Reject:
@@ -98,7 +97,9 @@ def _read_run(file: Path, structure_id: str, occupied: float) -> Entry | Reject:
         return Reject(str(file), None, "unconverged run", run.unconverged, structure_id)
     atoms, moved = _relaxation(run, first, last)
     digest = digest_of(atoms, moved)
-    return Entry(structure_id, str(file), atoms, digest, run.numbers, moved=moved)
+    return Entry(
+        structure_id, str(file.parent.resolve() / file.name), atoms, digest, run.numbers, moved=moved
+    )
 
 
 def _relaxation(run: Run, first: Atoms | None, last: Atoms | None) -> tuple[Atoms, Floats | None]:

@@ -117,6 +117,20 @@ def test_an_adatom_may_settle_without_counting_as_displaced(ingest):
     assert row["max_displacement"] == pytest.approx(0, abs=1e-5)
 
 
+def test_a_run_whose_output_is_a_link_to_elsewhere_is_named_by_its_place_in_the_tree(
+    db, ingest, vacancy, tmp_path
+):
+    (tmp_path / "elsewhere.xml").write_text(run_text(vacancy))
+    (tmp_path / "runs" / "linked").mkdir(parents=True)
+    (tmp_path / "runs" / "linked" / "vasprun.xml").symlink_to(tmp_path / "elsewhere.xml")
+    report, _ = ingest({"vasprun.xml": run_text(vacancy, fermi=0.0)})
+    assert report.loaded == 2
+    assert db.frame("SELECT structure_id FROM structures ORDER BY ALL")["structure_id"].to_list() == [
+        "linked",
+        "one",
+    ]
+
+
 def test_files_of_different_runs_in_one_folder_are_a_reject(ingest, vacancy):
     host = crystal("BN", (5, 5, 1))
     whole = (host.elements, host.frac, host.lattice)
