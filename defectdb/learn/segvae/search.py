@@ -90,7 +90,9 @@ class Search:
         self.seen = torch.cat([self.seen, keys[fresh]])
         return order[fresh].sort().values
 
-    def _absorb(self, made: Dressed, source: Tensor, plain: Tensor) -> tuple[int, int]:
+    def _absorb(
+        self, made: Dressed, source: Tensor, plain: Tensor, *, thorough: bool = False
+    ) -> tuple[int, int]:
         """Fit new skeletons, drop the unsafe, merge the rest; how many were new and how many safe."""
         c, g = self.config, self.grammar
         size = complexities(made.tokens, g, self.problem, plain)
@@ -107,6 +109,7 @@ class Search:
         fitted = fit(
             tokens, g, self.problem, self.generator,
             starts=c.starts if self.history else c.seed_starts, theta=made[rows].theta(g), plain=plain, bound=bound,
+            iterations=(10, 60) if thorough else (6, 14),
         )  # fmt: skip
         self.n_fits += len(tokens)
         safe = self._safe(tokens, size, fitted, everything=bool(self.history))
@@ -142,17 +145,19 @@ class Search:
         rows = [self.grammar.encode(s) for s in (*small, *short)]
         tokens = torch.tensor(rows, dtype=torch.long, device=c.device).view(-1, self.grammar.max_length)
         plain = torch.arange(len(rows), device=c.device) >= len(small)
-        if self.seeds is not None:
-            tokens = torch.cat([self.seeds.to(c.device), tokens])
-            plain = torch.cat([plain.new_zeros(len(self.seeds)), plain])
         unique = safe = 0
+        if self.seeds is not None and len(self.seeds):
+            source = torch.zeros(len(self.seeds), dtype=torch.long, device=c.device)
+            given = Dressed.of(self.seeds.to(c.device), self.grammar)
+            unique, safe = self._absorb(given, source, source.bool(), thorough=True)
         for part, flags in zip(tokens.split(4096), plain.split(4096), strict=True):
             source = torch.zeros(len(part), dtype=torch.long, device=c.device)
             counts = self._absorb(Dressed.of(part, self.grammar), source, flags)
             unique, safe = unique + counts[0], safe + counts[1]
             if time.monotonic() > self.stop_at or self._best() <= c.target_mse:
                 break
-        self._record(begin, len(tokens), unique, safe, 0.0, 0.0)
+        tried = len(tokens) + (0 if self.seeds is None else len(self.seeds))
+        self._record(begin, tried, unique, safe, 0.0, 0.0)
 
     def _train(self) -> tuple[float, float]:
         """Some optimiser steps on the elites, better ones weighing more; last KL and loss."""
