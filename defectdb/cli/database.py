@@ -27,13 +27,17 @@ def status_command(settings: Settings, as_json: bool) -> None:
 
     from defectdb.db import open_database
     from defectdb.db.read import status
+    from defectdb.db.stale import stale_sentence
 
     with open_database(settings.database, read_only=True) as db:
         found = status(db)
+        stale = stale_sentence(db)
+    if stale:
+        say(settings, stale)
     if as_json:
         emit_json(found)
         return
-    models = found.pop("active_models")
+    models, _ = found.pop("active_models"), found.pop("stale_models")
     rows = [(name, _words(value)) for name, value in found.items()]
     emit(pl.DataFrame(rows, schema=["what", "count"], orient="row"))
     if models:

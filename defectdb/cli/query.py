@@ -48,6 +48,7 @@ def predict_command(
       defectdb predict --target homo_lumo_gap --output predictions.parquet
     """
     from defectdb.db import open_database
+    from defectdb.db.stale import stale_sentence
     from defectdb.query.predict import COLUMNS, narrate_gaps, predict
 
     if output is not None and output.suffix not in (".csv", ".parquet"):
@@ -57,6 +58,9 @@ def predict_command(
             frame = _of_sources(settings, db, sources, format_, target, model_id)
         else:
             frame = predict(db, target, model_id)
+        stale = stale_sentence(db, target.removesuffix("_per_site"))
+    if stale:
+        say(settings, stale)
     if sentence := narrate_gaps(frame):
         say(settings, sentence)
     if output is None:
@@ -127,6 +131,7 @@ def evaluate_command(
     import polars as pl
 
     from defectdb.db import open_database
+    from defectdb.db.stale import stale_sentence
     from defectdb.query.evaluate import evaluate
     from defectdb.query.published import accuracy
 
@@ -135,6 +140,8 @@ def evaluate_command(
             emit(accuracy(db), style or "table")
             return
         frame = evaluate(db, by, target)
+        if stale := stale_sentence(db):
+            say(settings, stale)
     if style is None:
         errors = ("mae", "rmse", "max_error", "bias")
         frame = frame.with_columns(pl.col(name) * 1000 for name in errors).drop("unit")

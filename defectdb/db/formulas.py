@@ -163,8 +163,9 @@ def activate_model(db: Database, model_id: int) -> None:
 def activate_formula(db: Database, formula_id: int) -> int:
     """Swap a formula into the active model of its material and target: a new model version; its id.
 
-    The formula takes the place of the kernels that its |dz| window covers. Raises UnknownNameError, and
-    UsageError where there is no active model or the window would cut a kernel in two.
+    Without an active model the newest stale one stands in, and is put back to use. The formula takes the
+    place of the kernels that its |dz| window covers. Raises UnknownNameError, and UsageError where there is
+    neither model or the window would cut a kernel in two.
     """
     found = _formulas(db, [formula_id])
     if not found:
@@ -176,6 +177,8 @@ def activate_formula(db: Database, formula_id: int) -> int:
         'SELECT * FROM model_terms WHERE model_id = ? ORDER BY "order", label, part', [model["model_id"]]
     )
     if formula_id in terms["formula_id"]:
+        if model["status"] != "active":
+            activate_model(db, model["model_id"])
         return int(model["model_id"])
     kept = [row for row in terms.to_dicts() if not _replaced(db, row, formula)]
     records = [
@@ -194,8 +197,11 @@ def activate_formula(db: Database, formula_id: int) -> int:
 
 
 def _active_model(db: Database, material: str, target: str) -> dict[str, Any]:
+    """The active model, or the newest of those that went stale. Raises UsageError for neither."""
     models = db.frame(
-        "SELECT * FROM models WHERE material_id = ? AND target = ? AND status = 'active'", [material, target]
+        "SELECT * FROM models WHERE material_id = ? AND target = ? AND status IN ('active', 'stale') "
+        "ORDER BY status = 'active' DESC, model_id DESC LIMIT 1",
+        [material, target],
     ).to_dicts()
     if not models:
         raise UsageError(f"{material} has no active model of {target} to put a formula into; learn one first")

@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 
 from defectdb.db.connection import MEMORY, Database
+from defectdb.db.stale import stale_models
 from defectdb.errors import LabelError, UnknownNameError
 from defectdb.schema.dictionary import TABLES
 from defectdb.schema.fields import TARGETS
@@ -68,6 +69,7 @@ def status(db: Database) -> dict[str, Any]:
         "structures_by_defects": {str(n): count for n, count in by_defects.iter_rows()},
         "formulas": dict(formulas.iter_rows()),
         "active_models": models.to_dicts(),
+        "stale_models": stale_models(db).to_dicts(),
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from defectdb.db import Database
+from defectdb.db.stale import stale_sentence
 from defectdb.errors import UnknownNameError, UsageError
 
 GROUPS = {"n_defects": "CAST(n_defects AS VARCHAR)", "descriptor": "descriptor", "material": "material_id"}
@@ -28,9 +29,8 @@ def evaluate(db: Database, by: str | None = None, target: str | None = None) -> 
     frames = [_errors(db, name, expression) for name, expression in groups.items()]
     frame = pl.concat(frames)
     if frame.is_empty():
-        raise UsageError(
-            "nothing to compare: no active model predicts a stored target; `defectdb learn` first"
-        )
+        why = stale_sentence(db) or "no active model predicts a stored target; `defectdb learn` first"
+        raise UsageError(f"nothing to compare: {why}")
     if target is not None:
         if target not in frame["target"]:
             raise UnknownNameError("target", target, sorted(set(frame["target"])))

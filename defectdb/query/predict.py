@@ -6,6 +6,7 @@ import polars as pl
 
 from defectdb.db import Database
 from defectdb.db.read import PREDICTED, known
+from defectdb.db.stale import stale_sentence
 from defectdb.errors import UsageError
 
 COLUMNS = ("structure_id", "target", "value", "unit", "model_id", "n_defects", "extrapolated")
@@ -38,9 +39,8 @@ def _demand_model(db: Database, target: str, model_id: int | None) -> None:
         if of != learned:
             raise UsageError(f"model {model_id} predicts {of}, not {target}")
     elif models.filter(target=learned, status="active").is_empty():
-        raise UsageError(
-            f"no model predicts {target} yet; `defectdb learn --all-pairs --target {learned}` makes one"
-        )
+        make = f"no model predicts {target} yet; `defectdb learn --all-pairs --target {learned}` makes one"
+        raise UsageError(stale_sentence(db, learned) or make)
 
 
 def narrate_gaps(frame: pl.DataFrame) -> str | None:
