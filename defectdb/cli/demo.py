@@ -155,7 +155,7 @@ def _learn(settings: Settings, db: Database, seed: int, generations: int) -> Non
                 f"  [{done}/{total}] {kernel.task.label:12} V(r) = {formula}   ({1000 * best.mae:.2f} meV)",
             )
 
-    config = LearnConfig(material=BASE, seed=seed, generations=generations, time_limit=12)
+    config = LearnConfig(material=BASE, seed=seed, generations=generations, exhaustive_size=7, time_limit=12)
     learned = learn_pairs(db, config, progress=Progress(kernel=narrate))
     say(settings, f"model {learned.model_id} is active ({learned.seconds:.0f} s)")
 

@@ -81,8 +81,12 @@ if TYPE_CHECKING:
     help="Longest formula, constants included.",
 )
 @click.option(
+    "--require", multiple=True, metavar="TOKEN", help="An operator that every formula must use; repeatable."
+)
+@click.option(
     "--forbid", multiple=True, metavar="TOKEN", help="An operator that no formula may use; repeatable."
 )
+@click.option("--warm", is_flag=True, help="Start from the stored formulas of the same kernels as well.")
 @click.option(
     "--islands",
     type=click.IntRange(1, 64),
@@ -114,7 +118,9 @@ def learn_command(settings: Settings, /, **options: Any) -> None:
     from defectdb.learn import LearnConfig, learn_model, learn_pairs
 
     names = set(LearnConfig.model_fields) & set(options)
-    config = LearnConfig(**{name: options[name] for name in names}, forbidden=options["forbid"])
+    config = LearnConfig(
+        **{name: options[name] for name in names}, forbidden=options["forbid"], required=options["require"]
+    )
     with open_database(settings.database) as db, _Display(settings) as display:
         if options["model"]:
             learned = learn_model(db, config, display.progress())

@@ -33,11 +33,12 @@ class LearnConfig(BaseModel):
     time_limit: float = Field(default=300.0, gt=0)
     generations: int = Field(default=12, ge=0)
     population: int = Field(default=4000, ge=64)
-    exhaustive_size: int = Field(default=7, ge=1, le=9)
+    exhaustive_size: int = Field(default=8, ge=1, le=9)
     max_tokens: int = Field(default=25, ge=5, le=60)
     operators: tuple[str, ...] = KERNEL_OPERATORS
     required: tuple[str, ...] = ()
     forbidden: tuple[str, ...] = ()
+    warm: bool = False
     islands: int = Field(default=1, ge=1, le=64)
     workers: int = Field(default=0, ge=0)
 
@@ -47,6 +48,7 @@ class LearnConfig(BaseModel):
             variables=variables,
             operators=self.operators,
             max_length=max(3, self.max_tokens - 4),
+            required=self.required,
             forbidden=self.forbidden,
         )
 

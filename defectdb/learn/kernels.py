@@ -62,6 +62,7 @@ class KernelTask:
     spare: float | None = None
     frequency: Floats | None = None
     island: int = 0
+    seeds: tuple[tuple[str, ...], ...] = ()
 
     @property
     def r(self) -> Floats:
@@ -132,11 +133,10 @@ def _seed(task: KernelTask) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
 
 
-def law_seeds(grammar: Grammar) -> torch.Tensor:
-    """The field's laws as token rows, those that the grammar can write."""
+def seed_rows(grammar: Grammar, task: KernelTask) -> torch.Tensor:
+    """The field's laws and the task's own seeds as token rows, those that the grammar can write."""
     rows = []
-    for law in LAWS:
-        names = law.prefix.split()
+    for names in [*(law.prefix.split() for law in LAWS), *map(list, task.seeds)]:
         known = all(n in grammar.index or (n[0] == "c" and n[1:].isdigit()) for n in names)
         if known and len(names) <= grammar.max_length:
             rows.append(grammar.encode(names))
@@ -189,7 +189,7 @@ def learn_kernel(task: KernelTask, report: Callable[[Generation], None] | None =
     domain = domain_of(task)
     if task.device != "cpu":
         domain = replace(domain, grid=domain.grid.to(task.device))
-    outcome = Search(problem_of(task), grammar, config, domain, report, law_seeds(grammar)).run()
+    outcome = Search(problem_of(task), grammar, config, domain, report, seed_rows(grammar, task)).run()
     if not outcome.front:
         return _constant(task)
     chosen = select(outcome.front) if task.spare is None else _cheapest(outcome.front, task.spare, task)

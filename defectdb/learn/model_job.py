@@ -30,6 +30,7 @@ from defectdb.learn.model_fit import (
 from defectdb.learn.publish import fail_run, formula_records, generation_rows, open_run, value_terms
 from defectdb.learn.select import check_target, choose_material
 from defectdb.learn.structures import ModelData, load_structures
+from defectdb.learn.warm import warm_tasks
 from defectdb.schema.records import Aggregator, ModelRecord, TermRecord
 
 Floats = NDArray[np.float64]
@@ -71,7 +72,7 @@ def learn_model(db: Database, config: LearnConfig, progress: Progress | None = N
     data = load_structures(db, config, material)
     run_id = open_run(db, "model", config, data.selection, device)
     try:
-        kernels = _search(data, config, device, progress)
+        kernels = _search(db, data, config, device, progress)
         fitted = _assemble(data, kernels)
         model_id, used, ids = _publish(db, run_id, config, data, kernels, fitted)
     except BaseException:
@@ -80,7 +81,9 @@ def learn_model(db: Database, config: LearnConfig, progress: Progress | None = N
     return Learned(run_id, model_id, material, used, ids, time.monotonic() - begin)
 
 
-def _search(data: ModelData, config: LearnConfig, device: str, progress: Progress) -> dict[str, Kernel]:
+def _search(
+    db: Database, data: ModelData, config: LearnConfig, device: str, progress: Progress
+) -> dict[str, Kernel]:
     """Fronts of all kernels and three-body candidates, by task name."""
     y = total_values(data)
     table, _ = fit_table(data.blocks, y, np.ones(len(y), dtype=bool))
@@ -93,6 +96,7 @@ def _search(data: ModelData, config: LearnConfig, device: str, progress: Progres
     ]
     triples = [triple_task(t, residual, weights, data.n_defects, config, device) for t in data.triples]
     tasks += [task for task in triples if task is not None]
+    tasks = warm_tasks(db, tasks, config, data.selection.material)
     found: dict[str, Kernel] = {}
     progress.kernel(None, 0, len(tasks))
     for kernel in learn_kernels(tasks, progress.generation):

@@ -19,7 +19,8 @@ from defectdb.learn import LearnConfig, learn_pairs
 from defectdb.learn.config import resolve_device
 from defectdb.learn.kernels import KernelTask, learn_kernel
 from defectdb.learn.select import dz_windows, find_label, select_pairs
-from defectdb.schema.expression import from_ast
+from defectdb.learn.warm import skeleton
+from defectdb.schema.expression import from_ast, from_prefix
 
 QUICK = LearnConfig(generations=0, population=128, exhaustive_size=5, workers=1, max_tokens=15)
 
@@ -244,3 +245,25 @@ def test_a_formula_with_as_many_constants_as_points_is_never_chosen() -> None:
     kernel = learn_kernel(KernelTask("A_X-B_X", 0.0, 1e9, r[None], y, np.ones(6), None, 30.0, config, "cpu"))
     assert len(kernel.front[kernel.chosen].constants) < len(r) - 1
     assert all(np.isinf(s.mae_cv) for s in kernel.front if len(s.constants) >= len(r) - 1)
+
+
+@pytest.mark.parametrize(
+    ("formula", "bare"),
+    [
+        ("add c0 div c1 exp r", "inv exp r"),
+        ("add add c0 mul c1 cos mul c2 r neg mul 3 square r", "add cos mul c2 r square r"),
+        ("sub mul cos r c0 div tanh r 2", "add cos r tanh r"),
+        ("c0", ""),
+    ],
+)
+def test_skeletons_drop_what_every_fit_finds_anew(formula: str, bare: str) -> None:
+    assert " ".join(skeleton(from_prefix(formula.split()))) == bare
+
+
+def test_a_warm_search_keeps_what_an_earlier_one_found(empty_database: Database) -> None:
+    toy.fill(empty_database, n=120)
+    thorough = QUICK.model_copy(update={"exhaustive_size": 6})
+    before = learn_pairs(empty_database, thorough, ["Vac_Mo-Vac_S"]).kernels[0]
+    poor = QUICK.model_copy(update={"exhaustive_size": 1, "warm": True})
+    after = learn_pairs(empty_database, poor, ["Vac_Mo-Vac_S"]).kernels[0]
+    assert min(s.mae for s in after.front) <= 1.01 * min(s.mae for s in before.front) + 1e-12
