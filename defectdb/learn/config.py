@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from defectdb.errors import UnknownNameError
 from defectdb.learn.segvae.grammar import Grammar
 from defectdb.learn.segvae.search import SearchConfig
 from defectdb.schema.records import Images
@@ -44,6 +45,9 @@ class LearnConfig(BaseModel):
 
     def grammar(self, variables: tuple[str, ...] = ("r",)) -> Grammar:
         """The formulas to search: the finished formula's tokens less what coefficients and offset take."""
+        for name in (*self.forbidden, *self.required):
+            if name not in self.operators:
+                raise UnknownNameError("operator", name, list(self.operators))
         return Grammar(
             variables=variables,
             operators=self.operators,
