@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from defectdb.cli.terminal import emit, emit_json, progress_bar, say
+from defectdb.errors import UsageError
 
 if TYPE_CHECKING:
     from defectdb.cli import Settings
@@ -95,6 +96,8 @@ def ingest_command(
     from defectdb.db import MEMORY, open_database
     from defectdb.ingest import Download, Options, load
 
+    if "" in sources:
+        raise UsageError("a SOURCE is empty; write . for this folder")
     options = Options(
         mapping=mapping, unit_cells=unit_cells, reference=reference, occupied=occupied,
         download=Download(url=url, sha256=sha256, offline=offline),
@@ -140,7 +143,7 @@ def _narrate(settings: Settings, report: LoadReport) -> None:
     """What the table cannot say: the format recognised, differing energies, the first rejects."""
     verb = "would load" if report.dry_run else "dataset"
     say(settings, f"{verb} {report.dataset_id} (format {report.format})")
-    if not (report.loaded or report.updated or report.removed):
+    if report.unchanged and not (report.loaded or report.updated or report.removed):
         say(settings, f"nothing changed: all {report.unchanged} structures are stored already")
     energies = report.energies
     if energies.compared:

@@ -102,7 +102,12 @@ def assign(
         materials |= {b: material_of(c) for b, c in source.unit_cells.items() if b not in materials}
         chosen, lost = _recognise(joined, silent, geometries, list(hosts.values()), materials)
         assigned += chosen
-        rejects += _unknown(joined, lost, "no known host has its lattice and elements", hosts)
+        tilted = np.array([standard(lattice) is None for lattice in geometries.lattice], dtype=bool)
+        rows = joined["geometry"].gather(lost).to_numpy().astype(np.int64)
+        plane = "c is not perpendicular to a and b; the crystal must be periodic along a and b, the vacuum along c"
+        rejects += _unknown(joined, lost[tilted[rows]], plane, hosts)
+        unlike = f"no multiple of a known unit cell ({', '.join(sorted(materials)) or 'none; add --unit-cell'}) has "
+        rejects += _unknown(joined, lost[~tilted[rows]], unlike + "its lattice and elements", hosts)
     return assigned, rejects
 
 

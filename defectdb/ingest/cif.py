@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -40,7 +41,7 @@ class Atoms:
 def parse_cif(text: bytes) -> Atoms:
     """The atoms of a CIF with one structure, symmetry operations applied. Raises StructureFileError."""
     try:
-        document = gemmi.cif.read_string(text.decode("utf-8"))
+        document = gemmi.cif.read_string(text.removeprefix(BOM_UTF8).decode("utf-8"))
     except (ValueError, RuntimeError) as cause:  # gemmi reports syntax errors as ValueError or RuntimeError
         raise StructureFileError(f"no CIF: {cause}") from cause
     blocks = [block for block in document if block.find_loop(_COLUMNS[0]).get_loop()]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from defectdb.errors import InputDataError, UnknownNameError, UsageError
 from defectdb.ingest import ase, jsons, mapped, structures, twodmd, vasp
-from defectdb.ingest.containers import Container, FolderContainer, ZipContainer
+from defectdb.ingest.containers import Container, FolderContainer, ZipContainer, reading
 from defectdb.ingest.download import Download, fetch
 from defectdb.ingest.entries import Entry, References, source_from
 from defectdb.ingest.records import Reject, Source
@@ -38,9 +38,14 @@ class Options:
 
 def recognise(path: Path) -> str:
     """The format of one file or folder. Raises InputDataError where none fits."""
-    if not path.exists():
-        raise InputDataError("there is no such file or folder", path=str(path))
-    found = _recognise_folder(path) if path.is_dir() else _recognise_file(path)
+    with reading(str(path)):
+        if not path.exists():
+            raise InputDataError("there is no such file or folder", path=str(path))
+        if not (path.is_dir() or path.is_file()):
+            raise InputDataError("is neither a file nor a folder", path=str(path))
+        if path.is_dir() and not any(path.iterdir()):
+            raise InputDataError("is an empty folder", path=str(path))
+        found = _recognise_folder(path) if path.is_dir() else _recognise_file(path)
     if found is None:
         raise InputDataError(
             "is in no format that is known; give a 2DMD archive or folder, VASP runs, an ASE database or "
@@ -116,6 +121,11 @@ def _read_2dmd(path: Path, name: str | None) -> Iterator[Source]:
     container: Container = FolderContainer(path) if path.is_dir() else ZipContainer(path)
     try:
         roots = twodmd.datasets(container)
+        inner = [member for member in container.names() if member.lower().endswith(".zip")]
+        if not roots and inner:
+            raise InputDataError(
+                f"holds another archive, {inner[0]}: unpack it and ingest what is in it", path=str(path)
+            )
         if not roots:
             raise InputDataError(
                 "holds no dataset of the 2DMD layout (defects.csv.gz and descriptors.csv in one folder)",

@@ -42,7 +42,7 @@ def read_mapping(path: Path) -> Mapping:
     with reading(str(path)):
         text = path.read_bytes()
     try:
-        data = tomllib.loads(text.decode())
+        data = tomllib.loads(text.decode("utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as cause:
         raise InputDataError(f"no TOML: {cause}", path=str(path)) from cause
     targets = data.get("targets", {})
@@ -65,9 +65,9 @@ def read(paths: list[Path], mapping: Mapping) -> Iterator[Entry | Reject]:
         wanted = [c for c in (mapping.id, mapping.file, mapping.cif, mapping.descriptor) if c is not None]
         missing = sorted({*wanted, *mapping.targets.values()} - set(frame.columns))
         if missing:
-            raise InputDataError(
-                f"lacks the column {', '.join(missing)}; it has {', '.join(frame.columns)}", path=str(path)
-            )
+            hint = "; separate columns by commas" if ";" in "".join(frame.columns) else ""
+            has = f"it has {', '.join(frame.columns)}{hint}"
+            raise InputDataError(f"lacks the column {', '.join(missing)}; {has}", path=str(path))
         for row in frame.iter_rows(named=True):
             yield _entry(path, row, mapping)
 

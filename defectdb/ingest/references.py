@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from defectdb.errors import InputDataError
-from defectdb.ingest.cif import StructureFileError, parse_cif
+from defectdb.ingest.cif import StructureFileError
 from defectdb.ingest.containers import reading
 from defectdb.ingest.entries import References
 from defectdb.ingest.records import Pristine, UnitCell
-from defectdb.ingest.structures import parse_poscar, structure_id
+from defectdb.ingest.structures import contents, parse, structure_id
 from defectdb.schema.labels import ELEMENTS
 
 _SHAPE = (
@@ -49,7 +49,7 @@ def _toml(path: Path) -> dict[str, Any]:
     with reading(str(path)):
         text = path.read_bytes()
     try:
-        return tomllib.loads(text.decode())
+        return tomllib.loads(text.decode("utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as cause:
         raise InputDataError(f"no TOML: {cause}", path=str(path)) from cause
 
@@ -70,10 +70,9 @@ def _pristine(entry: Any, where: str) -> Pristine:
 
 
 def _unit_cell(path: Path) -> UnitCell:
-    with reading(str(path)):
-        data = path.read_bytes()
+    data = contents(path)
     try:
-        atoms = parse_cif(data) if path.suffix.lower() == ".cif" else parse_poscar(data)
+        atoms = parse(path, data)
     except StructureFileError as cause:
         raise InputDataError(str(cause), path=str(path)) from cause
     return UnitCell(structure_id(path), atoms.lattice, atoms.numbers, atoms.frac)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO, cast
 
 import numpy as np
 
-from defectdb.errors import InputDataError
 from defectdb.ingest.cif import MAX_ATOMS, Atoms, StructureFileError, atomic_number, parse_cif
-from defectdb.ingest.containers import MAX_STRUCTURE_BYTES, reading
+from defectdb.ingest.containers import MAX_STRUCTURE_BYTES, read_bounded, reading
 from defectdb.ingest.entries import Entry
 from defectdb.ingest.records import Reject
 
@@ -19,29 +20,38 @@ _POSCAR_NAMES = ("POSCAR", "CONTCAR")
 
 
 def is_structure_file(path: Path) -> bool:
-    """Whether the name is one of a CIF or POSCAR file."""
-    return path.suffix.lower() in SUFFIXES or path.name.startswith(_POSCAR_NAMES)
+    """Whether the name is one of a CIF or POSCAR file, plain or gzipped."""
+    plain = _plain(path)
+    return plain.suffix.lower() in SUFFIXES or plain.name.startswith(_POSCAR_NAMES)
+
+
+def _plain(path: Path) -> Path:
+    """The path without .gz."""
+    return path.with_suffix("") if path.suffix.lower() == ".gz" else path
 
 
 def structure_files(path: Path) -> list[Path]:
-    """The file itself, or the structure files directly in a folder, sorted."""
-    if path.is_dir():
-        return sorted(file for file in path.iterdir() if file.is_file() and is_structure_file(file))
+    """The file itself, or the structure files directly in a folder, sorted. Raises InputDataError."""
+    with reading(str(path)):
+        if path.is_dir():
+            return sorted(file for file in path.iterdir() if file.is_file() and is_structure_file(file))
     return [path]
 
 
 def structure_id(path: Path) -> str:
     """The file's name without its suffix; a bare POSCAR goes by its folder's name."""
-    if path.suffix.lower() in SUFFIXES:
-        return path.stem
-    return path.resolve().parent.name if path.name in _POSCAR_NAMES else path.name
+    plain = _plain(path)
+    if plain.suffix.lower() in SUFFIXES:
+        return plain.stem
+    return path.resolve().parent.name if plain.name in _POSCAR_NAMES else plain.name
 
 
 def read(paths: list[Path]) -> Iterator[Entry | Reject]:
     """Structure files and those directly in folders. Raises InputDataError for a file that cannot be read."""
-    for file, data in _contents([file for path in paths for file in structure_files(path)]):
+    for file in [file for path in paths for file in structure_files(path)]:
+        data = contents(file)
         try:
-            atoms = parse_cif(data) if file.suffix.lower() == ".cif" else parse_poscar(data)
+            atoms = parse(file, data)
         except StructureFileError as cause:
             yield Reject(str(file), None, "broken structure file", str(cause), structure_id(file))
             continue
@@ -49,14 +59,17 @@ def read(paths: list[Path]) -> Iterator[Entry | Reject]:
         yield Entry(structure_id(file), path, atoms, hashlib.sha256(data).hexdigest())
 
 
-def _contents(files: list[Path]) -> Iterator[tuple[Path, bytes]]:
-    for file in files:
-        with reading(str(file)):
-            size = file.stat().st_size
-            if size > MAX_STRUCTURE_BYTES:
-                raise InputDataError(f"{size:,} bytes are too many for one structure", path=str(file))
-            data = file.read_bytes()
-        yield file, data
+def parse(path: Path, data: bytes) -> Atoms:
+    """The atoms in a file's unpacked bytes, by the file's name. Raises StructureFileError."""
+    return parse_cif(data) if _plain(path).suffix.lower() == ".cif" else parse_poscar(data)
+
+
+def contents(path: Path) -> bytes:
+    """The bytes of a file, unpacked where its name ends in .gz. Raises InputDataError, for too many, too."""
+    with reading(str(path)), path.open("rb") as packed:
+        size = path.stat().st_size
+        stream = gzip.GzipFile(fileobj=packed) if path.suffix.lower() == ".gz" else packed
+        return read_bounded(cast(IO[bytes], stream), MAX_STRUCTURE_BYTES, str(path), path.name, size)
 
 
 def parse_poscar(data: bytes) -> Atoms:
