@@ -13,7 +13,7 @@ from defectdb.errors import ExitCode
 def folder(tmp_path_factory):
     """A demonstration run with the quickest search, in a small supercell."""
     folder = tmp_path_factory.mktemp("run") / "demo"
-    assert run(["--quiet", "demo", str(folder), "--cell", "5", "--generations", "0"]) == ExitCode.DONE
+    assert run(["--quiet", "demo", str(folder), "--cell", "6", "--generations", "0"]) == ExitCode.DONE
     return folder
 
 
@@ -30,7 +30,7 @@ def test_the_demonstration_predicts_three_defects_from_pairs(database):
     )
     assert errors.height == 8
     simple = errors.filter(errors["descriptor"] != "BCC")  # the donors' own pair decays slowly: see the model
-    assert simple["mae"].max() < 0.01
+    assert simple["mae"].max() < 0.003
 
 
 def test_the_dataset_is_labelled_as_a_model_wherever_it_is_named(database):
@@ -59,7 +59,7 @@ def test_every_pair_of_the_three_defects_has_a_formula(database):
 def test_running_again_in_the_same_folder_adds_a_version_and_keeps_the_data(folder, capsys):
     with open_database(folder / "demo.duckdb", read_only=True) as db:
         before = db.value("SELECT count(*) FROM structures")
-    command = ["--quiet", "demo", str(folder), "--cell", "5", "--generations", "0", "--json"]
+    command = ["--quiet", "demo", str(folder), "--cell", "6", "--generations", "0", "--json"]
     assert run(command) == ExitCode.DONE
     report = json.loads(capsys.readouterr().out)
     assert report["mae_meV_per_site"] < report["without_pairs_meV_per_site"] / 3
