@@ -114,10 +114,8 @@ def publish(
             ids = append_formulas(db, formula_records(kernel, run_id, selection.material))
             chosen.append(ids[kernel.chosen])
             append_generations(db, generation_rows(kernel, run_id))
-        terms = [
-            *value_terms(db, config, selection.material),
-            *_kept_terms(db, config, selection.material, kernels),
-        ]
+        kept, trained_on = _kept_terms(db, config, selection.material, kernels)
+        terms = [*value_terms(db, config, selection.material), *kept]
         terms += [
             TermRecord(order=2, label=kernel.task.label, formula_id=formula_id)
             for kernel, formula_id in zip(kernels, chosen, strict=True)
@@ -127,7 +125,7 @@ def publish(
             ModelRecord(
                 run_id=run_id, material_id=selection.material, target=config.target,
                 aggregator=TARGETS[config.target].aggregator, images=config.images,  # type: ignore[arg-type]
-                trained_on=config.protocol, n_train=selection.frame.height,
+                trained_on=trained_on, n_train=selection.frame.height,
             ),
             terms,
         )  # fmt: skip
@@ -168,13 +166,28 @@ def value_terms(db: Database, config: LearnConfig, material: str) -> list[TermRe
 
 def _kept_terms(
     db: Database, config: LearnConfig, material: str, kernels: Sequence[Kernel]
-) -> list[TermRecord]:
-    """The kernels of the active model that this run did not learn anew."""
+) -> tuple[list[TermRecord], str]:
+    """The kernels of the active model that this run did not learn anew, and what the new model is trained on.
+
+    With kernels its three-body terms stay, where they are added in the same way. A model of several protocols
+    says so: its errors are those of none of them.
+    """
     learned = [kernel.task.label for kernel in kernels]
     frame = db.frame(
-        'SELECT t."order", t.label, t.formula_id, t.value FROM model_terms AS t JOIN models AS m USING (model_id) '
-        "WHERE m.status = 'active' AND m.material_id = ? AND m.target = ? AND m.images = ? AND t.\"order\" = 2 "
-        "AND NOT list_contains(?, t.label) ORDER BY ALL",
-        [material, config.target, config.images, learned],
+        'SELECT t."order", t.label, t.formula_id, t.value, m.trained_on FROM model_terms AS t '
+        "JOIN models AS m USING (model_id) WHERE m.status = 'active' AND m.material_id = $material "
+        "AND m.target = $target AND m.images = $images AND NOT list_contains($learned, t.label) "
+        'AND (t."order" = 2 OR (t."order" = 3 AND m.aggregator = $aggregator)) ORDER BY ALL',
+        {
+            "material": material,
+            "target": config.target,
+            "images": config.images,
+            "learned": learned,
+            "aggregator": TARGETS[config.target].aggregator,
+        },
     )
-    return [TermRecord(**row) for row in frame.to_dicts()]
+    if not frame.filter(pl.col("order") == 2).height:
+        return [], config.protocol
+    [before] = frame["trained_on"].unique().to_list()
+    trained_on = config.protocol if before == config.protocol else "pairs and all"
+    return [TermRecord(**row) for row in frame.drop("trained_on").to_dicts()], trained_on

@@ -258,7 +258,7 @@ TABLES: tuple[Table, ...] = (
         version | | counts up per material and target
         aggregator | | sum of all terms; min, max over pairs; shift_min, shift_max: deciding defect, moved
         images | | nearest or sum (see formulas)
-        trained_on | | training protocol
+        trained_on | | what the kernels were learned from: pairs, all (structures), or pairs and all
         n_train | | structures it was fitted to
         mae_train | eV | mean absolute error on those
         mae_cv | eV | mean absolute error in cross-validation

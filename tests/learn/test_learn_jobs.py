@@ -267,3 +267,18 @@ def test_a_warm_search_keeps_what_an_earlier_one_found(empty_database: Database)
     poor = QUICK.model_copy(update={"exhaustive_size": 1, "warm": True})
     after = learn_pairs(empty_database, poor, ["Vac_Mo-Vac_S"]).kernels[0]
     assert min(s.mae for s in after.front) <= 1.01 * min(s.mae for s in before.front) + 1e-12
+
+
+def test_a_kernel_learned_from_pairs_in_a_model_of_all_structures_is_no_model_of_pairs(
+    learned: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy.duckdb"
+    copy.write_bytes(learned.read_bytes())
+    with open_database(copy) as db:
+        with db.transaction():
+            db.execute("UPDATE models SET trained_on = 'all'")
+        mixed = learn_pairs(db, QUICK, ["Vac_Mo-Vac_S"]).model_id
+        pure = learn_pairs(db, QUICK).model_id
+        protocols = dict(db.frame("SELECT model_id, trained_on FROM models").iter_rows())
+    assert protocols[mixed] == "pairs and all"
+    assert protocols[pure] == "pairs"
