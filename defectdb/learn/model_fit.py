@@ -173,14 +173,13 @@ def triple_task(
 def refine(parts: Sequence[Part], y: Floats, train: Flags, rounds: int = 25) -> list[Part]:
     """All constants of all formulas refined together against absolute errors, by damped Gauss-Newton steps.
 
-    A step that takes a formula out of its domain is refused. A formula that starts outside keeps no domain.
+    A formula that a step would take out of its domain stays where it is for that step while the others move. A
+    formula that starts outside keeps no domain.
     """
     n = len(y)
     parts = [part if part.safe() else replace(part, domain=None) for part in parts]
 
     def error(candidate: Sequence[Part]) -> tuple[float, Floats]:
-        if not all(part.safe() for part in candidate):
-            return np.inf, np.zeros(n)
         residual = y - sum((p.contribution(n) for p in candidate), np.zeros(n))
         loss = np.where(np.abs(residual) > FLOOR, np.abs(residual), (residual**2 / FLOOR + FLOOR) / 2)
         total = float(loss[train].sum())
@@ -211,11 +210,13 @@ def refine(parts: Sequence[Part], y: Floats, train: Flags, rounds: int = 25) -> 
 
 
 def _moved(parts: Sequence[Part], step: Floats) -> list[Part]:
+    """The parts with their constants moved, each only where it stays in its domain."""
     moved, at = [], 0
     for part in parts:
         k = len(part.constants)
         constants = tuple(float(c) for c in np.asarray(part.constants) + step[at : at + k])
-        moved.append(replace(part, constants=constants))
+        new = replace(part, constants=constants)
+        moved.append(new if new.safe() else part)
         at += k
     return moved
 
