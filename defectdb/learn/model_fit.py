@@ -189,8 +189,7 @@ def refine(parts: Sequence[Part], y: Floats, train: Flags, rounds: int = 25) -> 
     damping = 1e-3
     for _ in range(rounds):
         jacobian = np.concatenate([p.jacobian(n) for p in parts], axis=1)[train]
-        if not np.isfinite(jacobian).all():
-            break
+        jacobian[:, ~np.isfinite(jacobian).all(axis=0)] = 0.0  # constants at the edge of the defined stay
         weighted = jacobian * robust_weights(residual)[train, None]
         gram, right = jacobian.T @ weighted, weighted.T @ residual[train]
         scale = np.diag(gram) + 1e-12 * np.trace(gram) + 1e-30

@@ -173,3 +173,13 @@ def test_refinement_never_takes_a_formula_out_of_its_domain() -> None:
     [refined] = refine([start], y, np.ones(len(y), dtype=bool))
     assert refined.safe()
     assert refined.constants[1] < RADII[0]
+
+
+def test_a_constant_without_a_derivative_does_not_hold_the_others_back() -> None:
+    a, b = crystal(10, most=3)
+    y = a.counts @ first(RADII) + b.counts @ np.full(len(RADII), 0.2)
+    edge = pair_part(b, from_prefix(["mul", "c0", "exp", "sqrt", "c1"]), (0.2, 0.0))  # sqrt ends at 0
+    moving = pair_part(a, from_prefix(["mul", "c0", "exp", "mul", "c1", "r"]), (0.6, -0.8))
+    refined = refine([moving, edge], y, np.ones(len(y), dtype=bool), rounds=60)
+    assert refined[0].constants == pytest.approx((0.8, -0.6), rel=1e-3)
+    assert refined[1].constants[1] == 0.0
