@@ -15,10 +15,12 @@ from defectdb.learn.segvae.grammar import Grammar
 from defectdb.learn.segvae.layout import build, count_constants
 from defectdb.learn.segvae.problem import Fit, Problem
 from defectdb.learn.segvae.programs import Programs
+from defectdb.learn.segvae.resolution import Resolution
 
 MAX_ROUGHNESS = 1.6  # total variation between the data points, as a multiple of the data's own
 MAX_JUMP = 0.1  # change from a data point to its close surroundings, as a fraction of the data's range
 _BESIDE = (1e-7, 1e-6, 1e-5, 1e-4, 3e-4, 1e-3, 3e-3)  # distances looked at, as fractions of the largest
+_SAME = 1e-6  # distances nearer than this share of the largest are one distance
 MAX_OVERSHOOT = 0.25  # how far beyond the data's range a formula may swing, as a fraction of that range
 MAX_DRIFT = 0.5  # the same, of the whole range allowed, for the tail behind the data: slow laws go on
 
@@ -30,7 +32,7 @@ class Domain:
     ``grid`` [variable, point] with the points inside the data first (``n_inside``), then the tail up to the
     cutoff; ``low``, ``high``, ``roughness`` bound the value and its total variation; ``tail`` bounds |value|
     at the last point (infinite: no demand); ``jump`` the change between grid points nearer than ``near`` to
-    each other.
+    each other; ``resolution`` what the data can tell about the curve between their points.
     """
 
     grid: Tensor
@@ -41,6 +43,7 @@ class Domain:
     tail: float = math.inf
     near: float = 0.0
     jump: float = math.inf
+    resolution: Resolution | None = None
 
     @classmethod
     def of(
@@ -52,15 +55,16 @@ class Domain:
         """
         order = x.argsort()
         xs, ys = x[order], y[order]
-        distinct = torch.unique_consecutive(xs)
-        means = torch.stack([ys[xs == value].mean() for value in distinct])
+        place = _places(xs)
+        count = torch.bincount(place).to(x)
+        distinct, means = (torch.zeros_like(count).index_add_(0, place, v) / count for v in (xs, ys))
         spread = float(means.max() - means.min()) or max(abs(float(means[0])), 1.0)
         low, high = float(xs[0]), float(xs[-1])
-        inside = torch.linspace(low, high, points, dtype=x.dtype, device=x.device)
+        even = _uneven(low, high, points).to(x)
         # Poles and spikes hide beside the data points that they serve: look closely there, at every scale.
         steps = high * torch.tensor(_BESIDE, dtype=x.dtype, device=x.device)
         beside = (distinct.unsqueeze(1) + torch.cat([-steps, steps.new_zeros(1), steps])).flatten()
-        inside = torch.cat([inside, beside[(beside >= low) & (beside <= high)]]).sort().values
+        inside = torch.cat([even, beside[(beside >= low) & (beside <= high)]]).sort().values
         grid, n_inside = inside, len(inside)
         if cutoff is not None and cutoff > high:
             grid = torch.cat(
@@ -71,7 +75,9 @@ class Domain:
         tail = 0.02 * spread if decay else math.inf
         bottom, top = float(means.min()) - margin, float(means.max()) + margin
         near, jump = 1.01 * high * _BESIDE[-1], MAX_JUMP * spread
-        return cls(grid.unsqueeze(0), n_inside, bottom, top, roughness, tail, near, jump)
+        track = torch.searchsorted(inside, torch.cat([even, distinct]).unique())
+        resolution = Resolution.of(distinct, means, inside, track, _noise(ys, place, means))
+        return cls(grid.unsqueeze(0), n_inside, bottom, top, roughness, tail, near, jump, resolution)
 
     def holds(self, values: Tensor) -> Tensor:
         """Which formulas obey, bool [formula], from their values on the grid [formula, point]."""
@@ -84,9 +90,34 @@ class Domain:
         if math.isfinite(self.jump):
             close = self.grid[0, : self.n_inside].diff() <= self.near
             ok &= (values[:, : self.n_inside].diff(dim=1).abs() * close).amax(1) <= self.jump
+        if self.resolution is not None:
+            ok &= self.resolution.holds(inside)
         if math.isfinite(self.tail):
             ok &= values[:, -1].abs() <= self.tail
         return ok
+
+
+def _uneven(low: float, high: float, points: int) -> Tensor:
+    """Points [point] from ``low`` to ``high``, off an even grid by irregular parts of a step.
+
+    On an even grid an oscillation of the grid's own frequency would look like a constant.
+    """
+    place = torch.arange(points, dtype=torch.float64)
+    place[1:-1] += 0.7 * ((place[1:-1] * 0.6180339887498949) % 1.0 - 0.5)
+    return low + (high - low) * place / (points - 1)
+
+
+def _places(xs: Tensor) -> Tensor:
+    """The place [point] of every sorted distance among the distinct ones; lattices repeat distances to round-off."""
+    apart = xs.diff() > _SAME * xs[-1].abs()
+    return torch.cat([apart.new_zeros(1), apart]).long().cumsum(0)
+
+
+def _noise(ys: Tensor, place: Tensor, means: Tensor) -> float:
+    """How far sorted data are from themselves: by equal points with different values, or half the median step."""
+    step = 0.5 * float(means.diff().abs().median()) if len(means) > 1 else 0.0
+    same = place.diff() == 0
+    return max(step, float(ys.diff()[same].abs().amax())) if bool(same.any()) else step
 
 
 def predict(tokens: Tensor, grammar: Grammar, fit: Fit, x: Tensor, problem: Problem) -> Tensor:

@@ -22,6 +22,10 @@ __all__ = [
 ]  # fmt: skip
 
 
+SAME_POINT = 1e-6
+"""Points nearer than this share of a variable's largest value are one point: left out together."""
+
+
 @dataclass(frozen=True, slots=True)
 class Scored:
     """One formula of a front: expression, constants, and its errors on the rows it was fitted to.
@@ -74,7 +78,8 @@ def make_folds(problem: Problem, groups: Tensor | None = None, max_folds: int = 
     if groups is not None:
         return groups
     if problem.mixing is None:
-        distinct: Tensor = torch.unique(problem.x, dim=1, return_inverse=True)[1]
+        near = (problem.x / (SAME_POINT * problem.x.abs().amax(1, keepdim=True))).round()
+        distinct: Tensor = torch.unique(near, dim=1, return_inverse=True)[1]
         if int(distinct.max()) < max_folds:
             return distinct
     return torch.arange(len(problem.y), device=problem.y.device) % 5

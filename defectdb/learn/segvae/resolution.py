@@ -1,0 +1,94 @@
+"""Data points to what they can tell about the curve between them: how far it may stray there, how often it may turn.
+
+A formula is free between the points. One that oscillates faster than they are spaced can pass through all of them and
+mean nothing (aliasing: Shannon, Proc. IRE 37, 10 (1949)); so can one with a deep well where no point is. Both are
+refused here, from values on a dense grid, for all formulas at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+MAX_STRAY = 0.5
+"""How far a curve may leave the interval spanned by its values at two neighbouring points, as a share of their
+difference; or up to the chords of the intervals beside, which bound a curve that bends one way only. A cosine passes
+with 2.6 points a period, wherever they lie."""
+
+MAX_TURNS = 2
+"""Extrema between two neighbouring points; over all of them together there is one for every interval (Nyquist)."""
+
+_FREE = 1e9  # an interval at the end has a chord on one side only
+_FLAT = 1e-7  # changes below this share of the data's range are rounding, not turns
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """What the points of one variable resolve.
+
+    ``nodes`` [node] and ``track`` [step] index the grid: the data points, and the points along which turns are
+    counted; ``interval`` [point] and ``turn_interval`` [step - 2, interval] (one-hot) say between which data points
+    they lie; ``reach`` [2, point] how far the chords of the intervals beside go there, as a share of their rise.
+    ``rise`` [interval] are the data's own differences, ``noise`` may always be strayed.
+    """
+
+    nodes: Tensor
+    track: Tensor
+    interval: Tensor
+    turn_interval: Tensor
+    reach: Tensor
+    rise: Tensor
+    noise: float
+    flat: float
+
+    @classmethod
+    def of(cls, nodes: Tensor, means: Tensor, grid: Tensor, track: Tensor, noise: float) -> Resolution | None:
+        """The resolution of distinct sorted points [node] with mean values [node]; None for fewer than four.
+
+        ``grid`` [point] holds the points among others, ``track`` [step] indexes it.
+        """
+        if len(nodes) < 4:
+            return None
+        last = len(nodes) - 2
+        interval = (torch.searchsorted(nodes, grid, right=True) - 1).clamp(0, last)
+        turn_interval = torch.nn.functional.one_hot(interval[track[1:-1]], last + 1).to(means.dtype)
+        width = nodes.diff()
+        before, after = _beside(width)
+        left = (grid - nodes[interval]) / before[interval]
+        right = (nodes[interval + 1] - grid) / after[interval]
+        left[interval == 0], right[interval == last] = _FREE, _FREE
+        reach = torch.stack([left, right])
+        flat = _FLAT * float(means.max() - means.min())
+        places = torch.searchsorted(grid, nodes)
+        return cls(places, track, interval, turn_interval, reach, means.diff().abs(), noise, flat)
+
+    def holds(self, values: Tensor) -> Tensor:
+        """Which curves [formula, grid point] the data can tell from their like, bool [formula]."""
+        return self._strays_little(values) & self._turns_seldom(values)
+
+    def _strays_little(self, values: Tensor) -> Tensor:
+        at = values[:, self.nodes]
+        rise = torch.maximum(at.diff(dim=1).abs(), self.rise)
+        before, after = _beside(rise)
+        chords = torch.minimum(
+            before[:, self.interval] * self.reach[0], after[:, self.interval] * self.reach[1]
+        )
+        room = torch.maximum(MAX_STRAY * rise[:, self.interval], chords) + self.noise
+        high = torch.maximum(at[:, 1:], at[:, :-1])[:, self.interval]
+        low = torch.minimum(at[:, 1:], at[:, :-1])[:, self.interval]
+        return ((values <= high + room) & (values >= low - room)).all(1)
+
+    def _turns_seldom(self, values: Tensor) -> Tensor:
+        change = values[:, self.track].diff(dim=1)
+        change = torch.where(change.abs() > self.flat, change, 0.0)
+        turns = (change[:, 1:] * change[:, :-1] < 0).to(values) @ self.turn_interval
+        return (turns.amax(1) <= MAX_TURNS) & (turns.sum(1) <= len(self.nodes) - 1)
+
+
+def _beside(values: Tensor) -> tuple[Tensor, Tensor]:
+    """What the intervals before and after hold [..., interval]; at the ends, what the only neighbour holds."""
+    before = torch.cat([values[..., 1:2], values[..., :-1]], dim=-1)
+    after = torch.cat([values[..., 1:], values[..., -2:-1]], dim=-1)
+    return before, after
