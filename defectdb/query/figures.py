@@ -61,12 +61,16 @@ def draw(
     }
     known("figure", kind, list(kinds))
     known("figure format", path.suffix, SUFFIXES)
+    save_styled(kinds[kind], path)
+
+
+def save_styled(make: Callable[[], Figure], path: Path) -> None:
+    """Make a figure in the style of all figures and write it. Raises UsageError and InputDataError."""
     _demand_matplotlib()
     import matplotlib as mpl
 
     with mpl.rc_context(_STYLE):
-        figure = kinds[kind]()
-        _save(figure, path)
+        _save(make(), path)
 
 
 def _needed(label: str | None, kind: str) -> str:
