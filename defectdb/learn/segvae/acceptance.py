@@ -43,7 +43,7 @@ def has_units(tokens: Tensor, grammar: Grammar) -> Tensor:
     formula's own unit.
     """
     arity = torch.tensor(grammar.arity, device=tokens.device)[tokens]
-    child, _ = children(tokens, arity)
+    child = children(tokens, arity)
     n, length = tokens.shape
     lines = torch.arange(n, device=tokens.device)
     leaf = torch.zeros(len(grammar.tokens), len(grammar.units[0]), dtype=torch.float64, device=tokens.device)

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from defectdb.learn.segvae.grammar import Grammar
-from defectdb.learn.segvae.layout import build, count_constants
-from defectdb.learn.segvae.linear import coefficients, orthonormal, solve_positive
+from defectdb.learn.segvae.layout import build, count_constants, term_roots
+from defectdb.learn.segvae.linear import coefficients, dot, orthonormal, solve_positive
 from defectdb.learn.segvae.problem import Fit, Problem
 from defectdb.learn.segvae.programs import Programs
 
@@ -24,22 +24,26 @@ __all__ = ["Fit", "Problem", "fit", "levenberg_marquardt", "random_starts", "res
 
 MAX_CONSTANT = 60.0  # a nonlinear constant beyond this is a pole or a step in disguise (variables up to 15)
 MAX_CANCELLATION = 30.0  # summands this many times larger than the data cancel one another: no readable law
-_CHUNK = 6_000_000  # numbers per node table: stays within a few cache-friendly tens of megabytes
+_LEG = 14  # steps after which fits that no longer move are left alone
+_PROGRESS = 1e-9
+_CHUNK = 3_000_000  # numbers per node table: some 24 MB, which a processor's last cache still holds
 
 
 def _columns(programs: Programs, table: Tensor, problem: Problem) -> list[Tensor]:
     """The linear part's columns, each [formula, start, row], weighted; zero where a formula has fewer terms."""
-    root = problem.weight.sqrt()
+    root = problem.root
     columns = []
-    for k in range(problem.max_terms):
-        values = table[programs.terms[:, k]]
+    for k in range(programs.terms.shape[1]):
+        values = table.index_select(0, programs.terms[:, k])
         if problem.mixing is not None:
             values = values @ problem.mixing.T
-        columns.append(values * root * programs.term_mask[:, k].view(-1, 1, 1))
+        if root is not None:
+            values = values * root
+        columns.append(values * programs.term_mask[:, k].view(-1, 1, 1) if k else values)
     if problem.offset:
         ones = problem.y.new_ones(problem.x.shape[1])
         ones = ones if problem.mixing is None else problem.mixing @ ones
-        column = (ones * root).expand_as(columns[0])
+        column = (ones if root is None else ones * root).expand_as(columns[0])
         columns.append(column if programs.plain is None else column * ~programs.plain.view(-1, 1, 1))
     return columns
 
@@ -62,38 +66,42 @@ def _size(programs: Programs, problem: Problem) -> Tensor:
     return torch.where(programs.plain.unsqueeze(1), whole, problem.scale())
 
 
-def _trial(programs: Programs, problem: Problem, theta: Tensor, *, derivatives: bool) -> _Trial:
-    table = programs.values(problem.x, theta)
+def _trial(
+    programs: Programs, problem: Problem, theta: Tensor, *, derivatives: bool, table: Tensor | None = None
+) -> _Trial:
+    """``table`` is an earlier trial's to write over."""
+    table = programs.values(problem.x, theta, table)
     columns = _columns(programs, table, problem)
-    basis, triangle = orthonormal(columns)
-    target = (problem.y * problem.weight.sqrt()).expand_as(basis[0])
+    basis, triangle, sizes = orthonormal(columns)
+    root = problem.root
+    target = (problem.y if root is None else problem.y * root).expand_as(basis[0])
     rest, parts = target, []
     for direction in basis:
-        part = (direction * rest).sum(2)
-        rest = rest - part.unsqueeze(2) * direction
+        part = dot(direction, rest)
+        rest = torch.addcmul(rest, part.unsqueeze(2), direction, value=-1)
         parts.append(part)
     beta = coefficients(triangle, parts)
-    sse = rest.square().sum(2)
-    terms = columns[: problem.max_terms]
-    sizes = torch.stack([column.norm(dim=2) for column in terms], dim=1)
-    heavy = (sizes * beta[:, : len(terms)].abs()).amax(1) > MAX_CANCELLATION * _size(programs, problem)
+    sse = dot(rest, rest)
+    n_terms = programs.terms.shape[1]
+    size = torch.stack(sizes[:n_terms], dim=1)
+    heavy = (size * beta[:, :n_terms].abs()).amax(1) > MAX_CANCELLATION * _size(programs, problem)
     bad = ~torch.isfinite(sse) | heavy
     if theta.shape[2]:
         bad |= theta.abs().amax(2) > MAX_CONSTANT * max(1.0, problem.reach / 15.0)
     sse = torch.where(bad, torch.inf, sse)
     if not derivatives:
         return _Trial(sse, beta, None, None)
-    jacobian = programs.derivatives(table, beta[:, : problem.max_terms])  # [formula, k, start, point]
+    jacobian = programs.derivatives(table, beta[:, :n_terms])  # [formula, k, start, point]
     if problem.mixing is not None:
         jacobian = jacobian @ problem.mixing.T
-    root = problem.weight.sqrt()
-    jacobian = jacobian * (root.unsqueeze(1) if root.dim() == 3 else root)
+    if root is not None:
+        jacobian = jacobian * (root.unsqueeze(1) if root.dim() == 3 else root)
     for direction in basis:
-        along = (jacobian * direction.unsqueeze(1)).sum(3, keepdim=True)
-        jacobian = jacobian - along * direction.unsqueeze(1)
+        across = direction.unsqueeze(1)
+        jacobian = torch.addcmul(jacobian, dot(jacobian, across).unsqueeze(3), across, value=-1)
     jacobian = torch.nan_to_num(jacobian, nan=0.0, posinf=0.0, neginf=0.0).transpose(1, 2)
     hessian = jacobian @ jacobian.transpose(2, 3)
-    gradient = (jacobian * torch.nan_to_num(rest).unsqueeze(2)).sum(3)
+    gradient = (jacobian @ torch.nan_to_num(rest).unsqueeze(3)).squeeze(3)
     return _Trial(sse, beta, hessian, gradient)
 
 
@@ -106,7 +114,8 @@ def levenberg_marquardt(
     if not theta.shape[2]:
         only = _trial(programs, problem, theta, derivatives=False)
         return theta, only.beta, only.sse
-    best = _trial(programs, problem, theta, derivatives=True)
+    table = programs.table(problem.x, theta.shape[1])
+    best = _trial(programs, problem, theta, derivatives=True, table=table)
     damping = torch.full_like(best.sse, 1e-2)
     eye = torch.eye(theta.shape[2], dtype=theta.dtype, device=theta.device)
     assert best.hessian is not None
@@ -118,7 +127,7 @@ def levenberg_marquardt(
         step = torch.nan_to_num(solve_positive(system, best.gradient))
         reach = 1.0 + theta.abs()
         trial_theta = theta + torch.maximum(torch.minimum(step, reach), -reach)
-        trial = _trial(programs, problem, trial_theta, derivatives=i < iterations - 1)
+        trial = _trial(programs, problem, trial_theta, derivatives=i < iterations - 1, table=table)
         better = trial.sse < best.sse
         damping = torch.where(better, damping * 0.3, damping * 5.0).clamp(1e-9, 1e9)
         theta = torch.where(better.unsqueeze(2), trial_theta, theta)
@@ -176,10 +185,10 @@ def fit(
     width = int(k_of.max()) if n else 0
     new = problem.y.new_full
     out = Fit(new((n, width), 0.0), new((n, problem.n_columns), 0.0), new((n,), torch.inf))
-    lengths = (tokens != 0).sum(1)
+    lengths, terms = (tokens != 0).sum(1), term_roots(tokens, grammar, problem.max_terms)[1].sum(1)
     for k in range(width + 1):
         members = (k_of == k).nonzero().squeeze(1)
-        members = members[lengths[members].argsort(stable=True)]
+        members = members[(terms * tokens.shape[1] + lengths)[members].argsort(stable=True)]
         n_starts = starts if k else 1
         per = max(1, _CHUNK // (12 * n_starts * problem.x.shape[1]))
         for part in members.split(per) if len(members) else ():
@@ -187,28 +196,32 @@ def fit(
             if theta is not None and k:
                 given = theta[part, :k]
                 begin[:, 0] = torch.where(torch.isfinite(given), given, begin[:, 0])
-            batch = _Batch(tokens[part, : int(lengths[part].max())], None if plain is None else plain[part])
+            batch = _Batch(
+                tokens[part, : int(lengths[part].max())],
+                None if plain is None else plain[part],
+                int(terms[part].max()),
+            )
             limit = None if bound is None else bound[part]
-            for target, value in zip(
-                (out.theta[:, :k], out.beta, out.sse),
-                _two_runs(batch, grammar, problem, begin, iterations, limit),
-                strict=True,
-            ):
-                target[part] = value
+            found = _two_runs(batch, grammar, problem, begin, iterations, limit)
+            out.theta[part, :k], out.sse[part] = found[0], found[2]
+            out.beta[part, : batch.terms] = found[1][:, : batch.terms]
+            if problem.offset:
+                out.beta[part, -1] = found[1][:, -1]
     return out
 
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """Formulas of one number of constants, and which of them have no offset."""
+    """Formulas of one number of constants, which of them have no offset, and their summands at the most."""
 
     tokens: Tensor
     plain: Tensor | None
+    terms: int
 
-    def programs(self, grammar: Grammar, problem: Problem, rows: Tensor | None = None) -> Programs:
+    def programs(self, grammar: Grammar, rows: Tensor | None = None) -> Programs:
         tokens = self.tokens if rows is None else self.tokens[rows]
         plain = self.plain if rows is None or self.plain is None else self.plain[rows]
-        return build(tokens, grammar, max_terms=problem.max_terms, plain=plain)
+        return build(tokens, grammar, max_terms=self.terms, plain=plain)
 
 
 def _two_runs(
@@ -220,17 +233,22 @@ def _two_runs(
     bound: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """(theta, beta, sse) of every formula at its best start."""
-    programs = batch.programs(grammar, problem)
+    programs = batch.programs(grammar)
     theta, beta, sse = levenberg_marquardt(programs, problem, begin, iterations[0])
     best = _pick(theta, beta, sse, 1)
     found = (best[0][:, 0], best[1][:, :, 0], best[2][:, 0])
     rows = torch.isfinite(found[2]) if bound is None else found[2] <= bound
     rows = rows.nonzero().squeeze(1)
-    if begin.shape[2] and iterations[1] and len(rows):
-        two = _pick(theta[rows], beta[rows], sse[rows], 2)[0]
-        again = levenberg_marquardt(batch.programs(grammar, problem, rows), problem, two, iterations[1])
-        theta, beta, sse = _pick(*again, 1)
-        found[0][rows], found[1][rows], found[2][rows] = theta[:, 0], beta[:, :, 0], sse[:, 0]
+    two = _pick(theta[rows], beta[rows], sse[rows], 2)[0]
+    left = iterations[1] if begin.shape[2] else 0
+    while left > 0 and len(rows):
+        some = batch.programs(grammar, rows)
+        two, beta, sse = levenberg_marquardt(some, problem, two, min(_LEG, left))
+        last = found[2][rows]
+        theta, beta, now = _pick(two, beta, sse, 1)
+        found[0][rows], found[1][rows], found[2][rows] = theta[:, 0], beta[:, :, 0], now[:, 0]
+        moving = found[2][rows] < last * (1 - _PROGRESS)  # the others have arrived
+        rows, two, left = rows[moving], two[moving], left - _LEG
     return found if not problem.huber else _robust(programs, problem, found)
 
 
@@ -264,7 +282,7 @@ def residuals(programs: Programs, problem: Problem, theta: Tensor, beta: Tensor)
     """
     table = programs.values(problem.x, theta)
     values = table.new_zeros(len(theta), theta.shape[1], problem.x.shape[1])
-    for term in range(problem.max_terms):
+    for term in range(programs.terms.shape[1]):
         share = beta[:, term].unsqueeze(2) * table[programs.terms[:, term]]
         values = torch.where(programs.term_mask[:, term].view(-1, 1, 1), values + share, values)
     if problem.offset:

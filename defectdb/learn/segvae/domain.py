@@ -171,11 +171,12 @@ def _has_pole(programs: Programs, table: Tensor) -> Tensor:
     A denominator that is a power changes sign where its base does.
     """
     base = torch.arange(programs.n_rows, device=table.device)
-    for group in programs.groups:
+    groups = (*programs.fixed, *programs.groups)
+    for group in groups:
         if group.operator in ("square", "cube", "abs"):
             base[group.start : group.stop] = base[group.operands[0]]
     out = torch.zeros(programs.n_formulas, dtype=torch.bool, device=table.device)
-    for group in programs.groups:
+    for group in groups:
         if group.operator in ("div", "inv"):
             below = table[base[group.operands[-1]]]
             crosses = (below[:, 1:] * below[:, :-1] <= 0).any(1)

@@ -91,9 +91,11 @@ def score_front(tokens: Tensor, grammar: Grammar, fit: Fit, problem: Problem, fo
     rows = values if problem.mixing is None else values @ problem.mixing.T
     error = problem.y - rows
     blind = cross_validate(tokens, grammar, fit, problem, folds)
-    first = problem.x[0] if problem.mixing is None else None
+    first = problem.x[0]
+    if problem.mixing is not None:  # a sum's own point is its first
+        first = torch.where(problem.mixing > 0, first, torch.inf).amin(1)
     interior = torch.ones_like(problem.y, dtype=torch.bool)
-    if first is not None and len(first.unique()) > 2:
+    if len(first.unique()) > 2:
         interior = (first > first.min()) & (first < first.max())
     left = _points_left(problem, folds)
     scored = []

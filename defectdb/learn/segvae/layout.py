@@ -4,11 +4,17 @@ operator.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
-from defectdb.learn.segvae.grammar import PAD, Grammar
+from defectdb.learn.segvae.grammar import Grammar
 from defectdb.learn.segvae.programs import Group, Programs
+
+_SIDES = ("none", "first", "both", "second")
+"""Which operands of a node hold constants: nodes are sorted in this order, so that each side is one slice."""
 
 
 def count_constants(tokens: Tensor, grammar: Grammar) -> Tensor:
@@ -16,28 +22,38 @@ def count_constants(tokens: Tensor, grammar: Grammar) -> Tensor:
     return (tokens == grammar.constant).sum(1)
 
 
-def children(tokens: Tensor, arity: Tensor) -> tuple[Tensor, Tensor]:
-    """Positions of both operands [formula, position, 2] (0 where there is none), and heights."""
-    n, length = tokens.shape
-    device = tokens.device
-    lines = torch.arange(n, device=device)
-    stack = torch.zeros(n, length + 1, dtype=torch.long, device=device)
-    size = torch.zeros(n, dtype=torch.long, device=device)
-    child = torch.zeros(n, length, 2, dtype=torch.long, device=device)
-    height = torch.zeros(n, length, dtype=torch.long, device=device)
+def children(tokens: Tensor, arity: Tensor) -> Tensor:
+    """Positions of both operands [formula, position, 2] of complete sequences; meaningless where there is none."""
+    return _structure(arity, torch.zeros_like(tokens, dtype=torch.bool))[0]
+
+
+def _structure(arity: Tensor, is_constant: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Operands' positions [formula, position, 2], heights, and which nodes hold constants at or below them.
+
+    The first operand follows its operator, the second follows the first one's end; read from the back.
+    """
+    n, length = arity.shape
+    arity, constant = (
+        arity.T.contiguous(),
+        is_constant.T.contiguous(),
+    )  # [position, formula]: rows lie together
+    end, height = arity.new_full((length + 1, n), length), arity.new_zeros(length + 1, n)
+    second, holds = arity.new_zeros(length, n), constant.new_zeros(length + 1, n)
     for t in range(length - 1, -1, -1):
-        here = arity[:, t]
-        real = tokens[:, t] != PAD
-        first = stack[lines, (size - 1).clamp(min=0)]
-        second = stack[lines, (size - 2).clamp(min=0)]
-        child[:, t, 0], child[:, t, 1] = first, second
-        one = height[lines, first] + 1
-        two = torch.maximum(one, height[lines, second] + 1)
-        height[:, t] = torch.where(here == 0, 0, torch.where(here == 1, one, two))
-        size = size - torch.where(real, here - 1, torch.zeros_like(here))
-        top = torch.where(real, size - 1, torch.full_like(size, length))
-        stack[lines, top] = t
-    return child, height
+        here, behind = arity[t], end[t + 1]
+        unary, binary = here > 0, here > 1
+        second[t] = behind.clamp(max=length - 1)
+        other = behind.unsqueeze(0)
+        last = torch.where(binary, end.gather(0, other)[0], behind)
+        end[t] = torch.where(unary, last, t + 1)
+        below = torch.where(binary, torch.maximum(height[t + 1], height.gather(0, other)[0]), height[t + 1])
+        height[t] = torch.where(unary, below + 1, 0)
+        holds[t] = constant[t] | (unary & holds[t + 1]) | (binary & holds.gather(0, other)[0])
+    first = (
+        torch.arange(1, length + 1, device=arity.device).clamp(max=length - 1).unsqueeze(1).expand_as(second)
+    )
+    child = torch.stack([first, second], dim=2).transpose(0, 1).contiguous()
+    return child, height[:length].T.contiguous(), holds[:length].T.contiguous()
 
 
 def _term_positions(
@@ -73,26 +89,29 @@ def build(tokens: Tensor, grammar: Grammar, *, max_terms: int = 1, plain: Tensor
     device = tokens.device
     n = len(tokens)
     arity = torch.tensor(grammar.arity, device=device)[tokens]
-    child, height = children(tokens, arity)
-    leaf_row, numbers = _leaf_rows(grammar, device)
-    first_constant = len(grammar.variables) + len(numbers)
     is_constant = tokens == grammar.constant
+    child, height, holds = _structure(arity, is_constant)
+    row_of, numbers = _leaf_rows(grammar, device)
+    row_of = row_of[tokens]
     k = int(is_constant[0].sum()) if n else 0
-    order = is_constant.long().cumsum(1) - 1
-    lines = torch.arange(n, device=device).unsqueeze(1)
-    row_of = torch.where(is_constant, first_constant + lines * k + order, leaf_row[tokens])
     terms, mask, split = _term_positions(tokens, child, _splitting(grammar, max_terms, device), max_terms)
-    holds = _holds_constant(tokens, child, arity, is_constant) & ~split  # adjoints start at the summands
-    key = (height * len(grammar.tokens) + tokens) * 2 + holds.long()
-    flat = (arity > 0).reshape(-1).nonzero().squeeze(1)
-    sorted_keys, permutation = key.reshape(-1)[flat].sort(stable=True)
-    first_row = first_constant + n * k
-    positions = flat[permutation]
-    row_of.view(-1)[positions] = torch.arange(len(flat), device=device) + first_row
-    groups = _groups(sorted_keys, positions, row_of, child, grammar, first_row)
+    operator = (arity > 0) & ~split
+    first_fixed = len(grammar.variables) + len(numbers)
+    first_constant = first_fixed + int((operator & ~holds).sum())
+    order = is_constant.long().cumsum(1) - 1
+    row_of = torch.where(
+        is_constant, first_constant + torch.arange(n, device=device).unsqueeze(1) * k + order, row_of
+    )
+    layout = _Layout(row_of, child, grammar, first_constant)
+    key = height * len(grammar.tokens) + tokens
+    fixed = layout.groups(key * len(_SIDES), operator & ~holds, first_fixed)
+    groups = layout.groups(
+        key * len(_SIDES) + _sides(child, arity, holds), operator & holds, first_constant + n * k
+    )
+    n_rows = first_constant + n * k + int((operator & holds).sum())
     return Programs(
-        len(grammar.variables), numbers, first_constant, n, k, first_row + len(flat), groups,
-        row_of[:, 0], row_of.gather(1, terms), mask, plain,
+        len(grammar.variables), numbers, first_constant, n, k, n_rows, fixed, groups,
+        torch.where(mask, row_of.gather(1, terms), 0), mask, plain,
     )  # fmt: skip
 
 
@@ -107,48 +126,69 @@ def _leaf_rows(grammar: Grammar, device: torch.device) -> tuple[Tensor, Tensor]:
     return rows, torch.tensor(list(grammar.leaf_values.values()), dtype=torch.float64, device=device)
 
 
-def _holds_constant(tokens: Tensor, child: Tensor, arity: Tensor, is_constant: Tensor) -> Tensor:
-    """Which nodes have a fitted constant at or below them, [formula, position]."""
-    holds = is_constant.clone()
-    lines = torch.arange(tokens.shape[0], device=tokens.device)
-    for t in range(tokens.shape[1] - 1, -1, -1):
-        below = holds[lines, child[:, t, 0]] & (arity[:, t] > 0)
-        below |= holds[lines, child[:, t, 1]] & (arity[:, t] > 1)
-        holds[:, t] |= below
-    return holds
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """The table's row of every token [formula, position], as far as it is known, and what the rows hang on."""
+
+    row_of: Tensor
+    child: Tensor
+    grammar: Grammar
+    first_constant: int
+
+    def groups(self, key: Tensor, chosen: Tensor, first_row: int) -> tuple[Group, ...]:
+        """Rows from ``first_row`` on for the chosen nodes: one group per (height, operator), in order of evaluation."""
+        flat = chosen.reshape(-1).nonzero().squeeze(1)
+        keys, order = key.reshape(-1)[flat].sort(stable=True)
+        positions, rows = flat[order], self.row_of.view(-1)
+        rows[positions] = torch.arange(len(flat), device=flat.device) + first_row
+        length = self.row_of.shape[1]
+        line = positions // length * length
+        operand = [rows[line + self.child.view(-1, 2)[positions, side]] for side in (0, 1)]
+        found, at = [], 0
+        for token, counts in _counts(keys, len(self.grammar.tokens)):
+            stop = at + sum(counts)
+            operands = tuple(operand[side][at:stop] for side in range(self.grammar.arity[token]))
+            owners = positions[at:stop] // length
+            found.append(self._group(self.grammar.tokens[token], counts, first_row + at, operands, owners))
+            at = stop
+        return tuple(found)
+
+    def _group(
+        self, name: str, counts: list[int], start: int, operands: tuple[Tensor, ...], owners: Tensor
+    ) -> Group:
+        none, first, both, _ = counts
+        stop = start + sum(counts)
+        if none == stop - start:
+            return Group(name, start, stop, operands, owners)
+        active = ((start, start + first + both), (start + first, stop))[: len(operands)]
+        places = tuple(
+            rows[begin - start : end - start] - self.first_constant
+            for rows, (begin, end) in zip(operands, active, strict=True)
+        )
+        return Group(name, start, stop, operands, owners, active, places)
 
 
-def _groups(
-    keys: Tensor, positions: Tensor, row_of: Tensor, child: Tensor, grammar: Grammar, first_row: int
-) -> tuple[Group, ...]:
-    """One group per (height, operator) in the order of evaluation."""
-    if not len(keys):
-        return ()
-    n_names, length = len(grammar.tokens), row_of.shape[1]
+def _counts(keys: Tensor, n_names: int) -> Iterator[tuple[int, list[int]]]:
+    """Token and, for each of ``_SIDES``, number of nodes of every group, from its nodes' sorted keys."""
     values, counts = torch.unique_consecutive(keys, return_counts=True)
-    pairs = zip(values.tolist(), counts.tolist(), strict=True)
     merged: dict[int, list[int]] = {}
-    for value, count in pairs:
-        merged.setdefault(value // 2, [0, 0])[value % 2] = count
-    line = positions // length * length
-    operand = [row_of.view(-1)[line + child.view(-1, 2)[positions, side]] for side in (0, 1)]
-    groups, at = [], 0
-    for value, (plain, holding) in sorted(merged.items()):
-        token = value % n_names
-        stop = at + plain + holding
-        rows = tuple(operand[side][at:stop] for side in range(grammar.arity[token]))
-        first = first_row + at
-        name = grammar.tokens[token]
-        owners = positions[at:stop] // length
-        groups.append(Group(name, first, first + plain, first_row + stop, rows, owners))
-        at = stop
-    return tuple(groups)
+    for value, count in zip(values.tolist(), counts.tolist(), strict=True):
+        merged.setdefault(value // len(_SIDES), [0] * len(_SIDES))[value % len(_SIDES)] = count
+    for value, sides in sorted(merged.items()):
+        yield value % n_names, sides
+
+
+def _sides(child: Tensor, arity: Tensor, holds: Tensor) -> Tensor:
+    """Which operands of every node hold constants to be differentiated, an index into ``_SIDES``."""
+    first = holds.gather(1, child[:, :, 0]) & (arity > 0)
+    second = holds.gather(1, child[:, :, 1]) & (arity > 1)
+    return first.long() + second.long() * (3 - 2 * first.long())
 
 
 def term_roots(tokens: Tensor, grammar: Grammar, max_terms: int) -> tuple[Tensor, Tensor]:
     """The first token of every top-level summand [formula, term] and which summands exist."""
     arity = torch.tensor(grammar.arity, device=tokens.device)[tokens]
-    child, _ = children(tokens, arity)
+    child = children(tokens, arity)
     terms, mask, _ = _term_positions(tokens, child, _splitting(grammar, max_terms, tokens.device), max_terms)
     return tokens.gather(1, terms), mask
 

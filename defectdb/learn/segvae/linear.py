@@ -10,25 +10,32 @@ import torch
 from torch import Tensor
 
 
-def orthonormal(columns: list[Tensor]) -> tuple[list[Tensor], list[list[Tensor]]]:
-    """Modified Gram-Schmidt: directions [formula, start, row] (zero for dependent columns), and the triangle
-    R.
+def dot(a: Tensor, b: Tensor) -> Tensor:
+    """Sums of products over the last dimension."""
+    return (a * b).sum(-1)
+
+
+def orthonormal(columns: list[Tensor]) -> tuple[list[Tensor], list[list[Tensor]], list[Tensor]]:
+    """Modified Gram-Schmidt: directions [formula, start, row] (zero for dependent columns), the triangle R, and
+    the columns' own sizes [formula, start].
     """
     basis: list[Tensor] = []
     triangle: list[list[Tensor]] = []
+    sizes: list[Tensor] = []
     for column in columns:
-        size = column.norm(dim=2)
+        size = dot(column, column).sqrt()
         rest, above = column, []
         for direction in basis:
-            part = (direction * rest).sum(2)
-            rest = rest - part.unsqueeze(2) * direction
+            part = dot(direction, rest)
+            rest = torch.addcmul(rest, part.unsqueeze(2), direction, value=-1)
             above.append(part)
-        norm = rest.norm(dim=2)
+        norm = dot(rest, rest).sqrt() if basis else size
         usable = norm > 1e-9 * size
         inverse = torch.where(usable, 1.0 / norm, torch.zeros_like(norm))
         basis.append(rest * inverse.unsqueeze(2))
         triangle.append([*above, torch.where(usable, norm, torch.full_like(norm, torch.inf))])
-    return basis, triangle
+        sizes.append(size)
+    return basis, triangle, sizes
 
 
 def coefficients(triangle: list[list[Tensor]], parts: list[Tensor]) -> Tensor:

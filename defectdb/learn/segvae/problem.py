@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -10,7 +11,7 @@ from torch import Tensor
 from defectdb.errors import SelectionError
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Problem:
     """What the formulas must reproduce.
 
@@ -75,6 +76,11 @@ class Problem:
         )
         plain = (self.weight * (self.y - mean).square()).sum(-1).sqrt()
         return torch.maximum(plain, (1e-3 * self.weight * self.y.square()).sum(-1).sqrt() * 1e-3)
+
+    @cached_property
+    def root(self) -> Tensor | None:
+        """Square roots of the weights; None where all of them are one."""
+        return None if bool((self.weight == 1).all()) else self.weight.sqrt()
 
     @property
     def n_columns(self) -> int:

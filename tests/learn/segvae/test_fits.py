@@ -50,7 +50,7 @@ def test_a_batch_evaluates_every_formula_as_numpy_does_alone(k):
     x = torch.rand(2, 9, generator=torch.Generator().manual_seed(1), dtype=torch.float64) * 3 + 0.4
     theta = torch.rand(len(rows), 1, k, generator=torch.Generator().manual_seed(2), dtype=torch.float64) + 0.3
     programs = build(rows, GRAMMAR)
-    values = programs.values(x, theta)[programs.roots][:, 0].numpy()
+    values = programs.values(x, theta)[programs.terms[:, 0]][:, 0].numpy()
     env = {"r": x[0].numpy(), "s": x[1].numpy()}
     nudged, compared = {name: column * (1 + 1e-14) for name, column in env.items()}, 0
     for i, row in enumerate(rows.tolist()):
