@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from defectdb.cli.terminal import emit, emit_json, progress_bar, say
-from defectdb.errors import UsageError
+from defectdb.errors import InputDataError, UsageError
 
 if TYPE_CHECKING:
     from defectdb.cli import Settings
@@ -123,11 +123,25 @@ def ingest_command(
         emit_json([_plain(report) for report in reports])
     else:
         _table(reports)
+    _demand_success(reports)
+
+
+def _demand_success(reports: list[LoadReport]) -> None:
+    """Raises InputDataError where everything that the sources hold was rejected: that is no success."""
+    if any(report.loaded + report.updated + report.unchanged for report in reports):
+        return
+    rejected = sum(report.n_rejected for report in reports)
+    reasons = sorted({reason for report in reports for reason in report.rejected})
+    listed = "" if any(report.dry_run for report in reports) else "; `defectdb rejects` lists them"
+    raise InputDataError(f"nothing was loaded: {rejected} rejects ({', '.join(reasons)}){listed}")
 
 
 @contextmanager
-def _progress(settings: Settings) -> Iterator[Callable[[str, int, int | None], None]]:
-    """A bar per stage, with count, rate and time left."""
+def _progress(settings: Settings) -> Iterator[Callable[[str, int, int | None], None] | None]:
+    """A bar per stage, with count, rate and time left; None where none is wanted."""
+    if not settings.progress:
+        yield None
+        return
     with progress_bar(settings) as bar:
         tasks: dict[str, int] = {}
 
@@ -141,6 +155,8 @@ def _progress(settings: Settings) -> Iterator[Callable[[str, int, int | None], N
 
 def _narrate(settings: Settings, report: LoadReport) -> None:
     """What the table cannot say: the format recognised, differing energies, the first rejects."""
+    from defectdb.ingest.recognise import some
+
     verb = "would load" if report.dry_run else "dataset"
     say(settings, f"{verb} {report.dataset_id} (format {report.format})")
     if report.unchanged and not (report.loaded or report.updated or report.removed):
@@ -154,6 +170,11 @@ def _narrate(settings: Settings, report: LoadReport) -> None:
         )
     for example in report.energies.examples:
         say(settings, f"  {example}")
+    if report.aside:
+        say(
+            settings,
+            f"  left aside: {some(report.aside)}; such files are read where they are given by name",
+        )
     for name, longer in list(report.renamed.items())[:3]:
         say(settings, f"  {name} is stored as {longer}: another structure has that name")
     for reject in report.rejects[:5]:
@@ -167,7 +188,7 @@ def _plain(report: LoadReport) -> dict[str, object]:
     return {
         "dataset_id": report.dataset_id, "format": report.format, "dry_run": report.dry_run,
         "loaded": report.loaded, "updated": report.updated, "unchanged": report.unchanged,
-        "removed": report.removed, "rejected": report.rejected,
+        "removed": report.removed, "rejected": report.rejected, "left_aside": list(report.aside),
         "formation_energies": {
             "compared": report.energies.compared, "different": report.energies.different,
             "largest_difference": report.energies.largest,

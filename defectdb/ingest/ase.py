@@ -14,21 +14,13 @@ from defectdb.errors import InputDataError
 from defectdb.ingest.cif import MAX_ATOMS, Atoms
 from defectdb.ingest.containers import MAX_TABLE_BYTES, reading
 from defectdb.ingest.entries import Entry, digest_of
+from defectdb.ingest.recognise import XYZ, files_below, is_sqlite
 from defectdb.ingest.records import Reject
 
-XYZ = frozenset({".xyz", ".extxyz"})
 _IDS = ("structure_id", "_id", "name", "label")
 _BROKEN = (ValueError, KeyError, IndexError, TypeError, AttributeError, AssertionError, ArithmeticError,
            EOFError, OSError, RuntimeError)  # fmt: skip
 """What ase's parsers raise on damaged files."""
-
-
-def is_ase_file(path: Path) -> bool:
-    """Whether the file is an SQLite database or (ext)xyz."""
-    if path.suffix.lower() in XYZ:
-        return True
-    with path.open("rb") as stream:
-        return stream.read(16) == b"SQLite format 3\0"
 
 
 def read(paths: list[Path]) -> Iterator[Entry | Reject]:
@@ -40,7 +32,7 @@ def read(paths: list[Path]) -> Iterator[Entry | Reject]:
         raise InputDataError(
             "ASE files need the extra: pip install 'defectdb[ase]'", path=str(paths[0])
         ) from cause
-    for path in paths:
+    for path in [file for source in paths for file in ase_files(source)]:
         rows = _frames(path, ase.io) if path.suffix.lower() in XYZ else _rows(path, ase.db)
         count = 0
         while True:
@@ -52,6 +44,14 @@ def read(paths: list[Path]) -> Iterator[Entry | Reject]:
                 raise InputDataError(f"damaged after {count} structures ({cause})", path=str(path)) from cause
             count += 1
             yield _entry(path, count, atoms, numbers, name)
+
+
+def ase_files(path: Path) -> list[Path]:
+    """The file itself, or the databases (``.db``) and extended xyz files in and below a folder."""
+    if not path.is_dir():
+        return [path]
+    files = [Path(folder) / name for folder, names in files_below(path) for name in names]
+    return [f for f in files if f.suffix.lower() in XYZ or (f.suffix.lower() == ".db" and is_sqlite(f))]
 
 
 def _rows(path: Path, db: Any) -> Iterator[tuple[Any, dict[str, Any], str | None]]:

@@ -102,12 +102,12 @@ def assign(
         materials |= {b: material_of(c) for b, c in source.unit_cells.items() if b not in materials}
         chosen, lost = _recognise(joined, silent, geometries, list(hosts.values()), materials)
         assigned += chosen
-        tilted = np.array([standard(lattice) is None for lattice in geometries.lattice], dtype=bool)
         rows = joined["geometry"].gather(lost).to_numpy().astype(np.int64)
+        tilted = np.array([standard(lattice) is None for lattice in geometries.lattice[rows]], dtype=bool)
         plane = "c is not perpendicular to a and b; the crystal must be periodic along a and b, the vacuum along c"
-        rejects += _unknown(joined, lost[tilted[rows]], plane, hosts)
+        rejects += _unknown(joined, lost[tilted], plane, hosts)
         unlike = f"no multiple of a known unit cell ({', '.join(sorted(materials)) or 'none; add --unit-cell'}) has "
-        rejects += _unknown(joined, lost[~tilted[rows]], unlike + "its lattice and elements", hosts)
+        rejects += _unknown(joined, lost[~tilted], unlike + "its lattice and elements", hosts)
     return assigned, rejects
 
 
@@ -132,8 +132,11 @@ def _recognise(
     """Hosts for structures that name none: one decision for all of the same cell and composition."""
     order = joined["geometry"].gather(rows).to_numpy().astype(np.int64)
     counts = element_counts(geometries)[order]
-    cells = np.array([cell_parameters(lattice) for lattice in geometries.lattice[order]])
-    keys = np.column_stack([np.round(cells, 3), counts])
+    lattices = geometries.lattice[order].reshape(-1, 9)
+    distinct, which = np.unique(lattices, axis=0, return_inverse=True)
+    cells = np.array([cell_parameters(lattice) for lattice in distinct.reshape(-1, 3, 3)])
+    present = counts[:, counts.any(axis=0)]
+    keys = np.column_stack([np.round(cells, 3)[which.ravel()], present])
     _, first, inverse = np.unique(keys, axis=0, return_index=True, return_inverse=True)
     found: dict[str, tuple[Host, list[Integers]]] = {}
     lost = []

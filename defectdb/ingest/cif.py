@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 from codecs import BOM_UTF8
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import islice
 
 import gemmi
 import numpy as np
 
-from defectdb.ingest.records import Floats, Geometries, Numbers, Reject
+from defectdb.ingest.records import Floats, Geometries, Numbers
 from defectdb.schema.labels import ELEMENTS
 
 NUMBERS = {symbol: index + 1 for index, symbol in enumerate(ELEMENTS)}
@@ -22,7 +19,6 @@ _CELL = ("_cell_length_a", "_cell_length_b", "_cell_length_c",
 _OPERATIONS = ("_symmetry_equiv_pos_as_xyz", "_space_group_symop_operation_xyz")
 _IDENTITY = {"x,y,z", "+x,+y,+z"}
 MAX_ATOMS = 20_000
-BATCH = 2048  # structures parsed and matched at a time: 10 MB of atoms
 
 
 class StructureFileError(ValueError):
@@ -40,6 +36,12 @@ class Atoms:
 
 def parse_cif(text: bytes) -> Atoms:
     """The atoms of a CIF with one structure, symmetry operations applied. Raises StructureFileError."""
+    block = atom_block(text)
+    return _expanded(block) if symmetric(block) else listed(block)
+
+
+def atom_block(text: bytes) -> gemmi.cif.Block:
+    """The one block with atom sites. Raises StructureFileError."""
     try:
         document = gemmi.cif.read_string(text.removeprefix(BOM_UTF8).decode("utf-8"))
     except (ValueError, RuntimeError) as cause:  # gemmi reports syntax errors as ValueError or RuntimeError
@@ -47,11 +49,12 @@ def parse_cif(text: bytes) -> Atoms:
     blocks = [block for block in document if block.find_loop(_COLUMNS[0]).get_loop()]
     if len(blocks) != 1:
         raise StructureFileError(f"{len(blocks)} blocks with atom sites; one structure per file is read")
-    block = blocks[0]
-    lattice = _lattice(tuple(block.find_value(tag) for tag in _CELL))
-    if any({_tight(op) for op in block.find_loop(tag)} - _IDENTITY for tag in _OPERATIONS):
-        return _expanded(block, lattice)
-    return _listed(block, lattice)
+    return blocks[0]
+
+
+def symmetric(block: gemmi.cif.Block) -> bool:
+    """Whether the block lists symmetry operations besides the identity."""
+    return any({_tight(op) for op in block.find_loop(tag)} - _IDENTITY for tag in _OPERATIONS)
 
 
 def _tight(operation: str) -> str:
@@ -85,8 +88,9 @@ def lattice_of(parameters: Floats) -> Floats:
     return np.array([[a, 0, 0], [b * cos_g, b * sin_g, 0], [c * cos_b, c * cy, c * float(np.sqrt(square))]])
 
 
-def _listed(block: gemmi.cif.Block, lattice: Floats) -> Atoms:
-    """The atoms as the loop lists them."""
+def listed(block: gemmi.cif.Block) -> Atoms:
+    """The atoms as the loop lists them. Raises StructureFileError."""
+    lattice = _lattice(tuple(block.find_value(tag) for tag in _CELL))
     loop = block.find_loop(_COLUMNS[0]).get_loop()
     values, width, tags = loop.values, loop.width(), [tag.lower() for tag in loop.tags]
     if loop.length() > MAX_ATOMS:
@@ -143,8 +147,9 @@ def atomic_number(text: str) -> int:
     return number
 
 
-def _expanded(block: gemmi.cif.Block, lattice: Floats) -> Atoms:
+def _expanded(block: gemmi.cif.Block) -> Atoms:
     """The atoms with the symmetry operations of the block applied."""
+    lattice = _lattice(tuple(block.find_value(tag) for tag in _CELL))
     try:
         small = gemmi.make_small_structure_from_block(block)
         sites = small.get_all_unit_cell_sites()
@@ -174,33 +179,3 @@ def pack(ids: list[str], paths: list[str], atoms: list[Atoms], digests: list[str
         frac=np.concatenate([a.frac for a in atoms] or [np.zeros((0, 3))]),
         digests=digests,
     )
-
-
-def parse_members(
-    members: Iterable[tuple[str, str, bytes]], size: int = BATCH
-) -> Iterator[tuple[Geometries, list[Reject]]]:
-    """Batches of structures from (id, path, CIF bytes); broken files and second ones of an id are rejects."""
-    seen: set[str] = set()
-    remaining = iter(members)
-    while batch := list(islice(remaining, size)):
-        yield _parse_batch(batch, seen)
-
-
-def _parse_batch(members: list[tuple[str, str, bytes]], seen: set[str]) -> tuple[Geometries, list[Reject]]:
-    ids, paths, digests, parsed = [], [], [], []
-    rejects: list[Reject] = []
-    for structure_id, path, text in members:
-        if structure_id in seen:
-            what = f"{structure_id!r} has an earlier structure file already"
-            rejects.append(Reject(path, None, "duplicate id", what, structure_id))
-            continue
-        seen.add(structure_id)
-        try:
-            parsed.append(parse_cif(text))
-        except StructureFileError as cause:
-            rejects.append(Reject(path, None, "broken structure file", str(cause), structure_id))
-            continue
-        ids.append(structure_id)
-        paths.append(path)
-        digests.append(hashlib.sha256(text).hexdigest())
-    return pack(ids, paths, parsed, digests), rejects

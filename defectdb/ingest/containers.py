@@ -164,29 +164,3 @@ def check_growth(total: int, packed: int, limit: int, path: str, member: str) ->
     if total > FREE_BYTES and total > MAX_RATIO * max(packed, 1):
         raise InputDataError(f"expands more than {MAX_RATIO}-fold; refused as a decompression bomb",
                              path=path, member=member)  # fmt: skip
-
-
-def tar_members(container: Container, name: str) -> Iterator[tuple[str, bytes]]:
-    """Name and bytes of every plain file in a tar(.gz) member, as a stream: nothing is unpacked to disk.
-
-    Raises InputDataError for a damaged archive, a name that leads out of it, a link, or a member too big.
-    """
-    packed = container.size(name)
-    total = 0
-    with reading(container.uri, name), container.open(name) as raw:
-        stream = cast(IO[bytes], gzip.GzipFile(fileobj=raw)) if name.endswith("gz") else raw
-        with tarfile.open(fileobj=stream, mode="r|") as archive:
-            for count, entry in enumerate(archive):
-                archive.members = []  # type: ignore[attr-defined]  # a stream need not remember what has passed
-                inner = f"{name}/{entry.name}"
-                check_name(entry.name, container.uri)
-                if entry.isdir():
-                    continue
-                total += entry.size + tarfile.BLOCKSIZE
-                check_growth(entry.size, entry.size, MAX_STRUCTURE_BYTES, container.uri, inner)
-                check_growth(total, packed, MAX_TOTAL_BYTES, container.uri, name)
-                content = archive.extractfile(entry) if entry.isreg() else None
-                if content is None or count > MAX_MEMBERS:
-                    raise InputDataError("is a link, a special file or one of too many members",
-                                         path=container.uri, member=inner)  # fmt: skip
-                yield entry.name, content.read()

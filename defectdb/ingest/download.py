@@ -8,13 +8,15 @@ import shutil
 import urllib.error
 import urllib.request
 import zipfile
-from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
-
-import pooch
+from typing import TYPE_CHECKING
 
 from defectdb.errors import InputDataError, UsageError
+from defectdb.ingest.options import Download
+
+if TYPE_CHECKING:
+    import pooch
 
 ARCHIVE = "2d-materials-point-defects-all.zip"
 """File name of the public archive (CC BY 4.0; see ``twodmd`` for licence and citation)."""
@@ -38,28 +40,19 @@ _RECORD = "checksums.json"
 _PART = f"{ARCHIVE}.part"
 
 
-@dataclass(frozen=True, slots=True)
-class Download:
-    """Where the archive comes from and what it must be.
-
-    Without ``url`` it comes from ADDRESS. Without ``sha256`` the first download's is recorded and demanded
-    ever after.
-    """
-
-    url: str | None = None
-    sha256: str | None = None
-    offline: bool = False
-    cache: Path | None = None
-
-
 def fetch(download: Download) -> Path:
     """The archive's path in the cache, downloaded if need be.
 
     Raises InputDataError for a download that fails, is no zip archive or has another checksum, UsageError
     where nothing may be downloaded.
     """
+    import pooch
+
     folder = download.cache or Path(pooch.os_cache("defectdb"))
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as cause:
+        raise InputDataError(f"cannot keep downloads ({cause.strerror})", path=str(folder)) from cause
     path = folder / ARCHIVE
     expected = (download.sha256 or _recorded(folder) or "").lower() or None
     if not path.exists() and download.offline:
@@ -125,7 +118,8 @@ def _transfer(url: str, part: Path) -> None:
 
 
 def _digest(path: Path) -> str:
-    return str(pooch.file_hash(str(path), alg="sha256"))
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _recorded(folder: Path) -> str | None:

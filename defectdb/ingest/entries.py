@@ -49,11 +49,8 @@ def digest_of(atoms: Atoms, moved: Floats | None = None) -> str:
     return hashlib.sha256(data + (b"" if moved is None else moved.tobytes())).hexdigest()
 
 
-def source_from(
-    found: Iterable[Entry | Reject], paths: list[Path], *, form: str, name: str | None, references: References
-) -> Source:
+def source_from(found: Iterable[Entry | Reject], paths: list[Path], *, form: str, name: str) -> Source:
     """One dataset of the entries; a second entry of an id is a reject. Raises InputDataError for none."""
-    dataset_id = name or _dataset_name(paths[0])
     entries: dict[str, Entry] = {}
     rejects: list[Reject] = []
     for item in found:
@@ -71,16 +68,13 @@ def source_from(
     kept = list(entries.values())
     digests = [entry.digest for entry in kept]
     return Source(
-        dataset_id=dataset_id,
-        name=dataset_id,
+        dataset_id=name,
+        name=name,
         format=form,
         uri=", ".join(str(path) for path in paths),
         sha256=hashlib.sha256("".join(digests).encode()).hexdigest(),
         batches=[(_geometries(kept, digests), [])],
         table=_table(kept),
-        unit_cells=references.unit_cells,
-        pristine=references.pristine,
-        potentials=references.potentials,
         rejects=rejects,
         complete=False,
     )
@@ -105,7 +99,7 @@ def _geometries(entries: list[Entry], digests: list[str]) -> Geometries:
     return replace(packed, moved=np.concatenate(still))
 
 
-def _dataset_name(path: Path) -> str:
+def dataset_name(path: Path) -> str:
     """A folder's own name, a table's or database's stem, the folder's name for a single structure file."""
     full = path.resolve()
     if full.is_dir():

@@ -14,18 +14,19 @@ import polars as pl
 from defectdb.db import Database
 from defectdb.db.write import Changes, DatasetRows, compare, write_dataset
 from defectdb.errors import InputDataError
-from defectdb.ingest.formats import Options, read_sources
+from defectdb.ingest.formats import read_sources
 from defectdb.ingest.known_hosts import host_frames, stored_hosts
 from defectdb.ingest.naming import settle
 from defectdb.ingest.normalise import MAX_DISPLACEMENT, Limits, Normalised, Progress, normalise
+from defectdb.ingest.options import Options
 from defectdb.ingest.records import Host, Reject, Source
 from defectdb.ingest.targets import EnergyCheck
 
 
 @dataclass(frozen=True, slots=True)
 class LoadReport:
-    """What became of one dataset: structures counted, rejects by reason, energies recomputed, and the longer
-    names of structures whose own were taken."""
+    """What became of one dataset: structures counted, rejects by reason, energies recomputed, the longer
+    names of structures whose own were taken, files of the sources that were left aside."""
 
     dataset_id: str
     format: str
@@ -38,6 +39,7 @@ class LoadReport:
     dry_run: bool
     rejects: tuple[Reject, ...] = field(repr=False, default=())
     renamed: dict[str, str] = field(repr=False, default_factory=dict)
+    aside: tuple[str, ...] = field(repr=False, default=())
 
     @property
     def n_rejected(self) -> int:
@@ -119,6 +121,11 @@ def _load_one(
         )
     if not keys.height and not rejects:
         raise InputDataError("holds no structures", path=source.uri)
+    if not keys.height and changes.removed.height:
+        raise InputDataError(
+            f"all of it was rejected ({rejects[0].reason}: {rejects[0].detail}); the {changes.removed.height} "
+            "stored structures stay; `defectdb remove` takes them away", path=source.uri,
+        )  # fmt: skip
     known |= {host.host_id: host for host in found.hosts}
     if write:
         if progress is not None:
@@ -141,6 +148,7 @@ def _report(
         energies=reduce(add, (b.energies for b in found.blocks), EnergyCheck()),
         dry_run=dry_run,
         rejects=tuple(rejects),
+        aside=source.aside,
     )
 
 

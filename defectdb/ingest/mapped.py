@@ -22,7 +22,6 @@ from defectdb.ingest.records import Reject
 from defectdb.ingest.structures import parse_poscar
 from defectdb.ingest.tables import parse_table
 
-TABLES = frozenset({".csv", ".parquet"})
 _KEYS = frozenset({"id", "file", "cif", "descriptor", "targets"})
 
 

@@ -76,7 +76,8 @@ class Source:
     (its defects' labels joined by '+', sorted), and every numeric column of the source; base, size and
     declared are null where the source does not say. ``batches`` gives the structures, with the files that are
     none, and is read once: a large archive never stands in memory as a whole. ``complete`` says that the
-    source holds the whole dataset, so that what it lacks is gone.
+    source holds the whole dataset, so that what it lacks is gone. ``aside`` names files beside it that were
+    not read.
     """
 
     dataset_id: str
@@ -95,6 +96,7 @@ class Source:
     citation: str | None = None
     doi: str | None = None
     complete: bool = True
+    aside: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

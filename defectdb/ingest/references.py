@@ -9,6 +9,7 @@ from typing import Any
 
 from defectdb.errors import InputDataError
 from defectdb.ingest.cif import StructureFileError
+from defectdb.ingest.cif_lines import CifReader
 from defectdb.ingest.containers import reading
 from defectdb.ingest.entries import References
 from defectdb.ingest.records import Pristine, UnitCell
@@ -70,9 +71,9 @@ def _pristine(entry: Any, where: str) -> Pristine:
 
 
 def _unit_cell(path: Path) -> UnitCell:
-    data = contents(path)
+    data = contents(str(path.parent), path.name)
     try:
-        atoms = parse(path, data)
+        atoms = parse(path.name, data, CifReader())
     except StructureFileError as cause:
         raise InputDataError(str(cause), path=str(path)) from cause
-    return UnitCell(structure_id(path), atoms.lattice, atoms.numbers, atoms.frac)
+    return UnitCell(structure_id(str(path.parent), path.name), atoms.lattice, atoms.numbers, atoms.frac)

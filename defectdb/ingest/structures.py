@@ -4,72 +4,90 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import IO, cast
 
 import numpy as np
 
-from defectdb.ingest.cif import MAX_ATOMS, Atoms, StructureFileError, atomic_number, parse_cif
-from defectdb.ingest.containers import MAX_STRUCTURE_BYTES, read_bounded, reading
+from defectdb.ingest.cif import MAX_ATOMS, Atoms, StructureFileError, atomic_number
+from defectdb.ingest.cif_lines import CifReader
+from defectdb.ingest.containers import MAX_STRUCTURE_BYTES, check_growth, read_bounded, reading
 from defectdb.ingest.entries import Entry
+from defectdb.ingest.recognise import POSCAR_NAMES, RUN_FILES, STRUCTURE_SUFFIXES, files_below, format_of_name
 from defectdb.ingest.records import Reject
 
-SUFFIXES = frozenset({".cif", ".vasp", ".poscar", ".contcar"})
-_POSCAR_NAMES = ("POSCAR", "CONTCAR")
+
+def structure_files(path: Path, *, runs: bool) -> list[tuple[str, str]]:
+    """Folder and name of the file itself, or of every structure file in and below a folder.
+
+    Those beside the output of a VASP run belong to the run and count with ``runs`` alone. Raises
+    InputDataError.
+    """
+    if not path.is_dir():
+        return [(str(path.parent), path.name)]
+    return [
+        (folder, name)
+        for folder, names in files_below(path)
+        if runs or not any(output in names for output in RUN_FILES)
+        for name in names
+        if format_of_name(name) == "structure"
+    ]
 
 
-def is_structure_file(path: Path) -> bool:
-    """Whether the name is one of a CIF or POSCAR file, plain or gzipped."""
-    plain = _plain(path)
-    return plain.suffix.lower() in SUFFIXES or plain.name.startswith(_POSCAR_NAMES)
-
-
-def _plain(path: Path) -> Path:
-    """The path without .gz."""
-    return path.with_suffix("") if path.suffix.lower() == ".gz" else path
-
-
-def structure_files(path: Path) -> list[Path]:
-    """The file itself, or the structure files directly in a folder, sorted. Raises InputDataError."""
-    with reading(str(path)):
-        if path.is_dir():
-            return sorted(file for file in path.iterdir() if file.is_file() and is_structure_file(file))
-    return [path]
-
-
-def structure_id(path: Path) -> str:
+def structure_id(folder: str, name: str) -> str:
     """The file's name without its suffix; a bare POSCAR goes by its folder's name."""
-    plain = _plain(path)
-    if plain.suffix.lower() in SUFFIXES:
-        return plain.stem
-    return path.resolve().parent.name if plain.name in _POSCAR_NAMES else plain.name
+    plain = name[:-3] if name.lower().endswith(".gz") else name
+    if plain.lower().endswith(STRUCTURE_SUFFIXES):
+        return plain[: plain.rindex(".")]
+    return Path(folder).resolve().name if plain in POSCAR_NAMES else plain
 
 
-def read(paths: list[Path]) -> Iterator[Entry | Reject]:
-    """Structure files and those directly in folders. Raises InputDataError for a file that cannot be read."""
-    for file in [file for path in paths for file in structure_files(path)]:
-        data = contents(file)
-        try:
-            atoms = parse(file, data)
-        except StructureFileError as cause:
-            yield Reject(str(file), None, "broken structure file", str(cause), structure_id(file))
-            continue
-        path = str(file.parent.resolve() / file.name)
-        yield Entry(structure_id(file), path, atoms, hashlib.sha256(data).hexdigest())
+def read(paths: list[Path], *, runs: bool = True) -> Iterator[Entry | Reject]:
+    """Structure files and those in and below folders; ``runs``: also those beside the output of a VASP run.
+
+    Raises InputDataError for one that cannot be read.
+    """
+    reader = CifReader()
+    for folder, names in _by_folder(file for path in paths for file in structure_files(path, runs=runs)):
+        resolved = str(Path(folder).resolve())
+        for name in names:
+            data = contents(folder, name)
+            own = structure_id(folder, name)
+            try:
+                atoms = parse(name, data, reader)
+            except StructureFileError as cause:
+                yield Reject(f"{folder}/{name}", None, "broken structure file", str(cause), own)
+                continue
+            yield Entry(own, f"{resolved}/{name}", atoms, hashlib.sha256(data).hexdigest())
 
 
-def parse(path: Path, data: bytes) -> Atoms:
+def parse(name: str, data: bytes, reader: CifReader) -> Atoms:
     """The atoms in a file's unpacked bytes, by the file's name. Raises StructureFileError."""
-    return parse_cif(data) if _plain(path).suffix.lower() == ".cif" else parse_poscar(data)
+    return reader.parse(data) if name.lower().removesuffix(".gz").endswith(".cif") else parse_poscar(data)
 
 
-def contents(path: Path) -> bytes:
+def _by_folder(files: Iterable[tuple[str, str]]) -> Iterator[tuple[str, list[str]]]:
+    """Names of consecutive files in one folder."""
+    for folder, group in groupby(files, itemgetter(0)):
+        yield folder, [name for _, name in group]
+
+
+def contents(folder: str, name: str) -> bytes:
     """The bytes of a file, unpacked where its name ends in .gz. Raises InputDataError, for too many, too."""
-    with reading(str(path)), path.open("rb") as packed:
-        size = path.stat().st_size
-        stream = gzip.GzipFile(fileobj=packed) if path.suffix.lower() == ".gz" else packed
-        return read_bounded(cast(IO[bytes], stream), MAX_STRUCTURE_BYTES, str(path), path.name, size)
+    path = f"{folder}/{name}"
+    with reading(path), open(path, "rb") as packed:  # noqa: PTH123  (thousands of small files)
+        if not name.lower().endswith(".gz"):
+            data = packed.read(MAX_STRUCTURE_BYTES + 1)
+            check_growth(len(data), len(data), MAX_STRUCTURE_BYTES, path, name)
+            return data
+        size = os.fstat(packed.fileno()).st_size
+        return read_bounded(
+            cast(IO[bytes], gzip.GzipFile(fileobj=packed)), MAX_STRUCTURE_BYTES, path, name, size
+        )
 
 
 def parse_poscar(data: bytes) -> Atoms:

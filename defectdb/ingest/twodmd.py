@@ -11,10 +11,12 @@ from pathlib import PurePosixPath
 import polars as pl
 
 from defectdb.errors import InputDataError, LabelError
-from defectdb.ingest.cif import StructureFileError, parse_cif, parse_members
-from defectdb.ingest.containers import MAX_STRUCTURE_BYTES, Container, read_member, tar_members
+from defectdb.ingest.cif import StructureFileError, parse_cif
+from defectdb.ingest.containers import MAX_STRUCTURE_BYTES, Container, read_member
+from defectdb.ingest.members import parse_members
 from defectdb.ingest.records import Pristine, Reject, Source, UnitCell
 from defectdb.ingest.tables import drop_duplicates, numeric, read_table
+from defectdb.ingest.tars import tar_members
 from defectdb.schema.labels import defect_label
 
 LICENCE = "CC BY 4.0"

@@ -16,13 +16,13 @@ from defectdb.errors import DefectDBError
 from defectdb.ingest.cif import Atoms, StructureFileError
 from defectdb.ingest.containers import MAX_STRUCTURE_BYTES, check_growth, read_bounded, reading
 from defectdb.ingest.entries import Entry, digest_of
+from defectdb.ingest.options import OCCUPIED
 from defectdb.ingest.outcar import read_outcar
+from defectdb.ingest.recognise import RUN_FILES, files_below
 from defectdb.ingest.records import Floats, Reject
 from defectdb.ingest.structures import parse_poscar
-from defectdb.ingest.vasprun import OCCUPIED, Run, read_vasprun
+from defectdb.ingest.vasprun import Run, read_vasprun
 
-RUN_FILES = ("vasprun.xml", "vasprun.xml.gz", "OUTCAR", "OUTCAR.gz")
-"""The outputs that make a folder a run; the first that is there is read."""
 MAX_RUN_BYTES = 2 << 30
 PARALLEL_FROM = 8  # runs from which starting processes pays
 _UNREADABLE = (SyntaxError, ValueError, LookupError, TypeError, AttributeError, AssertionError, NameError,
@@ -34,12 +34,12 @@ def run_files(path: Path) -> list[Path]:
     """The output to read of every run in and below a folder, or the file itself."""
     if path.is_file():
         return [path]
-    folders: dict[Path, Path] = {}
-    for name in RUN_FILES:
-        for file in sorted(path.rglob(name)):
-            if file.is_file():
-                folders.setdefault(file.parent, file)
-    return [folders[folder] for folder in sorted(folders)]
+    found = []
+    for folder, names in files_below(path):
+        output = next((name for name in RUN_FILES if name in names), None)
+        if output is not None:
+            found.append(Path(folder) / output)
+    return sorted(found, key=lambda file: file.parent)
 
 
 def read(

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from defectdb.ingest.cif import Atoms, StructureFileError, atomic_number
+from defectdb.ingest.options import OCCUPIED
 
-OCCUPIED = 0.5  # of one electron per state: the occupation from which a level counts as occupied
 SPINS = {"up": "majority", "down": "minority"}
 _FERMI = re.compile(rb'<i name="efermi">\s*([-+0-9.eE]{1,40})\s*</i>')
 

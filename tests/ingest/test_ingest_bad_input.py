@@ -89,7 +89,7 @@ def test_links_and_special_files_in_the_tar_are_refused(db, tmp_path, kind):
         info.type, info.linkname = kind, "/etc/passwd"
         tar.addfile(info)
     (path / archive.root / "initial.tar.gz").write_bytes(out.getvalue())
-    refuses(db, path, "is a link, a special file")
+    refuses(db, path, "is a link or a special file")
 
 
 def test_a_link_in_the_zip_is_refused(db, tmp_path):
@@ -304,7 +304,10 @@ def test_files_that_are_nothing_are_refused(db, tmp_path, content):
     path.write_bytes(content)
     refuses(db, path, r"thing\.zip")
     refuses(db, tmp_path / "absent.zip", "there is no such file or folder")
-    refuses(db, tmp_path, "is in no format that is known")
+    refuses(db, tmp_path, r"holds thing\.zip: such files are read where they are given by name")
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "notes.txt").write_bytes(content)
+    refuses(db, tmp_path / "more", "is in no format that is known")
 
 
 def test_the_command_line_returns_3_for_bad_data_and_leaves_the_database_as_it_was(tmp_path, capfd):

@@ -36,11 +36,17 @@ def structures(prefix):
     )
 
 
-def write_runs(folder):
-    for name, elements, frac, lattice in structures("run"):
-        (folder / "runs" / name).mkdir(parents=True)
+def write_runs(folder, prefix="run"):
+    for name, elements, frac, lattice in structures(prefix):
+        (folder / name).mkdir(parents=True)
         text = vasprun(elements, frac, lattice, energy=-430.0, spins=[[(-1.0, 1.0), (1.0, 0.0)]])
-        (folder / "runs" / name / "vasprun.xml").write_text(text)
+        (folder / name / "vasprun.xml").write_text(text)
+
+
+def write_cifs(folder, prefix):
+    folder.mkdir()
+    for name, elements, frac, lattice in structures(prefix):
+        (folder / f"{name}.cif").write_bytes(cif(Crystal(lattice, elements, np.array(frac)), []))
 
 
 def write_ase(folder):
@@ -69,9 +75,6 @@ def write_table_and_json(folder):
         for name, elements, frac, lattice in structures("entry")
     ]
     (folder / "entries.json").write_text(json.dumps(entries))
-    (folder / "new").mkdir()
-    for name, elements, frac, lattice in structures("new"):
-        (folder / "new" / f"{name}.cif").write_bytes(cif(Crystal(lattice, elements, np.array(frac)), []))
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +92,10 @@ def folder(tmp_path_factory):
     shutil.copy(shared("unit_cells", "BN.cif"), folder / "BN.cif")
     for name, text in FILES:
         (folder / name).write_text(text)
-    write_runs(folder)
+    write_runs(folder / "runs")
+    write_runs(folder / "everything" / "runs", "other")
+    write_cifs(folder / "everything" / "cifs", "loose")
+    write_cifs(folder / "new", "new")
     write_ase(folder)
     write_table_and_json(folder)
     return folder
@@ -114,7 +120,7 @@ def test_every_command_of_the_page_does_what_it_says(folder, monkeypatch, capfd)
         )
     assert counts == {
         "2dmd-low-MoS2": 4, "2dmd-high-BP_spin_500": 4, "unpacked": 3, "my-runs": 2, "mine": 2, "frames": 2,
-        "entries": 2,
+        "entries": 2, "everything": 2, "everything-structure": 2,
     } | {"mine": 4}  # fmt: skip
     assert dict(energies.rows())["my-runs"] == 2
 
