@@ -29,6 +29,12 @@ COMPILED_VIEWS = ("predictions", "predictions_latest")
 _MARK = "defectdb formula"
 _PAIR_COLUMNS = {"r": "p.distance", "dz": "p.dz"}
 _IMAGE_COLUMNS = {"r": "x.distance", "dz": "x.dz"}
+_OWN_COLUMNS = {"r": "x.r", "dz": "CAST(0 AS DOUBLE)"}
+_SELF_JOIN = (
+    "LEFT JOIN self_images AS i ON i.model_id = s.model_id AND i.host_id = s.host_id "
+    "AND i.dataset_id = s.dataset_id AND i.label = s.label AND s.aggregator = 'sum'"
+)
+_UNJUDGED = "(SELECT *, CAST(NULL AS DOUBLE) AS decider FROM scope)"
 _TRIPLE_COLUMNS = {name: f"p.{name}" for name in TRIPLE_VARIABLES}
 
 _ACTIVE = "status = 'active'"
@@ -148,23 +154,27 @@ def _drop_macros(db: Database, keep: Iterable[str]) -> None:
 
 
 def _write_views(db: Database, formulas: pl.DataFrame) -> None:
-    three_body = bool(db.value('SELECT count(*) FROM model_terms WHERE "order" = 3'))
+    parts = {
+        "three_body": bool(db.value('SELECT count(*) FROM model_terms WHERE "order" = 3')),
+        "shifts": bool(db.value("SELECT count(*) FROM models WHERE starts_with(aggregator, 'shift')")),
+    }
     active, latest = formulas.filter(pl.col("active")), formulas.filter(pl.col("latest"))
     for head, rows, choice in (
         ("VIEW predictions AS", active, _ACTIVE),
         ("VIEW predictions_latest AS", latest, _LATEST),
         ("MACRO predictions_as_of(m) AS TABLE", formulas, "model_id = m"),
     ):
-        sql = predictions_sql(rows, choice, three_body=three_body)
+        sql = predictions_sql(rows, choice, **parts)
         db.execute(f"CREATE OR REPLACE {head} {sql}")
     for statement in comments(COMPILED_VIEWS):
         db.execute(statement)
 
 
-def predictions_sql(formulas: pl.DataFrame, choice: str, *, three_body: bool) -> str:
+def predictions_sql(formulas: pl.DataFrame, choice: str, *, three_body: bool, shifts: bool) -> str:
     """The SELECT that predicts with the models for which ``choice`` holds; ``formulas`` are theirs.
 
-    Without ``three_body`` terms in any model triangles are not even formed.
+    Without ``three_body`` terms in any model triangles are not even formed; without ``shifts`` (models in
+    which one defect decides) pairs need not know the values of single defects.
     """
     rows = formulas.to_dicts()
     pairs = [row for row in rows if _order(row) == 2]
@@ -174,13 +184,20 @@ def predictions_sql(formulas: pl.DataFrame, choice: str, *, three_body: bool) ->
     cases = [(row["formula_id"], _text(row, _PAIR_COLUMNS)) for row in nearest]
     cases += [(row["formula_id"], "l.value") for row in summed]
     images = [(row["formula_id"], _text(row, _IMAGE_COLUMNS)) for row in summed]
+    own = [(row["formula_id"], _text(row, _OWN_COLUMNS)) for row in summed]
     threes = [(row["formula_id"], _text(row, _TRIPLE_COLUMNS)) for row in triples]
     return _template("predictions").substitute(
         choice=choice,
         every_dz=f"{EVERY_DZ!r}::DOUBLE",
         outputs=_outputs(),
         pair_kernels=_dispatch(cases),
-        lattice=_template("lattice").substitute(kernels=_dispatch(images)) if summed else "",
+        lattice=_template("lattice").substitute(kernels=_dispatch(images), self_kernels=_dispatch(own))
+        if summed
+        else "",
+        self_value=" + coalesce(i.value, 0)" if summed else "",
+        self_join=_SELF_JOIN if summed else "",
+        kind_columns=", host_id, dataset_id" if summed else "",
+        pair_scope="judged" if shifts else _UNJUDGED,
         lattice_join="LEFT JOIN lattice AS l ON l.model_id = s.model_id AND l.pair_id = p.pair_id"
         if summed
         else "",

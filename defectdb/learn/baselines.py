@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from defectdb.learn.candidates import Skeleton, skeleton_of
 from defectdb.learn.kernels import KernelTask, domain_of, problem_of
+from defectdb.learn.lattice import Floats, Integers, class_folds, distance_classes, nearest
 from defectdb.learn.laws import LAWS
 from defectdb.learn.segvae.constants import fit
 from defectdb.learn.segvae.finish import finish
@@ -23,16 +23,9 @@ from defectdb.learn.segvae.simplify import simplify
 from defectdb.schema.expression import Expression
 from defectdb.schema.operators import OPERATORS
 
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
-
 COPIES = 24
 STARTS = 4
 """Every law is fitted ``COPIES`` times from the best of ``STARTS`` random starts, with and without an offset."""
-
-MAX_FOLDS = 64
-SAME_DISTANCE = 1e-3
-"""Distances that agree to this (angstrom) are one class and are left out together."""
 
 
 @dataclass(frozen=True)
@@ -68,29 +61,13 @@ class Fitted:
     bic: float = math.nan
 
 
-def distance_classes(task: KernelTask) -> Integers:
-    """Class [row] of every row's distance (of its nearest image), counted from the shortest."""
-    found: Integers = np.unique(np.round(nearest(task) / SAME_DISTANCE), return_inverse=True)[1]
-    return found.astype(np.int64)
-
-
-def nearest(task: KernelTask) -> Floats:
-    """Distance of every row, of its nearest image where rows are sums, angstrom."""
-    if task.mixing is None:
-        return task.r
-    shortest: Floats = np.where(task.mixing > 0, task.r, np.inf).min(axis=1)
-    return shortest
-
-
 def fit_laws(task: KernelTask, seed: int = 0) -> list[Fitted]:
     """Every law of ``LAWS`` fitted to the task's rows, with the offset or without, whichever is better left out.
 
     Constants out of the task's domain (frequencies between the points, poles) count only where no others fit.
     """
     plains = (False, True) if task.offset else (True,)
-    skeletons = [
-        replace(skeleton_of(law.skeleton, (math.nan,) * 9), plain=plain) for law in LAWS for plain in plains
-    ]
+    skeletons = [replace(law, plain=plain) for law in law_skeletons() for plain in plains]
     scored = _fitted([law.name for law in LAWS for _ in plains], skeletons, task, seed)
     best: dict[str, Fitted] = {}
     for found in scored:
@@ -98,6 +75,11 @@ def fit_laws(task: KernelTask, seed: int = 0) -> list[Fitted]:
         if known is None or (not found.safe, found.errors.interior) < (not known.safe, known.errors.interior):
             best[found.law] = found
     return list(best.values())
+
+
+def law_skeletons() -> list[Skeleton]:
+    """The skeletons of ``LAWS`` without offset, their inner constants unknown (NaN)."""
+    return [replace(skeleton_of(law.skeleton, (math.nan,) * 9), plain=True) for law in LAWS]
 
 
 def refit(task: KernelTask, name: str, expression: Expression, constants: tuple[float, ...]) -> Fitted:
@@ -109,14 +91,14 @@ def refit(task: KernelTask, name: str, expression: Expression, constants: tuple[
 
 
 def _fitted(names: Sequence[str], skeletons: Sequence[Skeleton], task: KernelTask, seed: int) -> list[Fitted]:
-    grammar, tokens = _encoded(skeletons)
+    grammar, tokens = encoded(skeletons)
     problem = replace(problem_of(task), max_terms=max(s.n_terms for s in skeletons))
     plain = torch.tensor([s.plain for s in skeletons]) if problem.offset else None
     domain = domain_of(task)
-    best = _best_fits(tokens, grammar, problem, domain, skeletons, plain, seed)
+    best = best_fits(tokens, grammar, problem, domain, skeletons, plain, seed)
     safe = in_domain(tokens, grammar, best, problem, domain)
     classes = distance_classes(task)
-    blind = cross_validate(tokens, grammar, best, problem, torch.from_numpy(classes % MAX_FOLDS), 40)
+    blind = cross_validate(tokens, grammar, best, problem, class_folds(task), 40)
     points = predict(tokens, grammar, best, problem.x, problem)
     values = points if problem.mixing is None else points @ problem.mixing.T
     left = (problem.y - values).numpy()
@@ -132,7 +114,7 @@ def _fitted(names: Sequence[str], skeletons: Sequence[Skeleton], task: KernelTas
     return found
 
 
-def _encoded(skeletons: Sequence[Skeleton]) -> tuple[Grammar, Tensor]:
+def encoded(skeletons: Sequence[Skeleton]) -> tuple[Grammar, Tensor]:
     """A grammar that can write the skeletons, and their tokens [formula, position]."""
     words = {name for s in skeletons for name in s.names}
     numbers = sorted(int(name) for name in words if name.lstrip("-").isdigit())
@@ -141,7 +123,7 @@ def _encoded(skeletons: Sequence[Skeleton]) -> tuple[Grammar, Tensor]:
     return grammar, torch.tensor([grammar.encode(s.names) for s in skeletons], dtype=torch.long)
 
 
-def _best_fits(
+def best_fits(
     tokens: Tensor, grammar: Grammar, problem: Problem, domain: Domain, skeletons: Sequence[Skeleton],
     plain: Tensor | None, seed: int,
 ) -> Fit:  # fmt: skip

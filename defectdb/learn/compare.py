@@ -13,15 +13,15 @@ from defectdb.db import Database
 from defectdb.errors import UsageError
 from defectdb.learn.baselines import (
     Fitted,
-    Floats,
     fit_laws,
     look_up_table,
-    nearest,
     nearest_neighbour,
     refit,
 )
 from defectdb.learn.config import LearnConfig
 from defectdb.learn.kernels import KernelTask, kernel_tasks
+from defectdb.learn.lattice import Floats, nearest
+from defectdb.learn.offsets import settled
 from defectdb.learn.select import check_target, choose_material, find_label, select_pairs
 from defectdb.schema.asymptotics import Tail, tails
 from defectdb.schema.engines import evaluate_numpy
@@ -73,7 +73,7 @@ def compare(
     images = images or active["images"][0]
     config = LearnConfig(target=target, material=material, images=images)
     selection = select_pairs(db, config, material, [label])
-    tasks = kernel_tasks(db, selection, config, "cpu")
+    tasks = settled(db, kernel_tasks(db, selection, config, "cpu"), config, material)
     if dz is not None:
         tasks = [task for task in tasks if task.dz_min <= abs(dz) < task.dz_max]
     return [_compared(task, active, fit_laws(task)) for task in tasks]

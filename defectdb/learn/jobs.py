@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from defectdb.db import Database
 from defectdb.learn.config import LearnConfig, resolve_device
 from defectdb.learn.kernels import Kernel, kernel_tasks, learn_kernels
+from defectdb.learn.offsets import settled
 from defectdb.learn.publish import fail_run, open_run, publish
 from defectdb.learn.segvae.search import Generation
 from defectdb.learn.select import check_target, choose_material, find_label, known_labels, select_pairs
@@ -54,7 +55,8 @@ def learn_pairs(
     material = choose_material(db, config.material)
     wanted = known_labels(db, material) if labels is None else [find_label(db, material, x) for x in labels]
     selection = select_pairs(db, config, material, sorted(set(wanted)))
-    tasks = warm_tasks(db, kernel_tasks(db, selection, config, device), config, material)
+    tasks = settled(db, kernel_tasks(db, selection, config, device), config, material)
+    tasks = warm_tasks(db, tasks, config, material)
     run_id = open_run(db, "pairs" if labels is None else "pair", config, selection, device)
     try:
         kernels: list[Kernel] = []

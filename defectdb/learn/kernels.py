@@ -17,7 +17,9 @@ import torch
 from numpy.typing import NDArray
 
 from defectdb.db import Database
+from defectdb.errors import UsageError
 from defectdb.learn.config import LearnConfig
+from defectdb.learn.lattice import class_folds, lattice_domain
 from defectdb.learn.laws import LAWS
 from defectdb.learn.segvae.constants import Problem
 from defectdb.learn.segvae.front import Domain, Scored, select
@@ -26,6 +28,7 @@ from defectdb.learn.segvae.search import Generation, Search
 from defectdb.learn.select import Selection, dz_windows, lattice_points
 from defectdb.schema.engines import evaluate_numpy
 from defectdb.schema.expression import Constant
+from defectdb.schema.fields import TARGETS
 from defectdb.schema.records import EVERY_DZ
 
 Floats = NDArray[np.float64]
@@ -43,7 +46,8 @@ class KernelTask:
     ``weight`` [row]; ``mixing`` [row, point] sums points into rows, None where rows are points. ``values`` [point]
     are what the formula itself should be near at the points, for its domain (None: ``y``). ``offset`` frees a
     constant. ``spare`` is the squared error that a simpler formula may add to the best one's; None chooses by
-    cross-validation instead; ``frequency`` [point] then says how often each point occurs.
+    cross-validation instead; ``frequency`` [point] then says how often each point occurs. ``hosts`` [row]; ``shift``
+    is by how much the mean host offset in ``y`` differs from that of view ``host_offsets``, eV.
     """
 
     label: str
@@ -63,6 +67,8 @@ class KernelTask:
     frequency: Floats | None = None
     island: int = 0
     seeds: tuple[tuple[str, ...], ...] = ()
+    hosts: tuple[str, ...] = ()
+    shift: float = 0.0
 
     @property
     def r(self) -> Floats:
@@ -95,7 +101,11 @@ class Kernel:
 
 
 def kernel_tasks(db: Database, selection: Selection, config: LearnConfig, device: str) -> list[KernelTask]:
-    """One task for every label and |dz| window of the selection."""
+    """One task for every label and |dz| window of the selection. Raises UsageError for sums of levels."""
+    if config.images == "sum" and TARGETS[config.target].aggregator != "sum":
+        raise UsageError(
+            f"{config.target} does not add up over periodic images; learn it with --images nearest"
+        )
     tasks = []
     for (label,), frame in selection.frame.group_by(["label"], maintain_order=True):
         for low, high in dz_windows(frame["dz"].to_numpy()):
@@ -122,6 +132,7 @@ def kernel_tasks(db: Database, selection: Selection, config: LearnConfig, device
                     config,
                     device,
                     offset=free,
+                    hosts=tuple(part["host_id"]),
                 )
             )
     return tasks
@@ -171,10 +182,9 @@ def domain_of(task: KernelTask) -> Domain:
         return Domain.of(
             torch.from_numpy(task.r), torch.from_numpy(task.values), cutoff=task.cutoff, decay=decay
         )
+    if task.mixing is not None:
+        return lattice_domain(task)
     r, y = torch.from_numpy(task.r), torch.from_numpy(task.y)
-    if task.mixing is not None:  # each sum is of the size of its nearest image
-        nearest = torch.from_numpy(np.where(task.mixing > 0, task.r, np.inf).min(1))
-        return Domain.of(nearest, y, cutoff=task.cutoff, decay=True)
     return Domain.of(r, y, cutoff=task.cutoff, decay=decay)
 
 
@@ -189,7 +199,8 @@ def learn_kernel(task: KernelTask, report: Callable[[Generation], None] | None =
     domain = domain_of(task)
     if task.device != "cpu":
         domain = replace(domain, grid=domain.grid.to(task.device))
-    outcome = Search(problem_of(task), grammar, config, domain, report, seed_rows(grammar, task)).run()
+    folds = class_folds(task).to(task.device) if task.mixing is not None and task.spare is None else None
+    outcome = Search(problem_of(task), grammar, config, domain, report, seed_rows(grammar, task)).run(folds)
     if not outcome.front:
         return _constant(task)
     chosen = select(outcome.front) if task.spare is None else _cheapest(outcome.front, task.spare, task)

@@ -20,6 +20,7 @@ from defectdb.db.formulas import (
 )
 from defectdb.learn.config import LearnConfig
 from defectdb.learn.kernels import Kernel, KernelTask
+from defectdb.learn.lattice import self_images
 from defectdb.learn.segvae.front import Scored
 from defectdb.learn.select import Selection
 from defectdb.schema.engines import evaluate_numpy
@@ -115,11 +116,11 @@ def publish(
             chosen.append(ids[kernel.chosen])
             append_generations(db, generation_rows(kernel, run_id))
         kept, trained_on = _kept_terms(db, config, selection.material, kernels)
-        terms = [*value_terms(db, config, selection.material), *kept]
-        terms += [
+        pairs = kept + [
             TermRecord(order=2, label=kernel.task.label, formula_id=formula_id)
             for kernel, formula_id in zip(kernels, chosen, strict=True)
         ]
+        terms = [*value_terms(db, config, selection.material, pairs, kernels[0].task.shift), *pairs]
         model_id = append_model(
             db,
             ModelRecord(
@@ -147,20 +148,30 @@ def generation_rows(kernel: Kernel, run_id: int) -> pl.DataFrame:
     return pl.DataFrame(rows)
 
 
-def value_terms(db: Database, config: LearnConfig, material: str) -> list[TermRecord]:
-    """The one-defect values and, for formation energies, the host offset: means over the material's hosts."""
+def value_terms(
+    db: Database, config: LearnConfig, material: str, kernels: Sequence[TermRecord] = (), shift: float = 0.0
+) -> list[TermRecord]:
+    """The one-defect values and, for formation energies, the host offset: means over the material's hosts.
+
+    In a model of lattice sums a one-defect value is that of a lone defect: what its own images add, by the model's
+    ``kernels``, is taken off. ``shift`` (eV) is added to the offset.
+    """
     singles = db.frame(
-        "SELECT o.label, avg(o.value) AS value FROM one_defect_energies AS o JOIN hosts AS h USING (host_id) "
-        "WHERE h.material_id = ? AND o.target = ? GROUP BY o.label ORDER BY o.label",
+        "SELECT o.label, o.host_id, o.value FROM one_defect_energies AS o JOIN hosts AS h USING (host_id) "
+        "WHERE h.material_id = ? AND o.target = ? ORDER BY o.label, o.host_id",
         [material, config.target],
     )
-    terms = [TermRecord(order=1, label=label, value=value) for label, value in singles.iter_rows()]
+    images = self_images(db, material, kernels) if config.images == "sum" else {}
+    values: dict[str, list[float]] = {}
+    for label, host, value in singles.iter_rows():
+        values.setdefault(label, []).append(value - images.get((host, label), 0.0))
+    terms = [TermRecord(order=1, label=label, value=float(np.mean(v))) for label, v in values.items()]
     if config.target == "formation_energy":
         offset = db.value(
             "SELECT avg(o.value) FROM host_offsets AS o JOIN hosts AS h USING (host_id) WHERE h.material_id = ?",
             [material],
         )
-        terms.insert(0, TermRecord(order=0, label="host", value=float(offset or 0.0)))
+        terms.insert(0, TermRecord(order=0, label="host", value=float(offset or 0.0) + shift))
     return terms
 
 

@@ -5,7 +5,9 @@ WITH chosen AS (
     SELECT model_id, material_id, target, aggregator FROM models WHERE $choice
 ),
 scope AS NOT MATERIALIZED (
-    SELECT s.structure_id, s.n_defects, c.model_id, c.target, c.aggregator
+    SELECT
+        s.structure_key, s.structure_id, s.n_defects, s.host_id, s.dataset_id, s.defect_labels,
+        c.model_id, c.target, c.aggregator
     FROM structures AS s
     JOIN hosts AS h USING (host_id)
     JOIN chosen AS c USING (material_id)
@@ -31,60 +33,62 @@ terms AS (
 offsets AS (
     SELECT model_id, sum(value) AS value FROM terms WHERE n = 0 GROUP BY model_id
 ),
-deciders AS (
-    SELECT
-        s.structure_id, s.model_id,
-        CASE s.aggregator WHEN 'shift_min' THEN min(t.value) ELSE max(t.value) END AS value
-    FROM scope AS s
-    JOIN defects AS d USING (structure_id)
-    JOIN terms AS t ON t.n = 1 AND t.model_id = s.model_id AND t.label = d.label
-    WHERE starts_with(s.aggregator, 'shift')
-    GROUP BY s.structure_id, s.model_id, s.aggregator
-),
 $lattice
+-- what structures with the same defects have in common: there are far fewer kinds than structures
+kinds AS (
+    SELECT DISTINCT model_id, aggregator, defect_labels$kind_columns FROM scope
+    WHERE aggregator NOT IN ('min', 'max') OR n_defects = 1
+),
+kind_defects AS (
+    SELECT *, unnest(string_split(defect_labels, '+')) AS label FROM kinds
+),
 singles AS (
     SELECT
-        s.structure_id, s.model_id, sum(t.value) AS total, min(t.value) AS least, max(t.value) AS most,
-        list(d.label) FILTER (t.model_id IS NULL) AS missing
+        s.model_id, s.defect_labels$kind_columns,
+        sum(t.value$self_value) AS total, min(t.value) AS least, max(t.value) AS most,
+        CASE s.aggregator WHEN 'shift_min' THEN min(t.value) WHEN 'shift_max' THEN max(t.value) END AS decider,
+        list(s.label) FILTER (t.model_id IS NULL) AS missing
+    FROM kind_defects AS s
+    LEFT JOIN terms AS t ON t.n = 1 AND t.model_id = s.model_id AND t.label = s.label
+    $self_join
+    GROUP BY s.model_id, s.aggregator, s.defect_labels$kind_columns
+),
+judged AS NOT MATERIALIZED (
+    SELECT s.*, a.total, a.least, a.most, a.decider, a.missing
     FROM scope AS s
-    JOIN defects AS d USING (structure_id)
-    LEFT JOIN terms AS t ON t.n = 1 AND t.model_id = s.model_id AND t.label = d.label
-    WHERE s.aggregator NOT IN ('min', 'max') OR s.n_defects = 1
-    GROUP BY s.structure_id, s.model_id
+    LEFT JOIN singles AS a USING (model_id, defect_labels$kind_columns)
 ),
 valued_pairs AS (
     SELECT
-        s.structure_id, s.model_id, p.label, t.model_id IS NULL AS unknown,
-        CASE WHEN t.base <> e.value THEN 0 ELSE $pair_kernels - t.base END AS value,
+        p.structure_key, s.model_id, p.label, t.model_id IS NULL AS unknown,
+        CASE WHEN t.base <> s.decider THEN 0 ELSE $pair_kernels - t.base END AS value,
         t.r_min IS NOT NULL AND p.distance NOT BETWEEN t.r_min AND t.r_max AS outside
-    FROM scope AS s
-    JOIN pairs AS p USING (structure_id)
+    FROM pairs AS p
+    JOIN $pair_scope AS s USING (structure_key)
     LEFT JOIN terms AS t
         ON t.n = 2 AND t.model_id = s.model_id AND t.label = p.label AND p.dz >= t.dz_min AND p.dz < t.dz_max
-    LEFT JOIN deciders AS e ON e.structure_id = s.structure_id AND e.model_id = s.model_id
     $lattice_join
 ),
 paired AS (
     SELECT
-        structure_id, model_id, sum(value) AS total, min(value) AS least, max(value) AS most,
+        structure_key, model_id, sum(value) AS total, min(value) AS least, max(value) AS most,
         bool_and(coalesce(isfinite(value), FALSE)) AS defined, bool_or(outside) AS outside,
         list(label) FILTER (unknown) AS missing
     FROM valued_pairs
-    GROUP BY structure_id, model_id
+    GROUP BY structure_key, model_id
 ),
 $three_body
 totals AS (
     SELECT
         s.structure_id, s.model_id, s.target, s.aggregator, s.n_defects,
-        a.total AS single_sum, a.least AS single_min, a.most AS single_max, p.total AS pair_sum, p.least AS pair_min,
+        s.total AS single_sum, s.least AS single_min, s.most AS single_max, p.total AS pair_sum, p.least AS pair_min,
         p.most AS pair_max, coalesce(w.total, 0) AS three_body,
-        coalesce(p.defined, TRUE) AND coalesce(w.defined, TRUE) AND a.missing IS NULL AS defined,
+        coalesce(p.defined, TRUE) AND coalesce(w.defined, TRUE) AND s.missing IS NULL AS defined,
         coalesce(p.outside, FALSE) OR coalesce(w.outside, FALSE) AS extrapolated,
-        list_concat(coalesce(a.missing, CAST([] AS VARCHAR[])), coalesce(p.missing, CAST([] AS VARCHAR[]))) AS missing
-    FROM scope AS s
-    LEFT JOIN singles AS a USING (structure_id, model_id)
-    LEFT JOIN paired AS p USING (structure_id, model_id)
-    LEFT JOIN triple_sums AS w USING (structure_id, model_id)
+        list_concat(coalesce(s.missing, CAST([] AS VARCHAR[])), coalesce(p.missing, CAST([] AS VARCHAR[]))) AS missing
+    FROM judged AS s
+    LEFT JOIN paired AS p USING (structure_key, model_id)
+    LEFT JOIN triple_sums AS w USING (structure_key, model_id)
 ),
 outputs (target, output, unit, per_site) AS (VALUES $outputs)
 SELECT
