@@ -92,17 +92,18 @@ def _million_pairs(db: Database) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     key = pl.Series(names).gather(structure)
     numbers = np.arange(3 * TRIPLES)
     with db.transaction():
-        db.append("structures", pl.DataFrame({"structure_id": names}).with_columns(
+        db.append("structures", pl.DataFrame({"structure_id": names, "structure_key": ids}).with_columns(
             dataset_id=pl.lit("bench"), host_id=pl.lit("h"), n_defects=3, composition=pl.lit(""),
-            source_path=pl.lit(""), content_hash=pl.lit("")))  # fmt: skip
+            source_path=pl.lit(""), content_hash=pl.lit(""), defect_labels=pl.lit("Vac_Mo+Vac_S+Vac_S")))  # fmt: skip
         db.append("defects", pl.DataFrame({
-            "defect_id": numbers, "structure_id": key, "idx": np.tile([0, 1, 2], TRIPLES),
+            "defect_id": numbers, "structure_id": key, "structure_key": structure, "idx": np.tile([0, 1, 2], TRIPLES),
             "label": pl.Series(["Vac_Mo", "Vac_S"]).gather(np.tile([0, 1, 1], TRIPLES)),
         }).with_columns(kind=pl.lit("vacancy"), **{c: pl.lit(0.0) for c in
                         ("frac_x", "frac_y", "frac_z", "x", "y", "z")}))  # fmt: skip
         db.append("pairs", pl.DataFrame({
-            "pair_id": numbers, "structure_id": key, "defect_i": np.tile([0, 0, 1], TRIPLES),
-            "defect_j": np.tile([1, 2, 2], TRIPLES), "label": pl.Series(list(PAIRS)).gather(label),
+            "pair_id": numbers, "structure_id": key, "structure_key": structure,
+            "defect_i": np.tile([0, 0, 1], TRIPLES), "defect_j": np.tile([1, 2, 2], TRIPLES),
+            "label": pl.Series(list(PAIRS)).gather(label),
             "distance": distance, "distance_inplane": distance, "dx_min": distance,
         }).with_columns(dz=0.0, dy_min=0.0))  # fmt: skip
     return structure, label, distance

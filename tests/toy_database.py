@@ -203,6 +203,7 @@ def _fill_sites(db: Database) -> None:
 def _fill_structures(db: Database, found: list[tuple[Placed, ...]], prefix: str) -> None:
     structures, defects, pairs, targets = [], [], [], []
     first_pair = db.next_id("pairs", "pair_id")
+    first = db.next_id("structures", "structure_key")
     for number, members in enumerate(found):
         key = f"{prefix}{number:04}"
         structures.append(
@@ -216,6 +217,8 @@ def _fill_structures(db: Database, found: list[tuple[Placed, ...]], prefix: str)
                 "density": "low",
                 "source_path": f"{key}.cif",
                 "content_hash": key,
+                "structure_key": first + number,
+                "defect_labels": "+".join(sorted(m.label for m in members)),
             }
         )
         for idx, member in enumerate(members):
@@ -237,6 +240,7 @@ def _fill_structures(db: Database, found: list[tuple[Placed, ...]], prefix: str)
                     "x": x,
                     "y": y,
                     "z": z,
+                    "structure_key": first + number,
                 }
             )
         for (i, a), (j, b) in itertools.combinations(enumerate(members), 2):
@@ -255,6 +259,7 @@ def _fill_structures(db: Database, found: list[tuple[Placed, ...]], prefix: str)
                     "dy_min": dy,
                     "angle": 0.0,
                     "shell": 1,
+                    "structure_key": first + number,
                 }
             )
         total = energy(members)

@@ -197,6 +197,7 @@ def predictions_sql(formulas: pl.DataFrame, choice: str, *, three_body: bool, sh
         self_value=" + coalesce(i.value, 0)" if summed else "",
         self_join=_SELF_JOIN if summed else "",
         kind_columns=", host_id, dataset_id" if summed else "",
+        s_kind_columns=", s.host_id, s.dataset_id" if summed else "",
         pair_scope="judged" if shifts else _UNJUDGED,
         lattice_join="LEFT JOIN lattice AS l ON l.model_id = s.model_id AND l.pair_id = p.pair_id"
         if summed

@@ -92,9 +92,10 @@ def write_dataset(db: Database, rows: DatasetRows, changes: Changes) -> None:
             db.execute(f"DELETE FROM {table} WHERE dataset_id = ?", [dataset_id])
         db.append("chemical_potentials", rows.potentials.with_columns(dataset_id=pl.lit(dataset_id)))
         db.append("rejects", rows.rejects.with_columns(dataset_id=pl.lit(dataset_id)))
+        numbers = fresh.with_row_index("structure_key", offset=db.next_id("structures", "structure_key"))
         for table in STRUCTURE_TABLES:
             frame: pl.DataFrame = getattr(rows, table)
-            db.append(table, _numbered(db, table, _chosen(frame, fresh)))
+            db.append(table, _numbered(db, table, _chosen(frame, numbers)))
         counts = {
             "n_structures": db.value("SELECT count(*) FROM structures WHERE dataset_id = ?", [dataset_id]),
             "n_rejects": rows.rejects.height,
@@ -111,15 +112,16 @@ def _as_stored(db: Database, rows: DatasetRows) -> bool:
     return stored.height == 1 and stored.row(0) == wanted
 
 
-def _chosen(frame: pl.DataFrame, fresh: pl.DataFrame) -> pl.DataFrame:
-    return frame.join(fresh, on="structure_id", how="semi", maintain_order="left")
+def _chosen(frame: pl.DataFrame, numbers: pl.DataFrame) -> pl.DataFrame:
+    """The rows of new and changed structures, with their structure_key."""
+    return frame.join(numbers, on="structure_id", how="inner", maintain_order="left")
 
 
 def _numbered(db: Database, table: str, frame: pl.DataFrame) -> pl.DataFrame:
-    """The frame with its BIGINT id column, where the table has one."""
+    """The frame with its BIGINT id column, where the table has one; targets go without structure_key."""
     column = {"defects": "defect_id", "pairs": "pair_id"}.get(table)
     if column is None:
-        return frame
+        return frame if table == "structures" else frame.drop("structure_key")
     return frame.with_row_index(column, offset=db.next_id(table, column))
 
 

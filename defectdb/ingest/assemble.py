@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from defectdb.ingest.defects import Found
+from defectdb.ingest.defects import Found, joined_labels
 from defectdb.ingest.formation import formation_energy
 from defectdb.ingest.matching import SITE_TOLERANCE, element_counts
 from defectdb.ingest.pairs import combinations, pair_geometry, shell_index
@@ -60,6 +60,7 @@ def assemble(
             "max_displacement": table["displacement"],
             "source_path": table["source_path"],
             "content_hash": content_hashes(table, numbers, host, potentials, cutoff),
+            "defect_labels": joined_labels(found),
         }
     )
     return Block(structures, _defects(found, ids), _pairs(host, found, ids), targets, check)

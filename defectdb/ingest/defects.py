@@ -112,7 +112,7 @@ def _names(before: int, after: int) -> tuple[str, str, str | None, str | None]:
     return defect_label(kind, source, target), kind.value, source, target
 
 
-def declared_labels(found: Found) -> pl.Series:
+def joined_labels(found: Found) -> pl.Series:
     """Every structure's labels, sorted and joined by '+'; '' without defects."""
     owner = np.repeat(np.arange(len(found.counts)), found.counts)
     joined = (

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from defectdb.ingest.assemble import Block, assemble
 from defectdb.ingest.assign import assign, join, resolve_hosts, without_file
 from defectdb.ingest.cif import Atoms
-from defectdb.ingest.defects import Extras, Found, declared_labels, find_defects
+from defectdb.ingest.defects import Extras, Found, find_defects, joined_labels
 from defectdb.ingest.hosts import size_text
 from defectdb.ingest.matching import Occupation, SiteGrid, occupy, same_lattice, select, site_grid
 from defectdb.ingest.placing import Placement, Placer
@@ -152,7 +152,7 @@ def _too_far(occupation: Occupation, limits: Limits) -> dict[int, tuple[str, str
 
 def _undeclared(declared: pl.Series, found: Found) -> dict[int, tuple[str, str]]:
     """Structures whose defects are not those that their source declares."""
-    labels = declared_labels(found)
+    labels = joined_labels(found)
     differs: NDArray[np.bool_] = ((declared != labels) & declared.is_not_null()).fill_null(False).to_numpy()
     return {
         i: ("other defects than declared", f"found {labels[i] or 'none'}, declared {declared[i]}")

@@ -153,6 +153,8 @@ TABLES: tuple[Table, ...] = (
         max_displacement | angstrom | largest distance of an atom from its ideal site
         source_path | | file or archive member it came from
         content_hash | | hash of lattice, species and positions
+        structure_key | | number of the structure in this file: joins and groups by it are the fastest
+        defect_labels | | labels of its defects, sorted and joined by +
     """),
     _table("defects", "One row per point defect of a structure.", """
         defect_id | | key
@@ -171,6 +173,7 @@ TABLES: tuple[Table, ...] = (
         x | angstrom | Cartesian coordinate
         y | angstrom | Cartesian coordinate
         z | angstrom | Cartesian coordinate
+        structure_key | | number of the structure
     """),
     _table("pairs", "One row per two defects of a structure.", f"""
         pair_id | | key
@@ -180,6 +183,7 @@ TABLES: tuple[Table, ...] = (
         {_PAIR}
         dx_min | angstrom | x component of the minimum-image vector from i to j
         dy_min | angstrom | y component of the minimum-image vector from i to j
+        structure_key | | number of the structure
     """),
     _table("targets", "One row per stored property of a structure.", """
         structure_id | | structure
@@ -354,6 +358,7 @@ TABLES: tuple[Table, ...] = (
         dz12 | angstrom | dz of defects 1 and 2
         dz13 | angstrom | dz of defects 1 and 3
         dz23 | angstrom | dz of defects 2 and 3
+        structure_key | | number of the structure
     """),
     _view("formula_history", "Every version of every formula with the models that used it.", """
         material_id | | material

@@ -150,7 +150,7 @@ def test_three_body_terms_are_added_once_per_triple(db: Database) -> None:
     for key, value in after:
         extra = 0.0
         if key in triples:
-            _, _, r12, r13, r23, dz12, _, _ = triples[key]
+            _, _, r12, r13, r23, dz12, *_ = triples[key]
             extra = math.exp(-(r12 + 2 * r13)) + 0.5 * r23 + 3 * dz12
         assert value - before[key] == pytest.approx(extra, abs=1e-12)
 

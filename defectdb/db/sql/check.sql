@@ -23,6 +23,19 @@ FROM structures AS s LEFT JOIN defects AS d USING (structure_id)
 GROUP BY s.structure_id, s.n_defects
 HAVING count(d.idx) <> s.n_defects;
 
+-- structures have numbers of their own, and their defects and pairs the same
+SELECT structure_id AS example FROM structures QUALIFY count(*) OVER (PARTITION BY structure_key) > 1
+UNION ALL
+SELECT x.structure_id
+FROM (SELECT structure_id, structure_key FROM defects UNION SELECT structure_id, structure_key FROM pairs) AS x
+ANTI JOIN structures AS s ON s.structure_id = x.structure_id AND s.structure_key = x.structure_key;
+
+-- structures list the labels of their defects
+SELECT s.structure_id AS example
+FROM structures AS s LEFT JOIN defects AS d USING (structure_id)
+GROUP BY s.structure_id, s.defect_labels
+HAVING coalesce(string_agg(d.label, '+' ORDER BY d.label), '') <> s.defect_labels;
+
 -- structures have all their pairs
 SELECT s.structure_id AS example
 FROM structures AS s LEFT JOIN pairs AS p USING (structure_id)

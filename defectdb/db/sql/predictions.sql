@@ -44,14 +44,14 @@ kind_defects AS (
 ),
 singles AS (
     SELECT
-        s.model_id, s.defect_labels$kind_columns,
+        s.model_id, s.defect_labels$s_kind_columns,
         sum(t.value$self_value) AS total, min(t.value) AS least, max(t.value) AS most,
         CASE s.aggregator WHEN 'shift_min' THEN min(t.value) WHEN 'shift_max' THEN max(t.value) END AS decider,
         list(s.label) FILTER (t.model_id IS NULL) AS missing
     FROM kind_defects AS s
     LEFT JOIN terms AS t ON t.n = 1 AND t.model_id = s.model_id AND t.label = s.label
     $self_join
-    GROUP BY s.model_id, s.aggregator, s.defect_labels$kind_columns
+    GROUP BY s.model_id, s.aggregator, s.defect_labels$s_kind_columns
 ),
 judged AS NOT MATERIALIZED (
     SELECT s.*, a.total, a.least, a.most, a.decider, a.missing
@@ -61,7 +61,7 @@ judged AS NOT MATERIALIZED (
 valued_pairs AS (
     SELECT
         p.structure_key, s.model_id, p.label, t.model_id IS NULL AS unknown,
-        CASE WHEN t.base <> s.decider THEN 0 ELSE $pair_kernels - t.base END AS value,
+        coalesce(CASE WHEN t.base <> s.decider THEN 0 ELSE $pair_kernels - t.base END, CAST('NaN' AS DOUBLE)) AS value,
         t.r_min IS NOT NULL AND p.distance NOT BETWEEN t.r_min AND t.r_max AS outside
     FROM pairs AS p
     JOIN $pair_scope AS s USING (structure_key)
@@ -69,10 +69,11 @@ valued_pairs AS (
         ON t.n = 2 AND t.model_id = s.model_id AND t.label = p.label AND p.dz >= t.dz_min AND p.dz < t.dz_max
     $lattice_join
 ),
+-- one pair without a finite value leaves the whole sum without one
 paired AS (
     SELECT
         structure_key, model_id, sum(value) AS total, min(value) AS least, max(value) AS most,
-        bool_and(coalesce(isfinite(value), FALSE)) AS defined, bool_or(outside) AS outside,
+        bool_or(outside) AS outside,
         list(label) FILTER (unknown) AS missing
     FROM valued_pairs
     GROUP BY structure_key, model_id
@@ -83,21 +84,27 @@ totals AS (
         s.structure_id, s.model_id, s.target, s.aggregator, s.n_defects,
         s.total AS single_sum, s.least AS single_min, s.most AS single_max, p.total AS pair_sum, p.least AS pair_min,
         p.most AS pair_max, coalesce(w.total, 0) AS three_body,
-        coalesce(p.defined, TRUE) AND coalesce(w.defined, TRUE) AND s.missing IS NULL AS defined,
+        isfinite(coalesce(p.total, 0)) AND isfinite(coalesce(w.total, 0)) AND s.missing IS NULL AS defined,
         coalesce(p.outside, FALSE) OR coalesce(w.outside, FALSE) AS extrapolated,
         list_concat(coalesce(s.missing, CAST([] AS VARCHAR[])), coalesce(p.missing, CAST([] AS VARCHAR[]))) AS missing
     FROM judged AS s
     LEFT JOIN paired AS p USING (structure_key, model_id)
     LEFT JOIN triple_sums AS w USING (structure_key, model_id)
 ),
-outputs (target, output, unit, per_site) AS (VALUES $outputs)
+outputs (target, output, unit, per_site) AS (VALUES $outputs),
+heads AS (
+    SELECT c.model_id, o.output, o.unit, o.per_site, coalesce(d.value, 0) AS offset_value
+    FROM chosen AS c
+    JOIN outputs AS o USING (target)
+    LEFT JOIN offsets AS d USING (model_id)
+)
 SELECT
     t.structure_id,
     o.output AS target,
     CASE
         WHEN NOT t.defined THEN NULL
         WHEN t.aggregator = 'sum'
-            THEN t.single_sum + coalesce(t.pair_sum, 0) + t.three_body + (t.n_defects - 1) * coalesce(d.value, 0)
+            THEN t.single_sum + coalesce(t.pair_sum, 0) + t.three_body + (t.n_defects - 1) * o.offset_value
         WHEN t.aggregator = 'shift_min' THEN t.single_min + coalesce(t.pair_sum, 0) + t.three_body
         WHEN t.aggregator = 'shift_max' THEN t.single_max + coalesce(t.pair_sum, 0) + t.three_body
         WHEN t.n_defects = 1 THEN t.single_sum
@@ -110,5 +117,4 @@ SELECT
     t.extrapolated,
     list_sort(list_distinct(t.missing)) AS missing
 FROM totals AS t
-JOIN outputs AS o ON o.target = t.target
-LEFT JOIN offsets AS d ON d.model_id = t.model_id
+JOIN heads AS o USING (model_id)
