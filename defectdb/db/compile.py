@@ -34,6 +34,8 @@ _SELF_JOIN = (
     "LEFT JOIN self_images AS i ON i.model_id = s.model_id AND i.host_id = s.host_id "
     "AND i.dataset_id = s.dataset_id AND i.label = s.label AND s.aggregator = 'sum'"
 )
+_EXTREMES = "min(value) AS least, max(value) AS most"
+_NO_EXTREMES = "CAST(NULL AS DOUBLE) AS least, CAST(NULL AS DOUBLE) AS most"
 _UNJUDGED = "(SELECT *, CAST(NULL AS DOUBLE) AS decider FROM scope)"
 _TRIPLE_COLUMNS = {name: f"p.{name}" for name in TRIPLE_VARIABLES}
 
@@ -157,6 +159,7 @@ def _write_views(db: Database, formulas: pl.DataFrame) -> None:
     parts = {
         "three_body": bool(db.value('SELECT count(*) FROM model_terms WHERE "order" = 3')),
         "shifts": bool(db.value("SELECT count(*) FROM models WHERE starts_with(aggregator, 'shift')")),
+        "extremes": bool(db.value("SELECT count(*) FROM models WHERE aggregator IN ('min', 'max')")),
     }
     active, latest = formulas.filter(pl.col("active")), formulas.filter(pl.col("latest"))
     for head, rows, choice in (
@@ -170,11 +173,14 @@ def _write_views(db: Database, formulas: pl.DataFrame) -> None:
         db.execute(statement)
 
 
-def predictions_sql(formulas: pl.DataFrame, choice: str, *, three_body: bool, shifts: bool) -> str:
+def predictions_sql(
+    formulas: pl.DataFrame, choice: str, *, three_body: bool, shifts: bool, extremes: bool
+) -> str:
     """The SELECT that predicts with the models for which ``choice`` holds; ``formulas`` are theirs.
 
     Without ``three_body`` terms in any model triangles are not even formed; without ``shifts`` (models in
-    which one defect decides) pairs need not know the values of single defects.
+    which one defect decides) pairs need not know the values of single defects; without ``extremes`` (models
+    in which one pair decides) only their sum is formed.
     """
     rows = formulas.to_dicts()
     pairs = [row for row in rows if _order(row) == 2]
@@ -198,6 +204,7 @@ def predictions_sql(formulas: pl.DataFrame, choice: str, *, three_body: bool, sh
         self_join=_SELF_JOIN if summed else "",
         kind_columns=", host_id, dataset_id" if summed else "",
         s_kind_columns=", s.host_id, s.dataset_id" if summed else "",
+        pair_extremes=_EXTREMES if extremes else _NO_EXTREMES,
         pair_scope="judged" if shifts else _UNJUDGED,
         lattice_join="LEFT JOIN lattice AS l ON l.model_id = s.model_id AND l.pair_id = p.pair_id"
         if summed

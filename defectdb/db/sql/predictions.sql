@@ -72,7 +72,7 @@ valued_pairs AS (
 -- one pair without a finite value leaves the whole sum without one
 paired AS (
     SELECT
-        structure_key, model_id, sum(value) AS total, min(value) AS least, max(value) AS most,
+        structure_key, model_id, sum(value) AS total, $pair_extremes,
         bool_or(outside) AS outside,
         list(label) FILTER (unknown) AS missing
     FROM valued_pairs
