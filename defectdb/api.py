@@ -20,7 +20,7 @@ from defectdb.query.evaluate import evaluate
 from defectdb.query.kernels import Kernel, kernel
 from defectdb.query.notations import notations
 from defectdb.query.polars_math import to_polars
-from defectdb.query.predict import COLUMNS, predict
+from defectdb.query.predict import COLUMNS, demand_model, predict
 from defectdb.query.select import select
 from defectdb.schema.engines import evaluate_numpy, to_latex, to_sympy
 from defectdb.schema.expression import Expression, from_ast
@@ -159,7 +159,8 @@ class Connection:
             return predict(self._db, target, model).select(COLUMNS)
         from defectdb.ingest import load
 
-        with TemporaryDirectory() as folder, scratch(self._db) as copy:
+        demand_model(self._db, target, model)
+        with TemporaryDirectory() as folder, scratch(self._db, model) as copy:
             reports = load(copy, _files(structures, Path(folder)))
             for reject in (reject for report in reports for reject in report.rejects):
                 raise InputDataError(f"{reject.reason}: {reject.detail}", path=reject.source_path)

@@ -81,9 +81,10 @@ def _of_sources(
     """Load the files into a copy of the database that holds only formulas, and predict there."""
     from defectdb.db.scratch import scratch
     from defectdb.ingest import load
-    from defectdb.query.predict import predict
+    from defectdb.query.predict import demand_model, predict
 
-    with scratch(db) as copy:
+    demand_model(db, target, model_id)
+    with scratch(db, model_id) as copy:
         reports = load(copy, [Path(source) for source in sources], format=format_)
         for report in reports:
             for reject in report.rejects:

@@ -59,6 +59,12 @@ def compile_formulas(db: Database) -> list[str]:
     return list(macros)
 
 
+def compile_predictions(db: Database) -> None:
+    """Write the view ``predictions`` of the active models and nothing else, in the caller's transaction."""
+    active = _used_formulas(db).filter(pl.col("active"))
+    db.execute(f"CREATE OR REPLACE VIEW predictions AS {predictions_sql(active, _ACTIVE, **_parts(db))}")
+
+
 def _used_formulas(db: Database) -> pl.DataFrame:
     """Every formula of any model, once, and whether an active or a latest model uses it."""
     return db.frame(
@@ -156,11 +162,7 @@ def _drop_macros(db: Database, keep: Iterable[str]) -> None:
 
 
 def _write_views(db: Database, formulas: pl.DataFrame) -> None:
-    parts = {
-        "three_body": bool(db.value('SELECT count(*) FROM model_terms WHERE "order" = 3')),
-        "shifts": bool(db.value("SELECT count(*) FROM models WHERE starts_with(aggregator, 'shift')")),
-        "extremes": bool(db.value("SELECT count(*) FROM models WHERE aggregator IN ('min', 'max')")),
-    }
+    parts = _parts(db)
     active, latest = formulas.filter(pl.col("active")), formulas.filter(pl.col("latest"))
     for head, rows, choice in (
         ("VIEW predictions AS", active, _ACTIVE),
@@ -171,6 +173,15 @@ def _write_views(db: Database, formulas: pl.DataFrame) -> None:
         db.execute(f"CREATE OR REPLACE {head} {sql}")
     for statement in comments(COMPILED_VIEWS):
         db.execute(statement)
+
+
+def _parts(db: Database) -> dict[str, bool]:
+    """Which parts of the predictions any model needs."""
+    return {
+        "three_body": bool(db.value('SELECT count(*) FROM model_terms WHERE "order" = 3')),
+        "shifts": bool(db.value("SELECT count(*) FROM models WHERE starts_with(aggregator, 'shift')")),
+        "extremes": bool(db.value("SELECT count(*) FROM models WHERE aggregator IN ('min', 'max')")),
+    }
 
 
 def predictions_sql(

@@ -80,11 +80,11 @@ class Database:
 
     def columns(self, table: str) -> list[str]:
         """Column names of a table or view in order, empty if there is none of that name."""
-        return self.frame(
-            "SELECT column_name FROM information_schema.columns "
-            "WHERE table_schema = 'main' AND table_name = ? ORDER BY ordinal_position",
-            [table],
-        )["column_name"].to_list()
+        try:
+            rows = self._connection.execute("SELECT name FROM pragma_table_info(?)", [table]).fetchall()
+        except duckdb.CatalogException:
+            return []
+        return [name for (name,) in rows]
 
     # ------------------------------------------------------------ writing
 

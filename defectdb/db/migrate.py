@@ -39,8 +39,11 @@ def pending(connection: duckdb.DuckDBPyConnection) -> list[str]:
     return [f"{number:04}_{name}" for number, name, _ in _migrations() if number > version]
 
 
-def migrate(connection: duckdb.DuckDBPyConnection) -> list[str]:
-    """Apply every pending migration; their names. Each one is all or nothing."""
+def migrate(connection: duckdb.DuckDBPyConnection, *, commented: bool = True) -> list[str]:
+    """Apply every pending migration; their names. Each one is all or nothing.
+
+    Without ``commented`` columns go without their COMMENTs, half of the time: for databases nobody looks at.
+    """
     version = schema_version(connection)
     applied = []
     for number, name, sql in _migrations():
@@ -52,7 +55,7 @@ def migrate(connection: duckdb.DuckDBPyConnection) -> list[str]:
             connection.execute(
                 "INSERT INTO schema_migrations VALUES (?, ?, now()::TIMESTAMP)", [number, name]
             )
-            for comment in comments():
+            for comment in comments() if commented else ():
                 connection.execute(comment)
             connection.execute("COMMIT")
         except BaseException:

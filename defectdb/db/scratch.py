@@ -4,27 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import duckdb
 import polars as pl
 
-from defectdb.db.compile import compile_formulas
+from defectdb.db.compile import compile_predictions
 from defectdb.db.connection import MEMORY, Database, open_database
+from defectdb.db.migrate import migrate
 
-_COPIED = (
-    "materials", "material_sites", "hosts", "host_sites", "runs", "formulas", "models", "model_terms",
-)  # fmt: skip
+_HOSTS = ("materials", "material_sites", "hosts", "host_sites")
+_MODELS = {
+    "models": "SELECT * REPLACE ('active' AS status) FROM models WHERE $choice",
+    "model_terms": "SELECT t.* FROM model_terms AS t SEMI JOIN (FROM models WHERE $choice) USING (model_id)",
+    "formulas": "SELECT * FROM formulas WHERE formula_id IN (SELECT t.formula_id FROM model_terms AS t "
+    "SEMI JOIN (FROM models WHERE $choice) USING (model_id))",
+}
 
 
-def scratch(db: Database) -> Database:
-    """A new in-memory database that knows what ``db`` knows but holds no structures; close it after use."""
-    copy = open_database(MEMORY)
+def scratch(db: Database, model_id: int | None = None) -> Database:
+    """A new in-memory database with the hosts of ``db`` and its active models, or the one named, in its view
+    ``predictions``; it holds no structures. Close it after use."""
+    connection = duckdb.connect()
+    migrate(connection, commented=False)
+    copy = Database(connection, MEMORY, read_only=False)
+    choice = "status = 'active'" if model_id is None else f"model_id = {model_id:d}"
     with copy.transaction():
-        for table in _COPIED:
+        for table in _HOSTS:
             copy.append(table, db.frame(f'SELECT * FROM "{table}"'))
-        compile_formulas(copy)
+        for table, sql in _MODELS.items():
+            copy.append(table, db.frame(sql.replace("$choice", choice)))
+        compile_predictions(copy)
     return copy
 
 
-_HOSTS = ("datasets", "materials", "material_sites", "hosts", "host_sites", "chemical_potentials")
 _STRUCTURES = ("structures", "defects", "pairs", "targets")
 
 
@@ -32,7 +43,7 @@ def excerpt(db: Database, structure_ids: Sequence[str]) -> Database:
     """A new in-memory database with these structures and no formulas; close it after use."""
     copy = open_database(MEMORY)
     with copy.transaction():
-        for table in _HOSTS:
+        for table in ("datasets", *_HOSTS, "chemical_potentials"):
             copy.append(table, db.frame(f'SELECT * FROM "{table}"'))
     add_structures(copy, db, structure_ids)
     return copy

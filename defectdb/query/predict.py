@@ -20,8 +20,7 @@ def predict(db: Database, target: str, model_id: int | None = None) -> pl.DataFr
     undefined. Raises UnknownNameError for an unknown target or model, UsageError where no model has the
     target.
     """
-    known("target", target, PREDICTED)
-    _demand_model(db, target, model_id)
+    demand_model(db, target, model_id)
     source = "predictions" if model_id is None else "predictions_as_of($model)"
     parameters = {"target": target} | ({} if model_id is None else {"model": model_id})
     columns = ", ".join(COLUMNS)
@@ -30,7 +29,9 @@ def predict(db: Database, target: str, model_id: int | None = None) -> pl.DataFr
     )
 
 
-def _demand_model(db: Database, target: str, model_id: int | None) -> None:
+def demand_model(db: Database, target: str, model_id: int | None) -> None:
+    """Raises UnknownNameError for an unknown target or model, UsageError where no model has the target."""
+    known("target", target, PREDICTED)
     learned = target.removesuffix("_per_site")
     models = db.frame("SELECT model_id, target, status FROM models ORDER BY model_id")
     if model_id is not None:
