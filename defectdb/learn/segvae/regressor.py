@@ -51,7 +51,7 @@ class SymbolicRegressor:
         numbers: Sequence[int] = (1, 2),
         variables: Sequence[str] | None = None,
         max_tokens: int = 25,
-        max_terms: int = 4,
+        max_terms: int = 6,
         generations: int = 30,
         population: int = 2000,
         time_limit: float = 60.0,

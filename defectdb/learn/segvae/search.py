@@ -33,6 +33,7 @@ from defectdb.learn.segvae.outcome import final_front
 from defectdb.learn.segvae.pretrain import pretrained
 from defectdb.learn.segvae.problem import Fit, Problem
 from defectdb.learn.segvae.settings import Generation, Outcome, SearchConfig
+from defectdb.learn.segvae.sparse import sparse_seeds
 from defectdb.schema.expression import Expression
 
 __all__ = ["SOURCES", "Generation", "Outcome", "Search", "SearchConfig"]
@@ -91,7 +92,7 @@ class Search:
         return order[fresh].sort().values
 
     def _absorb(
-        self, made: Dressed, source: Tensor, plain: Tensor, *, thorough: bool = False
+        self, made: Dressed, source: Tensor, plain: Tensor, *, thorough: bool = False, starts: int = 0
     ) -> tuple[int, int]:
         """Fit new skeletons, drop the unsafe, merge the rest; how many were new and how many safe."""
         c, g = self.config, self.grammar
@@ -108,8 +109,8 @@ class Search:
             bound = c.slack * self.archive.worst(c.per_complexity, c.max_complexity)[size]
         fitted = fit(
             tokens, g, self.problem, self.generator,
-            starts=c.starts if self.history else c.seed_starts, theta=made[rows].theta(g), plain=plain, bound=bound,
-            iterations=(10, 60) if thorough else (6, 14),
+            starts=starts or (c.starts if self.history else c.seed_starts), theta=made[rows].theta(g), plain=plain,
+            bound=bound, iterations=(10, 60) if thorough else (6, 14),
         )  # fmt: skip
         self.n_fits += len(tokens)
         safe = self._safe(tokens, size, fitted, everything=bool(self.history))
@@ -145,19 +146,36 @@ class Search:
         rows = [self.grammar.encode(s) for s in (*small, *short)]
         tokens = torch.tensor(rows, dtype=torch.long, device=c.device).view(-1, self.grammar.max_length)
         plain = torch.arange(len(rows), device=c.device) >= len(small)
-        unique = safe = 0
-        if self.seeds is not None and len(self.seeds):
-            source = torch.zeros(len(self.seeds), dtype=torch.long, device=c.device)
-            given = Dressed.of(self.seeds.to(c.device), self.grammar)
-            unique, safe = self._absorb(given, source, source.bool(), thorough=True)
+        unique, safe, tried = self._given()
         for part, flags in zip(tokens.split(4096), plain.split(4096), strict=True):
+            if self._enough():
+                break
             source = torch.zeros(len(part), dtype=torch.long, device=c.device)
             counts = self._absorb(Dressed.of(part, self.grammar), source, flags)
             unique, safe = unique + counts[0], safe + counts[1]
-            if time.monotonic() > self.stop_at or self._best() <= c.target_mse:
-                break
-        tried = len(tokens) + (0 if self.seeds is None else len(self.seeds))
-        self._record(begin, tried, unique, safe, 0.0, 0.0)
+        self._record(begin, tried + len(tokens), unique, safe, 0.0, 0.0)
+
+    def _given(self) -> tuple[int, int, int]:
+        """The caller's seeds, then sparse sums, with and without offset: new, safe and tried."""
+        c = self.config
+        counts = [(0, 0, 0)]
+        if self.seeds is not None and len(self.seeds):
+            made = Dressed.of(self.seeds.to(c.device), self.grammar)
+            source = torch.zeros(len(made), dtype=torch.long, device=c.device)
+            counts.append((*self._absorb(made, source, source.bool(), thorough=True), len(made)))
+        if c.sparse_size and not self._enough():
+            beyond = None if self.domain is None else self.domain.grid[:, ::8]
+            made = sparse_seeds(self.problem, self.grammar, size=c.sparse_size, beyond=beyond)
+            source = torch.zeros(len(made), dtype=torch.long, device=c.device)
+            for plain in (False, True) if self.problem.offset else (False,):
+                flags = torch.full_like(source, plain).bool()
+                counts.append((*self._absorb(made, source, flags, starts=2), len(made)))
+        new, safe, tried = (sum(column) for column in zip(*counts, strict=True))
+        return new, safe, tried
+
+    def _enough(self) -> bool:
+        """Whether the time is over or the error that was asked for is reached."""
+        return time.monotonic() > self.stop_at or self._best() <= self.config.target_mse
 
     def _train(self) -> tuple[float, float]:
         """Some optimiser steps on the elites, better ones weighing more; last KL and loss."""

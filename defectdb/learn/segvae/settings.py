@@ -13,7 +13,8 @@ class SearchConfig:
     """How long and how wide to search. A search is repeatable when generations, not ``time_limit``, end it.
 
     ``exhaustive_size`` tokens of the skeletons that are all tried first, up to ``exhaustive_limit`` of them
-    (fewer where rows are many); ``population`` candidates a generation; ``per_complexity`` elites kept;
+    (fewer where rows are many); ``sparse_size`` tokens of the functions that sums are made of at the start (0: no
+    such sums); ``population`` candidates a generation; ``per_complexity`` elites kept;
     ``starts`` of every fit (``seed_starts`` of the small skeletons); a fit goes on only while its error is
     within ``slack`` times the worst elite's; ``patience`` generations without progress end the search, as
     does a mean squared error of ``target_mse``.
@@ -26,6 +27,7 @@ class SearchConfig:
     exhaustive_size: int = 8
     exhaustive_limit: int = 62_000
     exhaustive_operators: tuple[str, ...] = ()  # none: the grammar's
+    sparse_size: int = 6
     max_complexity: int = 25
     per_complexity: int = 40
     train_steps: int = 8
