@@ -164,8 +164,11 @@ def split_errors(train: Floats, left_out: Floats, classes: Integers) -> Errors:
     """Means of absolute errors [row] in training and left out, the latter also for inner and outermost classes."""
     outermost = (classes == 0) | (classes == classes.max())
     inner = left_out[~outermost]
-    interior = float(inner.mean()) if len(inner) else math.nan
-    return Errors(float(train.mean()), float(left_out.mean()), interior, float(left_out[outermost].mean()))
+    with np.errstate(over="ignore"):  # what grows may reach infinity when it is left out
+        interior = float(inner.mean()) if len(inner) else math.nan
+        return Errors(
+            float(train.mean()), float(left_out.mean()), interior, float(left_out[outermost].mean())
+        )
 
 
 def criteria(residual: Floats, k: int) -> tuple[float, float]:

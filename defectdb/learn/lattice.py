@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from defectdb.db import Database
-from defectdb.learn.segvae.domain import Domain
+from defectdb.learn.segvae.domain import MAX_OVERSHOOT, Domain
 from defectdb.schema.engines import evaluate_numpy
 from defectdb.schema.expression import from_ast
 from defectdb.schema.records import TermRecord
@@ -28,7 +28,7 @@ SAME_DISTANCE = 1e-3
 """Distances that agree to this (angstrom) are one class and are left out together."""
 
 MAX_FOLDS = 64
-FAR_SHARE = 0.1
+FAR_SHARE = 0.5
 """All images behind the data's distances together may add this share of the data's range to one pair."""
 
 
@@ -78,6 +78,8 @@ def lattice_domain(task: KernelTask) -> LatticeDomain:
     plain = Domain.of(torch.from_numpy(close), torch.from_numpy(task.y / shared), cutoff=reach, decay=True)
     area = np.pi * float(task.r.max()) ** 2 / float(task.mixing.sum(1).mean())
     fields = {name: getattr(plain, name) for name in Domain.__dataclass_fields__}
+    margin = MAX_OVERSHOOT * float(np.ptp(task.y / shared))  # what ends at zero may pass it
+    fields |= {"low": min(plain.low, -margin), "high": max(plain.high, margin)}
     return LatticeDomain(**fields, area=area, far=FAR_SHARE * float(np.ptp(task.y)))
 
 
@@ -99,7 +101,7 @@ def self_images(db: Database, material: str, terms: Sequence[TermRecord]) -> dic
         "AND r <= (SELECT max(cutoff) FROM datasets)",
         {"material": material},
     )
-    found = {}
+    found: dict[tuple[str, str], float] = {}
     for label, ast, constants in kernels.iter_rows():
         values = evaluate_numpy(from_ast(ast), {"r": images["r"].to_numpy()}, constants)
         sums = images.with_columns(value=pl.Series(values)).group_by("host_id").agg(pl.col("value").sum() / 2)

@@ -11,7 +11,8 @@ from defectdb.schema.expression import Expression, from_prefix
 class Law:
     """One law: its name, its prefix skeleton in ``r`` with constants ``c0, c1 ...`` and where it comes from.
 
-    Coefficients of the top-level summands and a constant offset are always free besides.
+    Coefficients of the top-level summands and a constant offset are always free besides. Decays are written with a
+    minus sign: the fits' random starts are mostly positive.
     """
 
     name: str
@@ -28,17 +29,17 @@ LAWS: tuple[Law, ...] = (
     Law("inverse distance", "inv r", "Coulomb tail"),
     Law("elastic 1/r^2", "inv square r", "elastic dipoles in a thin sheet"),
     Law("dipolar 1/r^3", "inv cube r", "parallel electric dipoles"),
-    Law("power law", "exp mul c0 log r", "r to a free power"),
-    Law("exponential", "exp mul c0 r", "overlap of decaying defect states"),
-    Law("Gaussian", "exp mul c0 square r", "overlap of localised densities"),
-    Law("Yukawa", "div exp mul c0 r r", "screened Coulomb interaction"),
-    Law("Morse", "square sub 1 exp mul c0 sub r c1", "anharmonic well; Phys. Rev. 34, 57 (1929)"),
+    Law("power law", "exp neg mul c0 log r", "r to a free power"),
+    Law("exponential", "exp neg mul c0 r", "overlap of decaying defect states"),
+    Law("Gaussian", "exp neg mul c0 square r", "overlap of localised densities"),
+    Law("Yukawa", "div exp neg mul c0 r r", "screened Coulomb interaction"),
+    Law("Morse", "square sub 1 exp neg mul c0 sub r c1", "anharmonic well; Phys. Rev. 34, 57 (1929)"),
     Law("Lennard-Jones", "add square cube square inv r cube square inv r", "12-6 potential"),
     Law("RKKY (2D)", "div cos mul c0 r square r", "2D RKKY far field; Phys. Rev. B 11, 2025 (1975)"),
     Law("Friedel (2D)", "div cos add mul c0 r c1 square r", "Friedel oscillation with a phase in 2D"),
     Law(
         "damped oscillation",
-        "mul exp mul c0 r cos add mul c1 r c2",
+        "mul exp neg mul c0 r cos add mul c1 r c2",
         "oscillation under an exponential envelope",
     ),
 )

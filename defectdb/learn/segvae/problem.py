@@ -54,8 +54,15 @@ class Problem:
 
     @property
     def reach(self) -> float:
-        """The largest size of a variable, or 1: nonlinear constants are looked for on this scale."""
-        return max(1.0, float(self.x.abs().amax()))
+        """The largest size of a variable, or 1: nonlinear constants are looked for on this scale.
+
+        Of sums the first points count alone: the images far behind them follow.
+        """
+        size = self.x.abs().amax(0)
+        if self.mixing is not None:
+            size = torch.where(self.mixing > 0, size, torch.inf).amin(1)
+            size = size[torch.isfinite(size)]
+        return max(1.0, float(size.amax())) if len(size) else 1.0
 
     def to(self, device: torch.device | str) -> Problem:
         """The same problem on another device."""
