@@ -148,7 +148,7 @@ class Search:
         plain = torch.arange(len(rows), device=c.device) >= len(small)
         unique, safe, tried = self._given()
         for part, flags in zip(tokens.split(4096), plain.split(4096), strict=True):
-            if self._enough():
+            if self.archive is not None and self._enough():
                 break
             source = torch.zeros(len(part), dtype=torch.long, device=c.device)
             counts = self._absorb(Dressed.of(part, self.grammar), source, flags)
