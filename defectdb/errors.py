@@ -27,6 +27,9 @@ class UsageError(DefectDBError):
     exit_code = ExitCode.BAD_USAGE
 
 
+_LISTED = 40  # names that an error lists
+
+
 class UnknownNameError(UsageError):
     """A label, target, material, column or format that does not exist; lists those that do."""
 
@@ -36,7 +39,9 @@ class UnknownNameError(UsageError):
         self.kind, self.name, self.known = kind, name, known
         close = get_close_matches(name, known, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
-        listing = ", ".join(known) if known else "none"
+        listing = ", ".join(known[:_LISTED]) if known else "none"
+        if len(known) > _LISTED:
+            listing += f" and {len(known) - _LISTED} more"
         super().__init__(
             f"unknown {kind} {name!r}{hint} Known: {listing}"
             if hint

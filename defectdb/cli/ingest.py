@@ -98,6 +98,8 @@ def ingest_command(
 
     if "" in sources:
         raise UsageError("a SOURCE is empty; write . for this folder")
+    if name is not None and not name.strip():
+        raise UsageError("--name is empty")
     options = Options(
         mapping=mapping, unit_cells=unit_cells, reference=reference, occupied=occupied,
         download=Download(url=url, sha256=sha256, offline=offline),
@@ -128,12 +130,14 @@ def ingest_command(
 
 def _demand_success(reports: list[LoadReport]) -> None:
     """Raises InputDataError where everything that the sources hold was rejected: that is no success."""
+    from defectdb.ingest.load import counted
+
     if any(report.loaded + report.updated + report.unchanged for report in reports):
         return
     rejected = sum(report.n_rejected for report in reports)
     reasons = sorted({reason for report in reports for reason in report.rejected})
     listed = "" if any(report.dry_run for report in reports) else "; `defectdb rejects` lists them"
-    raise InputDataError(f"nothing was loaded: {rejected} rejects ({', '.join(reasons)}){listed}")
+    raise InputDataError(f"nothing was loaded: {counted(rejected)} ({', '.join(reasons)}){listed}")
 
 
 @contextmanager

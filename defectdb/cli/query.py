@@ -101,7 +101,7 @@ def _save(frame: pl.DataFrame, path: Path) -> None:
         else:
             frame.write_csv(path)
     except OSError as cause:
-        raise InputDataError(f"cannot be written: {cause.strerror}", path=str(path)) from cause
+        raise InputDataError(f"cannot be written: {cause.strerror or cause}", path=str(path)) from cause
 
 
 @click.command("sql")
@@ -126,6 +126,8 @@ def sql_command(
     """
     from defectdb.db import open_database
 
+    if not query.strip():
+        raise UsageError('the query is empty; write "SELECT ..." or "FROM table"')
     style = _sql_style(style, output, as_json)
     bound = {name: _value(text) for name, text in parameters} or None
     with open_database(settings.database, read_only=not write) as db:
@@ -163,7 +165,7 @@ def _write_result(frame: pl.DataFrame, style: str, path: Path) -> None:
         with path.open("w", encoding="utf-8") as file, redirect_stdout(file):
             emit(frame, style)
     except OSError as cause:
-        raise InputDataError(f"cannot be written: {cause.strerror}", path=str(path)) from cause
+        raise InputDataError(f"cannot be written: {cause.strerror or cause}", path=str(path)) from cause
 
 
 def _value(text: str) -> int | float | str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -63,7 +64,8 @@ def enumerate_command(
             say(settings, f"{stream_to_file(db, request, output)} placements in {output}")
             return
         found = candidates(db, request)
-    say(settings, f"{found.frame.height} placements of {', '.join(found.labels)} in {found.cell.name}")
+    what = ", ".join(label if n == 1 else f"{n} {label}" for label, n in Counter(found.labels).items())
+    say(settings, f"{found.frame.height} placements of {what} in {found.cell.name}")
     if structures is not None:
         paths = write_structures(found.cell, found.labels, found.sites(), structures, format_)
         say(settings, f"{len(paths)} structures in {structures}")

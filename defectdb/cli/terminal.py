@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -73,9 +74,7 @@ def emit_json(data: Any) -> None:
 
 
 def _plain(data: Any) -> Any:
-    import datetime
-    import math
-
+    """The data in JSON's types."""
     match data:
         case dict():
             return {str(key): _plain(value) for key, value in data.items()}
@@ -83,9 +82,24 @@ def _plain(data: Any) -> Any:
             return [_plain(value) for value in data]
         case float():
             return data if math.isfinite(data) else None
-        case datetime.datetime() | datetime.date():
+        case None | bool() | int() | str():
+            return data
+    return _other(data)
+
+
+def _other(data: Any) -> Any:
+    """Values that JSON has no type for: decimals as numbers, bytes as hexadecimal digits, the rest as text."""
+    import datetime
+    from decimal import Decimal
+
+    match data:
+        case datetime.datetime() | datetime.date() | datetime.time():
             return data.isoformat()
-    return data
+        case bytes():
+            return data.hex()
+        case Decimal():
+            return int(data) if data == data.to_integral_value() else float(data)
+    return str(data)
 
 
 def _print_table(frame: pl.DataFrame, floats: str) -> None:

@@ -174,6 +174,9 @@ def _query_errors(sql: str) -> Iterator[None]:
         raise DatabaseError(f"DuckDB gave up: {cause}") from cause
     except duckdb.Error as cause:
         raise QueryError(str(cause).strip(), sql.strip()) from cause
+    except pl.exceptions.PolarsError as cause:  # INTERVAL and UNION
+        message = "a column is of a type that frames do not have; write CAST(column AS VARCHAR)"
+        raise QueryError(message, sql.strip()) from cause
 
 
 def open_database(path: str | Path, *, read_only: bool = False, create: bool = False) -> Database:
@@ -223,6 +226,8 @@ def _create(file: Path) -> None:
 
 
 def _connect(file: Path, *, read_only: bool) -> duckdb.DuckDBPyConnection:
+    if read_only and file.is_file() and file.stat().st_size == 0:
+        raise DatabaseError(f"{file} is an empty file and no database")
     try:
         return duckdb.connect(str(file), read_only=read_only)
     except duckdb.IOException as cause:

@@ -52,7 +52,9 @@ def fetch(download: Download) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as cause:
-        raise InputDataError(f"cannot keep downloads ({cause.strerror})", path=str(folder)) from cause
+        raise InputDataError(
+            f"cannot keep downloads ({cause.strerror or cause})", path=str(folder)
+        ) from cause
     path = folder / ARCHIVE
     expected = (download.sha256 or _recorded(folder) or "").lower() or None
     if not path.exists() and download.offline:

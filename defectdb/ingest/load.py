@@ -13,7 +13,7 @@ import polars as pl
 
 from defectdb.db import Database
 from defectdb.db.write import Changes, DatasetRows, compare, write_dataset
-from defectdb.errors import InputDataError
+from defectdb.errors import InputDataError, UsageError
 from defectdb.ingest.formats import read_sources
 from defectdb.ingest.known_hosts import host_frames, stored_hosts
 from defectdb.ingest.naming import settle
@@ -66,10 +66,15 @@ def load(
     any reject of any dataset into an InputDataError before anything is written; ``dry_run`` reports without
     writing. ``cutoff`` [angstrom] bounds the periodic images in ``distances``; a structure in which an atom is
     farther than ``max_displacement`` [angstrom] from its site is refused; ``options`` say how single formats
-    are read. Raises InputDataError for a source that cannot be read, UnknownNameError for an unknown format.
+    are read. Raises InputDataError for a source that cannot be read, UsageError for an impossible length,
+    UnknownNameError for an unknown format.
     """
     if not 0 < cutoff <= 1000:
-        raise InputDataError(f"the cutoff must lie between 0 and 1000 angstrom, not {cutoff}")
+        raise UsageError(f"the cutoff must lie between 0 and 1000 angstrom, not {cutoff}")
+    if not 0 < max_displacement <= 1000:
+        raise UsageError(
+            f"the largest displacement must lie between 0 and 1000 angstrom, not {max_displacement}"
+        )
     limits = Limits(cutoff, max_displacement)
 
     def pass_over(*, write: bool) -> list[LoadReport]:
@@ -116,7 +121,7 @@ def _load_one(
     if strict and rejects:
         first = rejects[0]
         raise InputDataError(
-            f"{len(rejects)} rejects; nothing was loaded. The first: {first.reason}: {first.detail}",
+            f"{counted(len(rejects))}; nothing was loaded. The first: {first.reason}: {first.detail}",
             path=first.source_path,
         )
     if not keys.height and not rejects:
@@ -132,6 +137,11 @@ def _load_one(
             progress("writing", 0, None)
         write_dataset(db, _rows(source, found, rejects, limits.cutoff), changes)
     return replace(_report(source, found, changes, rejects, dry_run=not write), renamed=renamed)
+
+
+def counted(rejects: int) -> str:
+    """``1 reject`` or ``3 rejects``."""
+    return f"{rejects} reject{'' if rejects == 1 else 's'}"
 
 
 def _report(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 from pathlib import Path
@@ -71,9 +72,9 @@ def _pristine(entry: Any, where: str) -> Pristine:
 
 
 def _unit_cell(path: Path) -> UnitCell:
-    data = contents(str(path.parent), path.name)
+    data = contents(*os.path.split(path))
     try:
         atoms = parse(path.name, data, CifReader())
     except StructureFileError as cause:
         raise InputDataError(str(cause), path=str(path)) from cause
-    return UnitCell(structure_id(str(path.parent), path.name), atoms.lattice, atoms.numbers, atoms.frac)
+    return UnitCell(structure_id(*os.path.split(path)), atoms.lattice, atoms.numbers, atoms.frac)

@@ -28,7 +28,7 @@ def structure_files(path: Path, *, runs: bool) -> list[tuple[str, str]]:
     InputDataError.
     """
     if not path.is_dir():
-        return [(str(path.parent), path.name)]
+        return [os.path.split(path)]
     return [
         (folder, name)
         for folder, names in files_below(path)
@@ -60,7 +60,7 @@ def read(paths: list[Path], *, runs: bool = True) -> Iterator[Entry | Reject]:
             try:
                 atoms = parse(name, data, reader)
             except StructureFileError as cause:
-                yield Reject(f"{folder}/{name}", None, "broken structure file", str(cause), own)
+                yield Reject(_joined(folder, name), None, "broken structure file", str(cause), own)
                 continue
             yield Entry(own, f"{resolved}/{name}", atoms, hashlib.sha256(data).hexdigest())
 
@@ -76,9 +76,14 @@ def _by_folder(files: Iterable[tuple[str, str]]) -> Iterator[tuple[str, list[str
         yield folder, [name for _, name in group]
 
 
+def _joined(folder: str, name: str) -> str:
+    """A file's path as it was given: thousands of them are too many for pathlib."""
+    return os.path.join(folder, name)  # noqa: PTH118
+
+
 def contents(folder: str, name: str) -> bytes:
     """The bytes of a file, unpacked where its name ends in .gz. Raises InputDataError, for too many, too."""
-    path = f"{folder}/{name}"
+    path = _joined(folder, name)
     with reading(path), open(path, "rb") as packed:  # noqa: PTH123  (thousands of small files)
         if not name.lower().endswith(".gz"):
             data = packed.read(MAX_STRUCTURE_BYTES + 1)
@@ -95,7 +100,9 @@ def parse_poscar(data: bytes) -> Atoms:
     try:
         lines = data.decode("utf-8").splitlines()
         return _poscar(lines)
-    except (ValueError, IndexError, OverflowError) as cause:
+    except IndexError as cause:
+        raise StructureFileError("no POSCAR: it ends early") from cause
+    except (ValueError, OverflowError) as cause:
         if isinstance(cause, StructureFileError):
             raise
         raise StructureFileError(f"no POSCAR: {cause}") from cause

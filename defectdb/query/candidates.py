@@ -98,7 +98,10 @@ def _sites(frame: pl.DataFrame, n: int) -> Ints:
 
 
 def _labels(text: str) -> list[str]:
-    return [canonical_label(part, order=1) for part in text.split(",") if part.strip()]
+    labels = [canonical_label(part, order=1) for part in text.split(",") if part.strip()]
+    if not labels:
+        raise UsageError("--defects names no defect; write Vac_Mo,Vac_S,Vac_S")
+    return labels
 
 
 def predicate(text: str | None) -> pl.Expr | None:

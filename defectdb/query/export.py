@@ -60,7 +60,7 @@ def write(frame: pl.DataFrame, style: str, path: Path) -> None:
         else:
             path.write_text(render(frame, style), encoding="utf-8", newline="\n")
     except OSError as cause:
-        raise InputDataError(f"cannot be written: {cause.strerror}", path=str(path)) from cause
+        raise InputDataError(f"cannot be written: {cause.strerror or cause}", path=str(path)) from cause
 
 
 def render(frame: pl.DataFrame, style: str) -> str:
@@ -72,11 +72,15 @@ def render(frame: pl.DataFrame, style: str) -> str:
     return renderers[style](frame)
 
 
+_NO_CSV = (pl.Binary, pl.Object, pl.Duration)
+"""Types that polars writes into no CSV file."""
+
+
 def _csv(frame: pl.DataFrame) -> str:
     flat = [
         pl.col(name).map_elements(_plain, return_dtype=pl.String)
         for name, kind in frame.schema.items()
-        if kind.is_nested()
+        if kind.is_nested() or kind in _NO_CSV
     ]
     return frame.with_columns(flat).write_csv()
 
@@ -162,4 +166,6 @@ def _plain(value: Any) -> str:
         return _number(value)
     if isinstance(value, datetime.datetime | datetime.date):
         return value.isoformat(sep=" ") if isinstance(value, datetime.datetime) else value.isoformat()
+    if isinstance(value, bytes):
+        return value.hex()
     return "" if value is None else str(value)

@@ -91,7 +91,7 @@ def _save(figure: Figure, path: Path) -> None:
     try:
         figure.savefig(path, metadata=metadata)
     except OSError as cause:
-        raise InputDataError(f"cannot be written: {cause.strerror}", path=str(path)) from cause
+        raise InputDataError(f"cannot be written: {cause.strerror or cause}", path=str(path)) from cause
 
 
 def new_figure(width: float, height: float) -> Figure:

@@ -48,7 +48,7 @@ def write_paper(db: Database, folder: Path) -> Iterator[Path]:
             (folder / name).write_text(text, encoding="utf-8")
             yield folder / name
     except OSError as cause:
-        raise InputDataError(f"cannot be written: {cause.strerror}", path=str(folder)) from cause
+        raise InputDataError(f"cannot be written: {cause.strerror or cause}", path=str(folder)) from cause
 
 
 def _tables(db: Database, folder: Path) -> Iterator[Path]:

@@ -50,13 +50,15 @@ def select(
     ``columns`` is a list, or adds (``+gap``) to and removes (``-descriptor``) from the usual ones; ``sort``
     ends with ``-`` for falling values. Raises UnknownNameError, and UsageError for an unreadable filter.
     """
-    names = db.frame(f"{_BASE} LIMIT 0").columns
+    schema = db.frame(f"{_BASE} LIMIT 0").schema
+    names = list(schema)
     labels = db.frame("SELECT DISTINCT label FROM defects")["label"].to_list()
-    clauses, values = ["TRUE"], {}
+    clauses: list[str] = ["TRUE"]
+    values: dict[str, str | float | bool] = {}
     for number, condition in enumerate(parse(filters)):
         column = _column(condition.name, names, labels)
         clauses.append(f"coalesce({column} {condition.sign} $v{number}, FALSE)")
-        values[f"v{number}"] = condition.value
+        values[f"v{number}"] = _fitting(condition, schema.get(ALIASES.get(condition.name, condition.name)))
     order = _column(sort.rstrip("-"), names, labels)
     direction = "DESC" if sort.endswith("-") else "ASC"
     shown = ", ".join(f'{_column(name, names, labels)} AS "{name}"' for name in _columns(columns))
@@ -90,6 +92,20 @@ def _value(text: str) -> str | float:
     return float(text) if _NUMBER.fullmatch(text) else text
 
 
+def _fitting(condition: Condition, kind: pl.DataType | None) -> str | float | bool:
+    """The value in the kind of its column (None: a number of defects). Raises UsageError where it has none."""
+    value = condition.value
+    if kind is not None and kind == pl.Boolean:
+        if str(value).lower() not in ("true", "false"):
+            raise UsageError(f"{condition.name} is true or false, not {value!r}")
+        return str(value).lower() == "true"
+    if kind is not None and not kind.is_numeric():
+        return f"{value:.15g}" if isinstance(value, float) else value
+    if isinstance(value, str):
+        raise UsageError(f"{condition.name} is a number; {value!r} is none")
+    return value
+
+
 def _column(name: str, names: list[str], labels: list[str]) -> str:
     """A column, or the number of defects of a label, as SQL over ``b``."""
     name = ALIASES.get(name, name)
@@ -102,7 +118,7 @@ def _column(name: str, names: list[str], labels: list[str]) -> str:
         raise
     known("column", label, [*names, *ALIASES, *labels])
     return (
-        f"(SELECT count(*) FROM defects AS d WHERE d.structure_id = b.structure_id AND d.label = '{label}')"
+        f"(SELECT count(*) FROM defects AS d WHERE d.structure_key = b.structure_key AND d.label = '{label}')"
     )
 
 

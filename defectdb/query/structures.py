@@ -33,7 +33,7 @@ def write_structures(
             path.write_text(text(cell, *occupied(cell, labels, sites), name), encoding="utf-8")
             paths.append(path)
     except OSError as cause:
-        raise InputDataError(f"cannot be written: {cause.strerror}", path=str(folder)) from cause
+        raise InputDataError(f"cannot be written: {cause.strerror or cause}", path=str(folder)) from cause
     return paths
 
 

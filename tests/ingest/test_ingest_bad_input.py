@@ -254,7 +254,7 @@ def test_strict_turns_any_reject_into_an_error_and_loads_nothing(db, tmp_path):
     archive.cifs[next(iter(archive.cifs))] = b"broken"
     path = archive.write(tmp_path / "a.zip")
     with pytest.raises(
-        InputDataError, match=r"1 rejects; nothing was loaded\. The first: broken structure file"
+        InputDataError, match=r"1 reject; nothing was loaded\. The first: broken structure file"
     ):
         load(db, [path], strict=True)
     assert db.value("SELECT count(*) FROM structures") == 0
@@ -272,7 +272,7 @@ def two(tmp_path):
 
 
 def test_strict_loads_no_dataset_if_another_has_a_reject(db, two):
-    with pytest.raises(InputDataError, match="1 rejects; nothing was loaded"):
+    with pytest.raises(InputDataError, match="1 reject; nothing was loaded"):
         load(db, two, strict=True)
     assert db.value("SELECT count(*) FROM datasets") == 0
 

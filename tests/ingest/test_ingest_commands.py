@@ -66,7 +66,7 @@ def test_strict_returns_3_and_loads_nothing(command, archive, tmp_path):
     archive.cifs[next(iter(archive.cifs))] = b"broken"
     code, _, err = command("ingest", archive.write(tmp_path / "a.zip"), "--strict")
     assert code == 3
-    assert "1 rejects; nothing was loaded" in err
+    assert "1 reject; nothing was loaded" in err
     with open_database(tmp_path / "d.duckdb", read_only=True) as db:
         assert db.value("SELECT count(*) FROM datasets") == 0
 

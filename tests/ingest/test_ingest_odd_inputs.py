@@ -180,7 +180,7 @@ def test_a_vacuum_along_b_and_an_unknown_lattice_are_told_apart(ingest, tmp_path
     (tmp_path / "b.vasp").write_text(poscar(elements, frac[:, [0, 2, 1]], lattice[[0, 2, 1]]))
     code, labels, said = ingest(tmp_path / "b.vasp")
     assert (code, labels) == (3, [])
-    assert "nothing was loaded: 1 rejects (unknown host); `defectdb rejects` lists them" in said
+    assert "nothing was loaded: 1 reject (unknown host); `defectdb rejects` lists them" in said
     assert "the vacuum along c" in said
     assert "nothing changed" not in said
     (tmp_path / "big.vasp").write_text(poscar(elements, frac, lattice * 1.13))
