@@ -33,7 +33,8 @@ TRIPLE_VARIABLES = ("r12", "r13", "r23", "dz12", "dz13", "dz23")
 class Block:
     """One kernel's distance classes: ``r`` [class], one-defect value ``base``, and how often each structure has each.
 
-    ``counts`` [structure, class].
+    ``counts`` [structure, class]. With ``edges`` it is a function of these edges of the triples of ``label``, and
+    with ``heights`` of those among them whose |dz| is the first height rather than the second (angstrom).
     """
 
     label: str
@@ -42,6 +43,13 @@ class Block:
     r: Floats
     base: float
     counts: Floats
+    edges: tuple[str, ...] = ()
+    heights: tuple[float, float] | None = None
+
+    @property
+    def name(self) -> str:
+        """The label, with the edges where it is a function of a triple's."""
+        return f"{self.label} {' '.join(self.edges)}" if self.edges else self.label
 
 
 @dataclass(frozen=True)

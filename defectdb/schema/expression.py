@@ -92,6 +92,18 @@ def complexity(expression: Expression) -> int:
     )
 
 
+def substitute(expression: Expression, leaves: Mapping[str, Expression], shift: int = 0) -> Expression:
+    """The tree with these variables replaced and every constant's index raised by ``shift``."""
+    match expression:
+        case Variable(name):
+            return leaves.get(name, expression)
+        case Constant(index):
+            return Constant(index + shift)
+        case Call(operator, args):
+            return Call(operator, tuple(substitute(arg, leaves, shift) for arg in args))
+    return expression
+
+
 # ---------------------------------------------------------------- prefix tokens
 
 

@@ -8,20 +8,12 @@ import torch
 from scipy.optimize import linprog
 
 from defectdb.learn import LearnConfig
+from defectdb.learn.factors import fit_tables, robust_weights
 from defectdb.learn.kernels import learn_kernel
-from defectdb.learn.model_fit import (
-    REACH,
-    cross_validate,
-    fit_table,
-    kernel_task,
-    pair_part,
-    predict,
-    refine,
-    robust_weights,
-    triple_part,
-    triple_task,
-)
+from defectdb.learn.model_fit import cross_validate, predict, refine
 from defectdb.learn.model_job import conformal_quantile
+from defectdb.learn.model_tasks import REACH, kernel_task, triple_task
+from defectdb.learn.parts import pair_part, triple_part
 from defectdb.learn.segvae.front import Domain
 from defectdb.learn.structures import Block, Triples
 from defectdb.schema.expression import from_prefix
@@ -61,7 +53,7 @@ def test_the_table_is_the_least_absolute_error_solution() -> None:
     a, b = crystal(0, n=120, most=4)
     rng = np.random.default_rng(1)
     y = a.counts @ first(RADII) + b.counts @ second(RADII) + rng.standard_t(1.5, 120) * 0.02
-    table, _ = fit_table([a, b], y, np.ones(120, dtype=bool), rounds=200)
+    table = fit_tables([a, b], [], y, np.ones(120, dtype=bool), rounds=200).pairs
     ours = np.abs(y - a.counts @ table[0] - b.counts @ table[1]).sum()
     counts = np.hstack([a.counts, b.counts])
     n, k = counts.shape
@@ -98,11 +90,10 @@ def test_structures_of_many_defects_give_back_both_kernels() -> None:
     a, b = crystal(4)
     y = a.counts @ first(RADII) + b.counts @ second(RADII)
     everything = np.ones(len(y), dtype=bool)
-    table, _ = fit_table([a, b], y, everything)
-    residual = y - a.counts @ table[0] - b.counts @ table[1]
+    tables = fit_tables([a, b], [], y, everything)
     parts = []
-    for block, values in zip((a, b), table, strict=True):
-        task = kernel_task(block, values, robust_weights(residual, REACH), 1.0, QUICK, "cpu")
+    for block, values in zip((a, b), tables.pairs, strict=True):
+        task = kernel_task(block, values, robust_weights(tables.residual, REACH), 1.0, QUICK, "cpu")
         kernel = learn_kernel(task)
         best = min(kernel.front, key=lambda s: s.mse)
         parts.append(pair_part(block, best.expression, best.constants))
@@ -132,8 +123,9 @@ def test_held_out_structures_do_not_shape_their_own_prediction() -> None:
     spoiled = y.copy()
     spoiled[fold == 2] += 100.0
     part = pair_part(a, from_prefix(["mul", "c0", "exp", "mul", "c1", "r"]), (0.7, -0.7))
-    clean = cross_validate([part], y, fold)
-    dirty = cross_validate([part], spoiled, fold)
+    everything = np.ones(len(y), dtype=bool)
+    clean = cross_validate([part], y, fold, everything)
+    dirty = cross_validate([part], spoiled, fold, everything)
     assert np.abs(clean).max() < 1e-3
     np.testing.assert_allclose(dirty[fold == 2], 100.0, atol=1e-2)
 

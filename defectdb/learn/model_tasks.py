@@ -1,0 +1,117 @@
+"""Tables of values to searches: every kernel and factor against its dozen points, with the structures' metric.
+
+Around its table the weighted squared error of all structures is a quadratic form in a kernel's values at its distance
+classes, so a kernel is searched against these points instead of thousands of structures. For a pair kernel this is
+exact, for one factor of a product it is the Gauss-Newton form.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from defectdb.learn.config import LearnConfig
+from defectdb.learn.factors import Corner, product_design
+from defectdb.learn.kernels import CUTOFF, KernelTask
+from defectdb.learn.structures import TRIPLE_VARIABLES, Block, Triples
+from defectdb.schema.records import EVERY_DZ
+
+Floats = NDArray[np.float64]
+
+REACH = 4e-3
+"""How far (eV) a kernel of a few constants stays from a table of values: the metric of its search is blunt below."""
+
+SPARE = 0.004
+"""A simpler kernel may add this share of the table's error."""
+
+MIN_TRIPLES = 40
+MAX_TRIPLES = 220
+"""A three-body term is searched on at most this many triples and refined on all."""
+
+
+def kernel_task(
+    block: Block, table: Floats, weights: Floats, error: float, config: LearnConfig, device: str
+) -> KernelTask:
+    """The search of one kernel against its table values with the structures' metric; ``error`` is the table's."""
+    seen = block.counts[weights > 0].sum(0) > 0
+    return _metric_task(
+        block.name, (block.dz_min, block.dz_max), block.r[seen], table[seen], block.counts[:, seen],
+        weights, error, config, device,
+    )  # fmt: skip
+
+
+def factor_tasks(
+    corner: Corner,
+    factors: tuple[Floats, Floats],
+    weights: Floats,
+    error: float,
+    config: LearnConfig,
+    device: str,
+) -> list[KernelTask]:
+    """The searches of a corner's one or two factors: the metric is that of the product, the other factor held."""
+    _, by_first, by_second = product_design(corner, factors, len(weights))
+    tasks: list[KernelTask] = []
+    for edge, r, values, design in zip(
+        corner.edges, (corner.first, corner.second), factors, (by_first, by_second), strict=True
+    ):
+        if corner.shared and tasks:
+            break
+        seen = np.abs(design[weights > 0]).sum(0) > 0
+        label = corner.name(edge)
+        tasks.append(
+            _metric_task(
+                label, (0.0, EVERY_DZ), r[seen], values[seen], design[:, seen], weights, error, config, device
+            )
+        )
+    return tasks
+
+
+def _metric_task(
+    label: str,
+    window: tuple[float, float],
+    r: Floats,
+    values: Floats,
+    design: Floats,
+    weights: Floats,
+    error: float,
+    config: LearnConfig,
+    device: str,
+) -> KernelTask:
+    """A function of r near ``values`` [class]; a deviation d costs what ``design`` [structure, class] @ d does."""
+    gram = design.T @ (design * weights[:, None])
+    gram += 1e-9 * np.trace(gram) / len(gram) * np.eye(len(gram))
+    lower = np.linalg.cholesky(gram).astype(np.float64)
+    return KernelTask(
+        label, *window, r[None], lower.T @ values, np.ones(len(values)), lower.T,
+        CUTOFF, config, device, values=values, offset=True, spare=SPARE * error,
+        frequency=np.abs(design).sum(0),
+    )  # fmt: skip
+
+
+def triple_task(
+    triples: Triples,
+    residual: Floats,
+    weights: Floats,
+    n_defects: NDArray[np.int64],
+    config: LearnConfig,
+    device: str,
+) -> KernelTask | None:
+    """The search of one three-body term on what the pairs leave; None where there are too few triples."""
+    alone = np.flatnonzero((n_defects[triples.rows] == 3) & (weights[triples.rows] > 0))
+    if len(alone) < MIN_TRIPLES:
+        return None
+    left = residual[triples.rows[alone]]
+    order = np.argsort(-np.abs(left), kind="stable")
+    rest = order[MAX_TRIPLES // 2 :]
+    step = max(1, len(rest) // (MAX_TRIPLES // 2))
+    picked = np.concatenate([order[: MAX_TRIPLES // 2], rest[::step]])
+    share = np.where(np.arange(len(picked)) < MAX_TRIPLES // 2, 1.0, float(step))
+    chosen = alone[picked]
+    varying = [i for i in range(len(TRIPLE_VARIABLES)) if np.ptp(triples.x[i]) > 1e-3]
+    y = residual[triples.rows[chosen]]
+    weight = share * weights[triples.rows[chosen]]
+    return KernelTask(
+        triples.label, 0.0, EVERY_DZ, triples.x[varying][:, chosen], y, weight, None, CUTOFF, config, device,
+        variables=tuple(TRIPLE_VARIABLES[i] for i in varying), values=y, offset=False,
+        spare=0.01 * float((weight * y**2).sum()),
+    )  # fmt: skip

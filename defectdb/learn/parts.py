@@ -1,0 +1,160 @@
+"""Chosen formulas in place: what each adds to every structure, its derivatives, and where it must stay quiet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from defectdb.learn.factors import Corner
+from defectdb.learn.segvae.front import Domain, Scored
+from defectdb.learn.structures import TRIPLE_VARIABLES, Block, Triples
+from defectdb.schema.engines import evaluate_numpy
+from defectdb.schema.expression import Call, Expression, Number, Variable, substitute
+from defectdb.schema.records import EVERY_DZ
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Guard:
+    """Part of a formula, as a function of ``variables``, and where it must stay finite and quiet."""
+
+    expression: Expression
+    variables: tuple[str, ...]
+    domain: Domain
+
+    def holds(self, constants: Sequence[float]) -> bool:
+        """Whether it does with these constants."""
+        grid = self.domain.grid.numpy()
+        values = evaluate_numpy(self.expression, dict(zip(self.variables, grid, strict=True)), constants)
+        return bool(self.domain.holds(torch.from_numpy(values.copy())[None])[0])
+
+
+@dataclass(frozen=True)
+class Part:
+    """One formula in place: its variables' values ``x`` at the points and how points add up to structures.
+
+    ``counts`` [structure, point] for pair kernels; for three-body terms ``rows`` [point] names the structure.
+    ``guards`` say where the formula, or its factors, must stay finite and quiet whatever the constants become.
+    """
+
+    label: str
+    order: int
+    dz_min: float
+    dz_max: float
+    expression: Expression
+    constants: tuple[float, ...]
+    x: dict[str, Floats]
+    counts: Floats | None
+    rows: NDArray[np.int64] | None
+    guards: tuple[Guard, ...] = ()
+
+    def safe(self) -> bool:
+        """Whether the formula with these constants obeys its guards."""
+        return all(guard.holds(self.constants) for guard in self.guards)
+
+    def spread(self, values: Floats, n: int) -> Floats:
+        """Values at the points to sums over structures, [structure, ...]."""
+        if self.counts is not None:
+            out: Floats = self.counts @ values
+            return out
+        assert self.rows is not None
+        total = np.zeros((n, *values.shape[1:]))
+        np.add.at(total, self.rows, values)
+        return total
+
+    def values(self) -> Floats:
+        """The formula at its points, [point]."""
+        return evaluate_numpy(self.expression, self.x, self.constants)
+
+    def contribution(self, n: int) -> Floats:
+        """What this term adds to every structure, [structure]."""
+        return self.spread(self.values(), n)
+
+    def jacobian(self, n: int) -> Floats:
+        """Derivatives of the contribution by the constants, central differences, [structure, constant]."""
+        columns = []
+        for i, value in enumerate(self.constants):
+            step = 1e-6 * max(abs(value), 1e-3)
+            sides = []
+            for sign in (1.0, -1.0):
+                moved = list(self.constants)
+                moved[i] += sign * step
+                sides.append(evaluate_numpy(self.expression, self.x, moved))
+            columns.append((sides[0] - sides[1]) / (2 * step))
+        return self.spread(np.stack(columns, axis=1), n) if columns else np.zeros((n, 0))
+
+
+def pair_part(
+    block: Block, expression: Expression, constants: Sequence[float], domain: Domain | None = None
+) -> Part:
+    """A chosen kernel in its place."""
+    window = block.dz_min, block.dz_max
+    guards = () if domain is None else (Guard(expression, ("r",), domain),)
+    return Part(
+        block.label, 2, *window, expression, tuple(constants), {"r": block.r}, block.counts, None, guards
+    )
+
+
+def triple_part(
+    triples: Triples,
+    expression: Expression,
+    constants: Sequence[float],
+    variables: tuple[str, ...] = TRIPLE_VARIABLES,
+    domain: Domain | None = None,
+) -> Part:
+    """A chosen three-body term of these variables (those of the domain's grid) in its place."""
+    x = {v: triples.x[TRIPLE_VARIABLES.index(v)] for v in variables}
+    guards = () if domain is None else (Guard(expression, variables, domain),)
+    return Part(triples.label, 3, 0.0, EVERY_DZ, expression, tuple(constants), x, None, triples.rows, guards)
+
+
+def product_part(corner: Corner, factors: Sequence[Scored], domains: Sequence[Domain]) -> Part:
+    """The product of a corner's formulas in its place; a shared one stands there twice with the same constants."""
+    trees: list[Expression] = []
+    constants: list[float] = []
+    guards: list[Guard] = []
+    for edge, scored, domain in zip(corner.edges, factors, domains, strict=True):
+        start = 0 if corner.shared else len(constants)
+        moved = substitute(scored.expression, {"r": Variable("r")}, start)
+        guards.append(Guard(moved, ("r",), domain))
+        trees.append(substitute(scored.expression, {"r": Variable(edge)}, start))
+        if not (corner.shared and constants):
+            constants += scored.constants
+    whole = Call("mul", (trees[0], trees[1]))
+    if corner.sign < 0:
+        whole = Call("neg", (whole,))
+    x = dict(zip(corner.edges, (corner.first[corner.at_first], corner.second[corner.at_second]), strict=True))
+    return Part(
+        corner.label, 3, 0.0, EVERY_DZ, whole, tuple(constants), x, None,
+        corner.rows, tuple(guards[: 1 if corner.shared else 2]),
+    )  # fmt: skip
+
+
+def edge_part(
+    block: Block, triples: Triples, expression: Expression, constants: Sequence[float], domain: Domain
+) -> Part:
+    """A function of one kind of edge in its place: w(r_13), or w(r_12) + w(r_13) where like defects share it.
+
+    Where edges lie in two layers, the share of each function falls linearly in |dz| from one to the other: 1 and 0
+    in the layers themselves.
+    """
+    trees: list[Expression] = []
+    for edge in block.edges:
+        tree = substitute(expression, {"r": Variable(edge)})
+        if block.heights is not None:
+            here, other = (round(h, 4) for h in block.heights)
+            rest = Call("sub", (Variable(f"dz{edge[1:]}"), Number(other)))
+            tree = Call("mul", (Call("div", (rest, Number(round(here - other, 4)))), tree))
+        trees.append(tree)
+    whole = trees[0]
+    for tree in trees[1:]:
+        whole = Call("add", (whole, tree))
+    names = [*block.edges, *(f"dz{e[1:]}" for e in block.edges if block.heights is not None)]
+    x = {name: triples.x[TRIPLE_VARIABLES.index(name)] for name in names}
+    guard = Guard(expression, ("r",), domain)
+    return Part(block.label, 3, 0.0, EVERY_DZ, whole, tuple(constants), x, None, triples.rows, (guard,))
