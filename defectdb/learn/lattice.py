@@ -28,8 +28,11 @@ SAME_DISTANCE = 1e-3
 """Distances that agree to this (angstrom) are one class and are left out together."""
 
 MAX_FOLDS = 64
-FAR_SHARE = 0.5
-"""All images behind the data's distances together may add this share of the data's range to one pair."""
+FALL = 3
+"""Behind the data a kernel falls at least with this power of the distance: elastic and dipolar tails just do."""
+
+NOTHING = 1e-5
+"""Share of the data's range that counts as nothing."""
 
 
 def nearest(task: KernelTask) -> Floats:
@@ -53,20 +56,20 @@ def class_folds(task: KernelTask) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class LatticeDomain(Domain):
-    """A domain whose tail must add up to little: over images as dense as one in ``area`` (angstrom^2), below ``far``.
+    """A domain behind whose data the kernel falls from what it was in their last third.
 
-    A tail that does not vanish adds nearly the same to every pair of one cell, so the data cannot tell it from an
-    error of the host's energy; in another cell it adds something else.
+    A tail that stays adds nearly the same to every pair of one cell, so the data cannot tell it from an error of the
+    host's energy; in another cell it adds something else.
     """
-
-    area: float = np.inf
-    far: float = np.inf
 
     def holds(self, values: Tensor) -> Tensor:
         """Which formulas obey, bool [formula], from their values on the grid [formula, point]."""
-        r = self.grid[0, self.n_inside :]
-        tail = values[:, self.n_inside :].abs() * (2 * np.pi / self.area) * r
-        return Domain.holds(self, values) & (torch.trapezoid(tail, r) <= self.far)
+        inside, behind = self.grid[0, : self.n_inside], self.grid[0, self.n_inside :]
+        third = inside >= inside[-1] - (inside[-1] - inside[0]) / 3
+        before = values[:, : self.n_inside][:, third].abs().amax(1, keepdim=True)
+        bound = before * (inside[-1] / behind) ** FALL + NOTHING * (self.high - self.low)
+        falls = (values[:, self.n_inside :].abs() <= bound).all(1)
+        return Domain.holds(self, values) & falls
 
 
 def lattice_domain(task: KernelTask) -> LatticeDomain:
@@ -76,11 +79,10 @@ def lattice_domain(task: KernelTask) -> LatticeDomain:
     shared = (task.mixing * (task.r <= close[:, None] + SAME_DISTANCE)).sum(1)
     reach = max(task.cutoff, float(task.r.max()))
     plain = Domain.of(torch.from_numpy(close), torch.from_numpy(task.y / shared), cutoff=reach, decay=True)
-    area = np.pi * float(task.r.max()) ** 2 / float(task.mixing.sum(1).mean())
     fields = {name: getattr(plain, name) for name in Domain.__dataclass_fields__}
     margin = MAX_OVERSHOOT * float(np.ptp(task.y / shared))  # what ends at zero may pass it
     fields |= {"low": min(plain.low, -margin), "high": max(plain.high, margin)}
-    return LatticeDomain(**fields, area=area, far=FAR_SHARE * float(np.ptp(task.y)))
+    return LatticeDomain(**fields)
 
 
 def self_images(db: Database, material: str, terms: Sequence[TermRecord]) -> dict[tuple[str, str], float]:
