@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from defectdb.db import Database
-from defectdb.db.read import known, pair_label
+from defectdb.db.read import known
 from defectdb.errors import InputDataError, UsageError
 from defectdb.query.kernels import Kernel, kernel
 from defectdb.query.predict import predict
@@ -51,6 +51,7 @@ def draw(
 
     Raises UnknownNameError and UsageError; InputDataError where the file cannot be written.
     """
+    from defectdb.query.fronts import draw_front
     from defectdb.query.maps import draw_map
 
     kinds: dict[str, Callable[[], Figure]] = {
@@ -152,17 +153,26 @@ def draw_kernel(db: Database, label: str, target: str, formula_id: int | None) -
         r, value, model = (mine[name].to_numpy() for name in ("distance", "value", "model"))
         style = {"color": COLOURS[number % 6], "marker": MARKERS[number % 6], "ms": 4, "ls": "none"}
         top.plot(r, factor * value, label=rf"$|\Delta z|$ = {height:.2f} Å", mfc="none", **style)
-        bottom.plot(r, factor * (value - model), mfc="none", **style)
+        bottom.plot(r, 1000 * (value - model), mfc="none", **style)
         _curve(top, found, r, float(mine["dz"].to_numpy().mean()), COLOURS[number % 6], factor)
-    for axes in (top, bottom):
+    for axes in (top, bottom) if target == "formation_energy" else (bottom,):
         axes.axhline(0, color="0.6", lw=0.5, zorder=0)
     top.set_ylabel(f"{quantity(target)} ({unit})")
-    bottom.set_ylabel(f"residual ({unit})")
+    bottom.set_ylabel("residual (meV)")
     bottom.set_xlabel("distance $r$ (Å)")
     bottom.margins(y=0.2)
     figure.align_ylabels()
-    top.legend(title=pretty(found.label))
+    top.margins(y=0.1)
+    top.ticklabel_format(useOffset=False)
+    legend_above(figure, top, pretty(found.label))
     return figure
+
+
+def legend_above(figure: Figure, axes: Axes, title: str) -> None:
+    """A legend above the axes, where it hides no point."""
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, title=title, loc="outside upper center", ncols=3, columnspacing=1.2,
+                  handletextpad=0.4, borderpad=0.1)  # fmt: skip
 
 
 def _curve(axes: Axes, found: Kernel, r: Any, dz: float, colour: str, factor: float) -> None:
@@ -174,58 +184,6 @@ def pretty(label: str) -> str:
     """A label as mathematics: V_Mo – V_S with subscripts."""
     parts = (part.split("_") for part in label.split("-"))
     return " – ".join(rf"$\mathrm{{{'V' if a == 'Vac' else a}}}_{{\mathrm{{{b}}}}}$" for a, b in parts)
-
-
-def draw_front(db: Database, label: str, target: str) -> Figure:
-    """Error in cross-validation against complexity of every stored formula; the active ones marked."""
-    from matplotlib.ticker import MaxNLocator
-
-    label = pair_label(db, label)
-    rows = db.frame(
-        "SELECT complexity, coalesce(mae_cv, mae_train) AS error, dz_min, dz_max, status FROM formulas "
-        "WHERE pair_label = ? AND target = ? ORDER BY dz_min, complexity",
-        [label, target],
-    )
-    if rows.is_empty():
-        raise UsageError(f"{label} has no formulas of {target}; `defectdb learn --pair {label}` finds some")
-    figure = new_figure(COLUMN, 2.4)
-    axes = figure.subplots()
-    top = _highest_shown(rows)
-    for number, window in enumerate(rows.partition_by("dz_min", "dz_max", maintain_order=True)):
-        colour = COLOURS[number % 6]
-        size, error = window["complexity"].to_numpy(), np.minimum(1000 * window["error"].to_numpy(), top)
-        axes.plot(size, error, ls="none", marker=MARKERS[number % 6], ms=3.5, mfc="none", color=colour,
-                  label=_window_name(window))  # fmt: skip
-        best = np.minimum.accumulate(error)
-        axes.step(size, best, where="post", color=colour, lw=0.8, alpha=0.7)
-        chosen = window.filter(status="active")
-        errors = np.minimum(1000 * chosen["error"].to_numpy(), top)
-        axes.plot(chosen["complexity"], errors, ls="none", marker="*", ms=10, color=colour, mec="black",
-                  mew=0.5)  # fmt: skip
-    axes.plot([], [], ls="none", marker="*", ms=8, mfc="white", mec="black", mew=0.5, label="in use")
-    axes.set_yscale("log")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    if 1000 * max(rows["error"]) > top:
-        axes.axhline(top, color="0.6", lw=0.5, ls=":")
-        axes.set_ylim(top=1.8 * top)
-        axes.annotate("or more", (0.99, 1.05 * top), xycoords=("axes fraction", "data"), ha="right", size=6)
-    axes.set_xlabel("complexity (tokens)")
-    axes.set_ylabel("MAE in cross-validation (meV)")
-    axes.legend(title=f"{pretty(label)}, {NAMES[target]}")
-    return figure
-
-
-def _highest_shown(rows: pl.DataFrame) -> float:
-    """Where the axis ends [meV]: formulas that fail in cross-validation are drawn on that line."""
-    best = rows.group_by("dz_min").agg(pl.col("error").min())["error"]
-    return 1000 * 100 * max(float(error) for error in best)
-
-
-def _window_name(rows: pl.DataFrame) -> str:
-    low, high = rows["dz_min"][0], rows["dz_max"][0]
-    if low == 0 and high >= 1e8:
-        return "formulas"
-    return rf"$|\Delta z|$ < {high:.2g} Å" if low == 0 else rf"$|\Delta z|$ ≥ {low:.2g} Å"
 
 
 def draw_parity(db: Database, target: str) -> Figure:

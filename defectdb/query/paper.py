@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
@@ -16,11 +16,14 @@ import polars as pl
 from defectdb.db import Database
 from defectdb.errors import InputDataError, UsageError
 from defectdb.query.export import escape_latex, render
-from defectdb.query.figures import NAMES, draw
+from defectdb.query.figures import NAMES, draw, pretty
 from defectdb.query.published import accuracy
 from defectdb.query.rounding import digits_needed
 from defectdb.schema.engines import to_latex
 from defectdb.schema.expression import from_ast
+
+_COLUMNS = r"\begin{tabular}{ll>{\raggedright\arraybackslash}p{0.5\linewidth}llrrr}"
+_HEADS = {"|dz| [Å]": r"$|\Delta z|$ [Å]", "& r [Å]": "& $r$ [Å]"}
 
 
 def write_paper(db: Database, folder: Path) -> Iterator[Path]:
@@ -36,10 +39,10 @@ def write_paper(db: Database, folder: Path) -> Iterator[Path]:
         (folder / "figures").mkdir(parents=True, exist_ok=True)
         yield from _tables(db, folder)
         figures = []
-        for path, kind, label, target in _figures(db, folder / "figures"):
-            draw(db, kind, path, label=label, target=target)
-            figures.append((path, _caption(kind, label, target)))
-            yield path
+        for drawings, caption in _figures(db):
+            paths = list(_drawn(db, folder / "figures", drawings))
+            figures.append((paths, caption))
+            yield from paths
         for name, text in (
             ("references.bib", bibliography(db)),
             ("provenance.json", json.dumps(provenance(db), indent=2) + "\n"),
@@ -52,15 +55,39 @@ def write_paper(db: Database, folder: Path) -> Iterator[Path]:
 
 
 def _tables(db: Database, folder: Path) -> Iterator[Path]:
+    labels = db.frame("SELECT DISTINCT pair_label FROM formulas WHERE status = 'active'")[
+        "pair_label"
+    ].to_list()
     for name, frame in (("formulas", formulas(db)), ("accuracy", accuracy(db)), ("datasets", datasets(db))):
-        for suffix, style in ((".tex", "latex"), (".csv", "csv")):
-            text = render(frame, style)
-            if (
-                name == "formulas" and style == "latex"
-            ):  # formulas break over lines instead of leaving the page
-                text = re.sub(r"\{tabular\}\{lll", r"{tabular}{llp{0.45\\linewidth}", text, count=1)
+        for suffix, text in ((".tex", _typeset(name, frame, labels)), (".csv", render(frame, "csv"))):
             (folder / f"{name}{suffix}").write_text(text, encoding="utf-8")
             yield folder / f"{name}{suffix}"
+
+
+def _typeset(name: str, frame: pl.DataFrame, labels: Sequence[str]) -> str:
+    """A table as LaTeX: labels and materials as mathematics, errors to equal digits, formulas over several lines."""
+    if name == "accuracy":
+        return re.sub(
+            r"^([A-Z]\w*\d)(?= &)",
+            lambda m: re.sub(r"(\d+)", r"$_{\1}$", m[1]),
+            render(frame, "latex"),
+            flags=re.M,
+        )
+    if name != "formulas":
+        return render(frame, "latex")
+    errors = [c for c in frame.columns if c.endswith("[meV]")]
+    rounded = [pl.col(c).map_elements(lambda x: f"{x:.2f}", return_dtype=pl.String) for c in errors]
+    text = render(frame.with_columns(rounded), "latex")
+    text = re.sub(r"\\begin\{tabular\}\{\w+\}", lambda _: _COLUMNS, text, count=1)
+    for old, new in _HEADS.items():
+        text = text.replace(old, new, 1)
+    for label in sorted(labels, key=len, reverse=True):
+        text = text.replace(f"\n{escape_latex(label)} &", f"\n{_pair(label)} &")
+    return text
+
+
+def _pair(label: str) -> str:
+    return pretty(label).replace(" – ", "--")
 
 
 def formulas(db: Database) -> pl.DataFrame:
@@ -98,13 +125,16 @@ def datasets(db: Database) -> pl.DataFrame:
     """The data sets with their size, licence and reference."""
     return db.frame(
         "SELECT name, format, n_structures AS structures, licence, doi, left(sha256, 12) AS sha256 "
-        "FROM datasets ORDER BY name"
+        "FROM datasets WHERE n_structures > 0 ORDER BY name"
     )
 
 
 def bibliography(db: Database) -> str:
     """BibTeX of the data sets: one entry per DOI or citation."""
-    rows = db.frame("SELECT dataset_id, name, citation, doi, source_uri FROM datasets ORDER BY dataset_id")
+    rows = db.frame(
+        "SELECT dataset_id, name, citation, doi, source_uri FROM datasets "
+        "WHERE n_structures > 0 ORDER BY dataset_id"
+    )
     entries = []
     for key, name, citation, doi, source in rows.iter_rows():
         fields = {"title": f"{{{escape_latex(name)}}}", "note": escape_latex(citation or Path(source).name)}
@@ -142,32 +172,52 @@ def provenance(db: Database) -> dict[str, object]:
     }
 
 
-def _figures(db: Database, folder: Path) -> Iterator[tuple[Path, str, str | None, str]]:
+Drawing = tuple[str, str | None, str]  # kind, pair label, target
+
+
+def _figures(db: Database) -> Iterator[tuple[list[Drawing], str]]:
+    """What is drawn side by side in one figure, and its caption."""
     kernels = db.frame(
-        "SELECT DISTINCT pair_label, target FROM formulas WHERE status = 'active' "
-        "AND pair_label NOT LIKE '%-%-%' ORDER BY ALL"
+        "SELECT DISTINCT pair_label, target, bool_or(m.trained_on <> 'pairs') AS wide FROM formulas AS f "
+        "JOIN model_terms AS t USING (formula_id) JOIN models AS m USING (model_id, target) "
+        "WHERE f.status = 'active' AND m.status = 'active' AND pair_label NOT LIKE '%-%-%' GROUP BY ALL ORDER BY ALL"
     )
-    for label, target in kernels.iter_rows():
-        for kind in ("kernel", "front"):
-            yield folder / f"{kind}-{target}-{label}.pdf", kind, label, target
-    for target in db.frame("SELECT DISTINCT target FROM prediction_errors ORDER BY ALL")["target"]:
-        yield folder / f"parity-{target}.pdf", "parity", None, target
+    for label, target, wide in kernels.iter_rows():
+        caption = _KERNEL + (_WIDE if wide else "")
+        yield (
+            [("kernel", label, target), ("front", label, target)],
+            caption.format(pair=_pair(label), name=NAMES[target]).replace("–", "--"),
+        )
+    targets = db.frame("SELECT DISTINCT target FROM prediction_errors ORDER BY ALL")["target"].to_list()
+    for start in range(0, len(targets), 2):
+        beside = targets[start : start + 2]
+        names = " and ".join(NAMES[target] for target in beside).replace("–", "--")
+        yield [("parity", None, target) for target in beside], f"Predicted against DFT {names}."
 
 
-def _caption(kind: str, label: str | None, target: str) -> str:
-    pair = escape_latex(label or "")
-    return {
-        "kernel": f"Kernel of {pair}: DFT values and formula ({NAMES[target]}), and what is left over.",
-        "front": f"Error in cross-validation against complexity of all formulas of {pair} ({NAMES[target]}).",
-        "parity": f"Predicted against DFT {NAMES[target]}.",
-    }[kind].replace("–", "--")
+_KERNEL = (
+    "{pair}, {name}. Left: DFT values, formula and what is left over. Right: error in cross-validation against "
+    "complexity of all formulas; the stars are in use."
+)
+_WIDE = (
+    " Their model was fitted to all structures: a star's error is that of five folds over all structures with "
+    "the pair, the other points' over those with this pair alone."
+)
 
 
-def _main(figures: list[tuple[Path, str]]) -> str:
+def _drawn(db: Database, folder: Path, drawings: Sequence[Drawing]) -> Iterator[Path]:
+    for kind, label, target in drawings:
+        path = folder / f"{kind}-{target}{'' if label is None else '-' + label}.pdf"
+        draw(db, kind, path, label=label, target=target)
+        yield path
+
+
+def _main(figures: list[tuple[list[Path], str]]) -> str:
     template = (files("defectdb.query") / "paper.tex").read_text(encoding="utf-8")
     shown = "\n".join(
-        "\\begin{figure}[tbp]\n  \\centering\n"
-        f"  \\includegraphics{{figures/{path.name}}}\n  \\caption{{{caption}}}\n\\end{{figure}}"
-        for path, caption in figures
+        "\\begin{figure}[tbp]\n  \\centering\n  "
+        + "\\hfill\n  ".join(f"\\includegraphics{{figures/{path.name}}}" for path in paths)
+        + f"\n  \\caption{{{caption}}}\n\\end{{figure}}"
+        for paths, caption in figures
     )
     return Template(template).substitute(figures=shown)

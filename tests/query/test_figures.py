@@ -13,7 +13,8 @@ from defectdb.cli import run
 from defectdb.db import Database, open_database
 from defectdb.db.formulas import append_formulas
 from defectdb.errors import UnknownNameError, UsageError
-from defectdb.query.figures import draw, draw_front, draw_kernel, draw_parity, pretty
+from defectdb.query.figures import draw, draw_kernel, draw_parity, pretty
+from defectdb.query.fronts import draw_front
 from defectdb.query.maps import draw_map
 
 pytest.importorskip("matplotlib")
