@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING
 import click
 
 from defectdb.cli.terminal import emit, emit_json, progress_bar, say
-from defectdb.errors import InputDataError, UsageError
+from defectdb.errors import UsageError
 
 if TYPE_CHECKING:
     from defectdb.cli import Settings
-    from defectdb.ingest import LoadReport
 
 
 _FILE = click.Path(path_type=Path)
@@ -93,6 +92,7 @@ def ingest_command(
       defectdb ingest runs/ --unit-cell MoS2.cif --reference energies.toml
       defectdb ingest mine.csv --mapping columns.toml --dry-run
     """
+    from defectdb.cli.reports import demand_success, narrate, plain, table
     from defectdb.db import MEMORY, open_database
     from defectdb.ingest import Download, Options, load
 
@@ -120,24 +120,12 @@ def ingest_command(
             progress=progress,
         )
     for report in reports:
-        _narrate(settings, report)
+        narrate(settings, report)
     if as_json:
-        emit_json([_plain(report) for report in reports])
+        emit_json([plain(report) for report in reports])
     else:
-        _table(reports)
-    _demand_success(reports)
-
-
-def _demand_success(reports: list[LoadReport]) -> None:
-    """Raises InputDataError where everything that the sources hold was rejected: that is no success."""
-    from defectdb.ingest.load import counted
-
-    if any(report.loaded + report.updated + report.unchanged for report in reports):
-        return
-    rejected = sum(report.n_rejected for report in reports)
-    reasons = sorted({reason for report in reports for reason in report.rejected})
-    listed = "" if any(report.dry_run for report in reports) else "; `defectdb rejects` lists them"
-    raise InputDataError(f"nothing was loaded: {counted(rejected)} ({', '.join(reasons)}){listed}")
+        emit(table(reports))
+    demand_success(reports)
 
 
 @contextmanager
@@ -155,61 +143,6 @@ def _progress(settings: Settings) -> Iterator[Callable[[str, int, int | None], N
             bar.update(tasks[stage], completed=done, total=total)  # type: ignore[arg-type]
 
         yield show
-
-
-def _narrate(settings: Settings, report: LoadReport) -> None:
-    """What the table cannot say: the format recognised, differing energies, the first rejects."""
-    from defectdb.ingest.recognise import some
-
-    verb = "would load" if report.dry_run else "dataset"
-    say(settings, f"{verb} {report.dataset_id} (format {report.format})")
-    if report.unchanged and not (report.loaded or report.updated or report.removed):
-        say(settings, f"nothing changed: all {report.unchanged} structures are stored already")
-    energies = report.energies
-    if energies.compared:
-        say(
-            settings,
-            f"{energies.compared} formation energies recomputed: {energies.different} differ, "
-            f"largest difference {energies.largest:.2g} eV",
-        )
-    for example in report.energies.examples:
-        say(settings, f"  {example}")
-    if report.aside:
-        say(
-            settings,
-            f"  left aside: {some(report.aside)}; such files are read where they are given by name",
-        )
-    for name, longer in list(report.renamed.items())[:3]:
-        say(settings, f"  {name} is stored as {longer}: another structure has that name")
-    for reject in report.rejects[:5]:
-        say(settings, f"  rejected: {reject.source_path}: {reject.reason}: {reject.detail}")
-    if len(report.rejects) > 5:
-        where = "" if report.dry_run else ": `defectdb rejects` lists them"
-        say(settings, f"  and {len(report.rejects) - 5} more{where}")
-
-
-def _plain(report: LoadReport) -> dict[str, object]:
-    return {
-        "dataset_id": report.dataset_id, "format": report.format, "dry_run": report.dry_run,
-        "loaded": report.loaded, "updated": report.updated, "unchanged": report.unchanged,
-        "removed": report.removed, "rejected": report.rejected, "left_aside": list(report.aside),
-        "formation_energies": {
-            "compared": report.energies.compared, "different": report.energies.different,
-            "largest_difference": report.energies.largest,
-        },
-    }  # fmt: skip
-
-
-def _table(reports: list[LoadReport]) -> None:
-    import polars as pl
-
-    rows = [
-        {"dataset": r.dataset_id, "loaded": r.loaded, "updated": r.updated, "unchanged": r.unchanged,
-         "removed": r.removed, "rejected": r.n_rejected,
-         "reasons": ", ".join(f"{reason} ({n})" for reason, n in r.rejected.items())}
-        for r in reports
-    ]  # fmt: skip
-    emit(pl.DataFrame(rows))
 
 
 @click.command("datasets")
