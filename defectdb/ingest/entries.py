@@ -51,18 +51,7 @@ def digest_of(atoms: Atoms, moved: Floats | None = None) -> str:
 
 def source_from(found: Iterable[Entry | Reject], paths: list[Path], *, form: str, name: str) -> Source:
     """One dataset of the entries; a second entry of an id is a reject. Raises InputDataError for none."""
-    entries: dict[str, Entry] = {}
-    rejects: list[Reject] = []
-    for item in found:
-        if isinstance(item, Reject):
-            rejects.append(item)
-            continue
-        entry = _named_apart(item, entries) if form in OWN_FILES else item
-        if entry.structure_id in entries:
-            seen = f"{item.structure_id!r} stands in {entries[item.structure_id].path} already"
-            rejects.append(Reject(item.path, item.row, "duplicate id", seen, item.structure_id))
-        else:
-            entries[entry.structure_id] = entry
+    entries, rejects = _sorted_out(found, form)
     if not entries and not rejects:
         raise InputDataError("holds no structures", path=", ".join(map(str, paths)))
     kept = list(entries.values())
@@ -78,6 +67,23 @@ def source_from(found: Iterable[Entry | Reject], paths: list[Path], *, form: str
         rejects=rejects,
         complete=False,
     )
+
+
+def _sorted_out(found: Iterable[Entry | Reject], form: str) -> tuple[dict[str, Entry], list[Reject]]:
+    """Entries by id, and what was refused; a file that was given beside its folder counts once."""
+    entries: dict[str, Entry] = {}
+    rejects: list[Reject] = []
+    for item in found:
+        if isinstance(item, Reject):
+            rejects.append(item)
+            continue
+        own_file = form in OWN_FILES
+        entry = _named_apart(item, entries) if own_file else item
+        other = entries.setdefault(entry.structure_id, entry)
+        if other is not entry and not (own_file and other.path == entry.path):
+            seen = f"{item.structure_id!r} stands in {entries[item.structure_id].path} already"
+            rejects.append(Reject(item.path, item.row, "duplicate id", seen, item.structure_id))
+    return entries, rejects
 
 
 def _named_apart(entry: Entry, taken: Mapping[str, Entry]) -> Entry:

@@ -37,7 +37,7 @@ def read_sources(paths: list[Path], *, format: str, name: str | None, options: O
     if format not in FORMATS:
         raise UnknownNameError("format", format, list(FORMATS))
     references = read_references(list(options.unit_cells), options.reference)
-    given = [_fetched(path, options) for path in paths]
+    given = {path.absolute(): path for path in (_fetched(path, options) for path in paths)}.values()
     auto = format == "auto"
     found = {path: recognise(path) if auto else Folder([format]) for path in given}
     aside = tuple(file for folder in found.values() for file in folder.aside)

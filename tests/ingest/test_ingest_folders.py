@@ -82,6 +82,14 @@ def test_structure_files_of_equal_names_in_sub_folders_get_their_folders_names(i
     assert stored(tmp_path) == {"vac": "n", "y.vac": "n"}
 
 
+def test_a_file_given_beside_its_folder_counts_once(ingest, tmp_path, monkeypatch):
+    (tmp_path / "all").mkdir()
+    (tmp_path / "all" / "b.cif").write_bytes(cif_text(1))
+    monkeypatch.chdir(tmp_path)
+    code, [report], _ = ingest(tmp_path / "all", "all", "./all/", "all/b.cif")
+    assert (code, report["loaded"], report["rejected"]) == (0, 1, {})
+
+
 def test_extended_xyz_files_below_a_folder_are_taken(ingest, tmp_path):
     ase = pytest.importorskip("ase")
     (tmp_path / "all" / "deep").mkdir(parents=True)
