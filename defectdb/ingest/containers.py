@@ -23,6 +23,7 @@ MAX_MEMBERS = 5_000_000
 MAX_RATIO = 400  # unpacked to packed; real structure archives reach 40, gzip's limit is 1032
 FREE_BYTES = 64 << 20  # ratios are not looked at before this much has come out
 _CHUNK = 1 << 20
+_HARMLESS = str.maketrans("", "", "._-")  # characters of plain file names beside letters and digits
 _BROKEN = (zlib.error, lzma.LZMAError, EOFError, gzip.BadGzipFile, zipfile.BadZipFile, tarfile.TarError)
 
 
@@ -55,6 +56,8 @@ def reading(path: str, member: str | None = None) -> Iterator[None]:
 
 def check_name(name: str, path: str) -> None:
     """Refuse a member name that would leave the archive's folder. Raises InputDataError."""
+    if name.isascii() and name.translate(_HARMLESS).isalnum():  # nearly all, a tenth of the time
+        return
     parts = PurePosixPath(name.replace("\\", "/"))
     if parts.is_absolute() or ".." in parts.parts or "\0" in name or (len(name) > 1 and name[1] == ":"):
         raise InputDataError(

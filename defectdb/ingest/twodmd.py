@@ -101,7 +101,7 @@ def _structures(container: Container, root: str) -> Iterator[tuple[str, str, byt
     if archive is not None:
         for inner, text in tar_members(container, archive):
             if inner.lower().endswith(".cif"):
-                yield PurePosixPath(inner).stem, f"{archive}/{inner}", text
+                yield inner.rpartition("/")[2][:-4] or inner, f"{archive}/{inner}", text
         return
     folder = _join(root, "initial/")
     files = [name for name in names if name.startswith(folder) and name.lower().endswith(".cif")]
