@@ -75,7 +75,7 @@ class Domain:
         tail = 0.02 * spread if decay else math.inf
         bottom, top = float(means.min()) - margin, float(means.max()) + margin
         near, jump = 1.01 * high * _BESIDE[-1], MAX_JUMP * spread
-        track = torch.searchsorted(inside, torch.cat([even, distinct]).unique())
+        track = torch.searchsorted(inside, torch.cat([even, distinct]).unique()).clamp(max=n_inside - 1)
         resolution = Resolution.of(distinct, means, inside, track, _noise(ys, place, means))
         return cls(grid.unsqueeze(0), n_inside, bottom, top, roughness, tail, near, jump, resolution)
 

@@ -61,7 +61,7 @@ class Resolution:
         left[interval == 0], right[interval == last] = _FREE, _FREE
         reach = torch.stack([left, right])
         flat = _FLAT * float(means.max() - means.min())
-        places = torch.searchsorted(grid, nodes)
+        places = torch.searchsorted(grid, nodes).clamp(max=len(grid) - 1)  # means of equal points round
         return cls(places, track, interval, turn_interval, reach, means.diff().abs(), noise, flat)
 
     def holds(self, values: Tensor) -> Tensor:
