@@ -191,6 +191,8 @@ def open_database(path: str | Path, *, read_only: bool = False, create: bool = F
         migrate(connection)
         return Database(connection, name, read_only=False)
     file = Path(name)
+    if any("\ud800" <= char <= "\udfff" for char in name):
+        raise DatabaseError(f"the name {name!r} of the database is no UTF-8")
     if not file.exists():
         if not create:
             raise DatabaseError(f"there is no database at {name}; `defectdb ingest SOURCE` makes one")

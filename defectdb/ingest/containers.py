@@ -54,6 +54,11 @@ def reading(path: str, member: str | None = None) -> Iterator[None]:
         ) from cause
 
 
+def printable(text: str) -> str:
+    """A name as it can be stored: bytes of a file name that are no UTF-8 as escapes, ``\\udcff``."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+
+
 def check_name(name: str, path: str) -> None:
     """Refuse a member name that would leave the archive's folder. Raises InputDataError."""
     if name.isascii() and name.translate(_HARMLESS).isalnum():  # nearly all, a tenth of the time
@@ -69,7 +74,7 @@ class ZipContainer:
     """A zip file, its directory checked when it is opened."""
 
     def __init__(self, path: Path) -> None:
-        self.uri = str(path)
+        self.uri = printable(str(path))
         self._path = path
         with reading(self.uri):
             self._zip = zipfile.ZipFile(path)
@@ -111,7 +116,7 @@ class FolderContainer:
     """A folder's files, named by their paths within it; links that lead out of it are refused."""
 
     def __init__(self, path: Path) -> None:
-        self.uri = str(path)
+        self.uri = printable(str(path))
         self._root = path.resolve()
         self._files = {
             file.relative_to(self._root).as_posix(): file

@@ -12,6 +12,7 @@ import polars as pl
 
 from defectdb.errors import InputDataError
 from defectdb.ingest.cif import Atoms, pack
+from defectdb.ingest.containers import printable
 from defectdb.ingest.naming import OWN_FILES, longer_names
 from defectdb.ingest.records import Floats, Geometries, Pristine, Reject, Source, UnitCell
 
@@ -60,7 +61,7 @@ def source_from(found: Iterable[Entry | Reject], paths: list[Path], *, form: str
         dataset_id=name,
         name=name,
         format=form,
-        uri=", ".join(str(path) for path in paths),
+        uri=printable(", ".join(str(path) for path in paths)),
         sha256=hashlib.sha256("".join(digests).encode()).hexdigest(),
         batches=[(_geometries(kept, digests), [])],
         table=_table(kept),
@@ -73,7 +74,7 @@ def _sorted_out(found: Iterable[Entry | Reject], form: str) -> tuple[dict[str, E
     """Entries by id, and what was refused; a file that was given beside its folder counts once."""
     entries: dict[str, Entry] = {}
     rejects: list[Reject] = []
-    for item in found:
+    for item in map(_storable, found):
         if isinstance(item, Reject):
             rejects.append(item)
             continue
@@ -84,6 +85,18 @@ def _sorted_out(found: Iterable[Entry | Reject], form: str) -> tuple[dict[str, E
             seen = f"{item.structure_id!r} stands in {entries[item.structure_id].path} already"
             rejects.append(Reject(item.path, item.row, "duplicate id", seen, item.structure_id))
     return entries, rejects
+
+
+def _storable(item: Entry | Reject) -> Entry | Reject:
+    """The same with names that can be stored."""
+    path, name = (
+        (item.path, item.structure_id) if isinstance(item, Entry) else (item.source_path, item.structure_id)
+    )
+    if path.isascii() and (name is None or name.isascii()):
+        return item
+    if isinstance(item, Entry):
+        return replace(item, path=printable(path), structure_id=printable(item.structure_id))
+    return replace(item, source_path=printable(path), structure_id=None if name is None else printable(name))
 
 
 def _named_apart(entry: Entry, taken: Mapping[str, Entry]) -> Entry:
@@ -109,8 +122,10 @@ def dataset_name(path: Path) -> str:
     """A folder's own name, a table's or database's stem, the folder's name for a single structure file."""
     full = path.resolve()
     if full.is_dir():
-        return full.name or "structures"
-    return full.parent.name or "structures" if full.suffix.lower() in {"", ".cif", ".vasp"} else full.stem
+        return printable(full.name) or "structures"
+    if full.suffix.lower() in {"", ".cif", ".vasp"}:
+        return printable(full.parent.name) or "structures"
+    return printable(full.stem)
 
 
 def _table(entries: list[Entry]) -> pl.DataFrame:

@@ -8,6 +8,7 @@ from itertools import islice
 
 from defectdb.ingest.cif import StructureFileError, pack
 from defectdb.ingest.cif_lines import CifReader
+from defectdb.ingest.containers import printable
 from defectdb.ingest.records import Geometries, Reject
 
 BATCH = 2048  # structures parsed and matched at a time: 10 MB of atoms
@@ -29,7 +30,8 @@ def _parse_batch(
 ) -> tuple[Geometries, list[Reject]]:
     ids, paths, digests, parsed = [], [], [], []
     rejects: list[Reject] = []
-    for structure_id, path, text in members:
+    for name, place, text in members:
+        structure_id, path = printable(name), printable(place)
         if structure_id in seen:
             what = f"{structure_id!r} has an earlier structure file already"
             rejects.append(Reject(path, None, "duplicate id", what, structure_id))

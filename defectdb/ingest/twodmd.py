@@ -12,7 +12,7 @@ import polars as pl
 
 from defectdb.errors import InputDataError, LabelError
 from defectdb.ingest.cif import StructureFileError, parse_cif
-from defectdb.ingest.containers import MAX_STRUCTURE_BYTES, Container, read_member
+from defectdb.ingest.containers import MAX_STRUCTURE_BYTES, Container, printable, read_member
 from defectdb.ingest.members import parse_members
 from defectdb.ingest.records import Pristine, Reject, Source, UnitCell
 from defectdb.ingest.tables import drop_duplicates, numeric, read_table
@@ -48,7 +48,7 @@ def datasets(container: Container) -> list[str]:
 def read(container: Container, root: str, *, name: str | None = None, sha256: str) -> Source:
     """One dataset of the layout. Raises InputDataError for a damaged archive, a missing member or column."""
     about = _about(container, root)
-    base_name = PurePosixPath(root).name or PurePosixPath(container.uri).stem
+    base_name = printable(PurePosixPath(root).name) or PurePosixPath(container.uri).stem
     density = _DENSITY.get(PurePosixPath(root).parent.name)
     published = base_name in PUBLISHED and density is not None and not about
     dataset_id = name or about.get("name") or "-".join(["2dmd", *([density] if density else []), base_name])

@@ -98,7 +98,12 @@ def _read_run(file: Path, structure_id: str, occupied: float) -> Entry | Reject:
     atoms, moved = _relaxation(run, first, last)
     digest = digest_of(atoms, moved)
     return Entry(
-        structure_id, str(file.parent.resolve() / file.name), atoms, digest, run.numbers, moved=moved
+        structure_id,
+        str(file.parent.resolve() / file.name),
+        atoms,
+        digest,
+        run.numbers,
+        moved=moved,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 
 import pytest
@@ -88,6 +89,17 @@ def test_a_file_given_beside_its_folder_counts_once(ingest, tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     code, [report], _ = ingest(tmp_path / "all", "all", "./all/", "all/b.cif")
     assert (code, report["loaded"], report["rejected"]) == (0, 1, {})
+
+
+def test_names_that_are_no_text_are_stored_with_escapes(ingest, tmp_path):
+    (tmp_path / "all").mkdir()
+    for name in (b"\xff.cif", "ü – q.cif".encode(), b"two\nlines.cif", b"\xfe.vasp"):
+        (tmp_path / "all" / os.fsdecode(name)).write_bytes(cif_text(1))
+    code, [report], said = ingest(tmp_path / "all")
+    assert (code, report["loaded"], report["rejected"]) == (0, 3, {"broken structure file": 1})
+    assert sorted(stored(tmp_path)) == [r"\udcff", "two\nlines", "ü – q"]
+    assert r"\udcfe.vasp: broken structure file" in said
+    assert run(["--db", str(tmp_path / os.fsdecode(b"\xff.duckdb")), "ingest", str(tmp_path / "all")]) == 4
 
 
 def test_extended_xyz_files_below_a_folder_are_taken(ingest, tmp_path):
