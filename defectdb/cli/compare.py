@@ -119,8 +119,8 @@ def _shown(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def _panel(found: Comparison) -> Panel:
-    from defectdb.learn.baselines import nearest
     from defectdb.learn.compare import DISCOVERED, curves
+    from defectdb.learn.lattice import nearest
     from defectdb.query.figures_compare import Line, Panel
 
     task = found.task

@@ -23,8 +23,8 @@ from defectdb.learn.segvae.simplify import simplify
 from defectdb.schema.expression import Expression
 from defectdb.schema.operators import OPERATORS
 
-COPIES = 24
-STARTS = 4
+COPIES = 16
+STARTS = 3
 """Every law is fitted ``COPIES`` times from the best of ``STARTS`` random starts, with and without an offset."""
 
 
@@ -137,7 +137,7 @@ def best_fits(
     starts = theta.double().repeat_interleave(copies, 0) if width else None
     tried = fit(
         many, grammar, problem, torch.Generator().manual_seed(seed), starts=1 if known else STARTS,
-        iterations=(20, 80), theta=starts, plain=flags,
+        iterations=(15, 60), theta=starts, plain=flags,
     )  # fmt: skip
     safe = in_domain(many, grammar, tried, problem, domain).view(-1, copies)
     sse = tried.sse.view(-1, copies)

@@ -9,9 +9,9 @@ from defectdb.schema.expression import Call, Constant, Expression, Number, to_pr
 
 @dataclass(frozen=True, slots=True)
 class Skeleton:
-    """Prefix ``names`` of the summands without coefficients, ``theta`` the inner constants in their order.
+    """Prefix ``names`` of the summands without coefficients, and ``theta``, the values of the inner constants.
 
-    ``plain``: no offset; ``n_terms``: summands.
+    Every constant is named ``c0``. ``plain``: no offset; ``n_terms``: summands.
     """
 
     names: tuple[str, ...]
@@ -42,22 +42,19 @@ def skeleton_of(expression: Expression, constants: tuple[float, ...]) -> Skeleto
     whole = terms[0]
     for term in terms[1:]:
         whole = Call("add", (whole, term))
-    leaves = [node for node in walk(whole) if isinstance(node, Constant) or _is_freed(node)]
-    theta = tuple(
-        node.value if isinstance(node, Number) else constants[node.index]
-        for node in leaves
-        if isinstance(node, Constant | Number)
-    )
-    names = tuple("c0" if _is_freed(node) else name for node, name in _named(whole))
-    return Skeleton(names, theta, not flat, len(terms))
+    theta, names = [], []
+    for node, name in zip(walk(whole), to_prefix(whole), strict=True):
+        value = _free(node, constants)
+        names.append(name if value is None else "c0")
+        theta += [] if value is None else [value]
+    return Skeleton(tuple(names), tuple(theta), not flat, len(terms))
 
 
-def _named(whole: Expression) -> list[tuple[Expression, str]]:
-    return list(zip(walk(whole), to_prefix(whole), strict=True))
-
-
-def _is_freed(node: Expression) -> bool:
-    return isinstance(node, Number) and not float(node.value).is_integer()
+def _free(node: Expression, constants: tuple[float, ...]) -> float | None:
+    """The value of what a fit adjusts, None for everything else."""
+    if isinstance(node, Constant):
+        return constants[node.index]
+    return node.value if isinstance(node, Number) and not node.value.is_integer() else None
 
 
 def _literal(node: Expression) -> Expression:
