@@ -81,7 +81,7 @@ def enumerate_command(
 @click.option("-s", "--sort", default="structure_id", show_default=True, metavar="COLUMN",
               help="gap, or gap- for falling values.")  # fmt: skip
 @click.option("-n", "--count", is_flag=True, help="Only how many.")
-@click.option("-L", "--limit", type=click.IntRange(min=1), metavar="N", help="At most N rows.")
+@click.option("-L", "--limit", type=click.IntRange(1, 2**62), metavar="N", help="At most N rows.")
 @click.option("--json", "style", flag_value="json", help="As JSON.")
 @click.option("--csv", "style", flag_value="csv", help="As CSV.")
 @click.pass_obj

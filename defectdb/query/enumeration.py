@@ -171,8 +171,10 @@ def sample_placements(
     Returns the labels and a frame like ``enumerate_placements``' without multiplicities; the same seed gives
     the same placements. Raises UsageError.
     """
+    if not 0 < concentration < 1:
+        raise UsageError(f"a concentration is a share of the sites, above 0 and below 1, not {concentration}")
     total = round(concentration * len(cell.elements))
-    if not 0 < concentration < 1 or total < 1:
+    if total < 1:
         raise UsageError(f"a concentration of {concentration} leaves no defect in {len(cell.elements)} sites")
     kinds = sorted(labels[i % len(labels)] for i in range(total))
     random = np.random.default_rng(seed)

@@ -65,6 +65,22 @@ def test_types_that_no_frame_has_are_named(shell, sql):
         (("select", "Vac_S>=many"), 2, "Vac_S is a number; 'many' is none"),
         (("select", "relaxed=perhaps"), 2, "relaxed is true or false, not 'perhaps'"),
         (("enumerate", "--material", "MoS2", "--supercell", "8,8", "--defects", ","), 2, "names no defect"),
+        (
+            (
+                "enumerate",
+                "--material",
+                "MoS2",
+                "--supercell",
+                "8,8",
+                "--defects",
+                "Vac_S",
+                "--concentration",
+                "nan",
+            ),
+            2,
+            "a concentration is a share of the sites",
+        ),
+        (("select", "-L", "9" * 20), 2, "is not in the range"),
         (("ingest", "nothing.cif", "--cutoff", "nan"), 2, "the cutoff must lie between"),
         (
             ("ingest", "nothing.cif", "--max-displacement", "-1"),
