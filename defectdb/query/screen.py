@@ -90,6 +90,8 @@ def screen(db: Database, cell: Supercell, material: str, labels: Sequence[str], 
         pair: _pair_table(cell, terms, learned, pair, cutoff) for pair in sorted(set(combinations(labels, 2)))
     }
     singles = _singles(terms, labels)
+    if model["aggregator"] == "sum":
+        singles += sum(_own_images(cell, terms, learned, label, cutoff) for label in labels)
     if model["aggregator"].startswith("shift"):
         singles = _shifted(terms, labels, tables, min if model["aggregator"] == "shift_min" else max)
     pairs = [tables[pair] for pair in combinations(labels, 2)]
@@ -176,6 +178,18 @@ def _lattice_sum(cell: Supercell, found: Kernel, first: Ints, second: Ints, cuto
         values[near] = found(r[near], dz[near])
         rows.append(values.sum(axis=1))
     return np.array(rows)
+
+
+def _own_images(cell: Supercell, terms: pl.DataFrame, target: str, label: str, cutoff: float) -> float:
+    """What a defect's own periodic images add (eV) where its kernel is a lattice sum: half the sum of its pair."""
+    own = terms.filter((pl.col("n") == 2) & (pl.col("label") == join_labels((label, label))))
+    found = Kernel(label, target, parts(own.drop_nulls("formula_id").to_dicts()))
+    if not any(part.images == "sum" for part in found.parts):
+        return 0.0
+    site = cell.sites_of(replaced_element(label))[:1]
+    r, dz, near = image_distances(cell, int(site[0]), site, cutoff)
+    images = near & (r > 0)
+    return float(found(r[images], dz[images]).sum()) / 2
 
 
 def _three_body(

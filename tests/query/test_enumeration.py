@@ -96,7 +96,8 @@ def _extended_model(db: Database, images: str) -> None:
     with db.transaction():
         run_id = toy.run(db)
         pairs = [
-            toy.formula(run_id, label, "mul c0 exp neg r", (0.3,), images=images) for label in toy.LABELS
+            toy.formula(run_id, label, "mul c0 exp div neg r 4", (0.3,), images=images)
+            for label in toy.LABELS
         ]
         label = "Vac_Mo-Vac_S-Vac_S"
         tokens = "add exp neg add r12 mul 2 r13 add mul 0.5 r23 mul 3 dz12"
