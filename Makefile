@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint types contracts unit bench clean
+.PHONY: demo test lint types contracts unit bench bench-learn clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -36,6 +36,10 @@ unit: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m benchmarks
+
+# $DEFECTDB_PEERS may name a Python with pyoperon and gplearn, to be measured beside
+bench-learn: $(VENV)/.installed-dev
+	$(BIN)/python -m benchmarks learn
 
 clean:
 	rm -rf $(VENV) demo-out

@@ -14,7 +14,7 @@ from defectdb.schema.records import Images
 CORE_OPERATORS = ("add", "sub", "mul", "div", "neg", "inv", "square", "exp", "cos", "tanh")
 """Operators of which every small skeleton is tried: decays and oscillations (a sine is a cosine with a phase)."""
 
-KERNEL_OPERATORS = (*CORE_OPERATORS, "cube", "sqrt", "log")
+KERNEL_OPERATORS = (*CORE_OPERATORS, "cube", "sqrt", "log", "sin")
 """Operators that the search may use."""
 
 

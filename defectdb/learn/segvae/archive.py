@@ -42,6 +42,12 @@ class Archive:
             self.plain[rows],
         )
 
+    def to(self, device: torch.device | str) -> Archive:
+        """The same on another device."""
+        fit = Fit(*(block.to(device) for block in (self.fit.theta, self.fit.beta, self.fit.sse)))
+        rest = (block.to(device) for block in (self.complexity, self.source, self.born, self.plain))
+        return Archive(self.tokens.to(device), fit, *rest)
+
     def joined(self, other: Archive) -> Archive:
         """Both, this one's rows first."""
         width = max(self.fit.theta.shape[1], other.fit.theta.shape[1])

@@ -74,7 +74,13 @@ def _binary(grammar: Grammar, sizes: list[list[Skeleton]], size: int) -> list[Sk
                 found.append(("add", "c", *a))
             if "mul" in allowed and not scaled and a[0] != "neg":
                 found.append(("mul", "c", *a))
+            if "pow" in grammar.index and a[0] not in _POWERS:
+                found.append(("pow", *a, "c"))
     return found
+
+
+_POWERS = ("neg", "inv", "square", "cube", "sqrt", "exp", "pow", "cos", "sin", "tanh")
+"""Roots of which a fitted power is a fitted constant elsewhere, or no number where they are negative."""
 
 
 @cache

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
 from defectdb.learn.segvae.archive import Archive
 from defectdb.learn.segvae.constants import fit
 from defectdb.learn.segvae.domain import Domain, in_domain
+from defectdb.learn.segvae.finish import finish
 from defectdb.learn.segvae.front import Scored, score_front
 from defectdb.learn.segvae.grammar import Grammar
 from defectdb.learn.segvae.problem import Fit, Problem
 from defectdb.learn.segvae.rounding import plainest
+from defectdb.learn.segvae.simplify import simplify
+from defectdb.schema.expression import complexity
 
+_SIMPLIFIED = 12  # formulas of every complexity that are simplified before the front is drawn
 _PROGRESS = 0.999  # a longer formula must lower the error by this factor to stand on the front
 
 
@@ -24,12 +30,26 @@ def final_front(
     folds: Tensor,
     generator: torch.Generator,
 ) -> list[Scored]:
-    """The front in order of complexity: every formula lower in error than all simpler ones, cross-validated."""
-    best = polish(archive.best(3, int(archive.complexity.max())), grammar, problem, domain, generator)
+    """The front in order of complexity: every formula lower in error than all simpler ones, cross-validated.
+
+    What counts is the complexity after simplification, so many of every complexity are simplified first.
+    """
+    best = archive.best(_SIMPLIFIED, int(archive.complexity.max()))
+    best = replace(best, complexity=_simplified(best, grammar, problem))
+    best = polish(best.best(3, int(best.complexity.max())), grammar, problem, domain, generator)
     best = best.best(1, int(best.complexity.max()))
     bound = torch.cat([best.fit.sse.new_tensor([torch.inf]), best.fit.sse.cummin(0).values[:-1]])
     best = best[(best.fit.sse < bound * _PROGRESS).nonzero().squeeze(1)]
     return plainest(score_front(best.tokens, grammar, best.fit, problem, folds), problem, grammar, domain)
+
+
+def _simplified(archive: Archive, grammar: Grammar, problem: Problem) -> Tensor:
+    """Tokens that are left of every formula after simplification, [formula]."""
+    fit = archive.fit
+    left = []
+    for row, theta, beta in zip(archive.tokens, fit.theta, fit.beta, strict=True):
+        left.append(complexity(simplify(*finish(row, grammar, problem, theta, beta))[0]))
+    return torch.tensor(left, device=archive.tokens.device)
 
 
 def polish(

@@ -17,7 +17,9 @@ from defectdb.learn.segvae.front import Scored, select
 from defectdb.learn.segvae.grammar import Grammar
 from defectdb.learn.segvae.islands import search_islands
 from defectdb.learn.segvae.problem import Problem
+from defectdb.learn.segvae.rounding import Data
 from defectdb.learn.segvae.search import Search, SearchConfig
+from defectdb.learn.segvae.uncertainty import averaged, covariance, description_length, noise_level
 from defectdb.schema.engines import evaluate_numpy, to_latex, to_sympy
 from defectdb.schema.expression import Constant, Expression
 from defectdb.schema.texts import to_infix
@@ -41,7 +43,8 @@ class SymbolicRegressor:
     outliers; ``predicate`` accepts or refuses skeletons; ``units`` are exponents of base units, one row a
     variable.
 
-    After ``fit``: ``front_`` (Scored formulas, simplest first), ``best_`` the chosen one.
+    After ``fit``: ``front_`` (Scored formulas, simplest first), ``best_`` the chosen one, ``rounded_``
+    formulas in round numbers, ``stability_`` the share of islands whose front holds each formula.
     """
 
     def __init__(
@@ -99,16 +102,19 @@ class SymbolicRegressor:
         )
         if len(target) < 3:
             raise SelectionError(f"{len(target)} rows are too few for a formula; give at least 3")
+        grammar, self.rounded_ = self._grammar(x), list[Scored]()
+        self._data = Data.of(problem, grammar)
         if np.ptp(target) == 0.0:
             warnings.warn("the target is constant: so is the formula", stacklevel=2)
             self.front_ = [Scored(Constant(0), (float(target[0]),), 1, 0.0, 0.0, 0.0, 0.0, -math.inf, ())]
+            self.stability_ = [1.0]
         else:
-            self.front_ = self._search(problem, self._grammar(x))
+            self.front_, self.rounded_ = self._search(problem, grammar)
         if not self.front_:
             raise SelectionError(
                 "no formula of this grammar can be evaluated on the data; allow more operators"
             )
-        self.best_ = self._choose(float(np.mean(target**2)))
+        self.best_ = self._choose(self.rounded_, self._data, len(grammar.tokens))
         return self
 
     def _names(self, count: int) -> tuple[str, ...]:
@@ -138,24 +144,45 @@ class SymbolicRegressor:
             units=tuple(tuple(u) for u in self.units),
         )
 
-    def _search(self, problem: Problem, grammar: Grammar) -> list[Scored]:
+    def _search(self, problem: Problem, grammar: Grammar) -> tuple[list[Scored], list[Scored]]:
         exact = EXACT * float((problem.weight * problem.y.square()).sum() / problem.weight.sum())
         config = SearchConfig(
             seed=self.seed, generations=self.generations, time_limit=self.time_limit, population=self.population,
             max_complexity=self.max_tokens, patience=max(10, self.generations // 2), target_mse=exact,
-            exhaustive_limit=self.exhaustive_limit,
+            exhaustive_limit=self.exhaustive_limit, rounded=True,
         )  # fmt: skip
         seeds = polynomial_seeds(grammar)
         if self.islands > 1:
             if self.predicate is not None:
                 raise UsageError("a predicate cannot travel to other processes; use islands=1")
-            return search_islands(problem, grammar, config, seeds=seeds, count=self.islands).front
-        return Search(problem, grammar, config, seeds=seeds, predicate=self.predicate).run().front
+            found = search_islands(problem, grammar, config, seeds=seeds, count=self.islands)
+            self.stability_ = found.stability
+            return found.front, [s for outcome in found.outcomes for s in outcome.rounded]
+        outcome = Search(problem, grammar, config, seeds=seeds, predicate=self.predicate).run()
+        self.stability_ = [1.0] * len(outcome.front)
+        return outcome.front, outcome.rounded
 
-    def _choose(self, size: float) -> Scored:
-        """The simplest exact formula, or else the one that cross-validation prefers."""
+    def _choose(self, plain: list[Scored], data: Data, n_tokens: int) -> Scored:
+        """The simplest exact formula, or else the one that describes the data in the fewest digits.
+
+        Formulas in round numbers (``plain``) compete with the front.
+        """
+        size = float(np.average(data.y**2, weights=data.weight))
         exact = [s for s in self.front_ if s.mse <= 1e-16 * size]
-        return exact[0] if exact else self.front_[select(self.front_)]
+        noise = noise_level(self.front_)
+        if exact or noise == 0.0 or not plain:
+            return exact[0] if exact else self.front_[select(self.front_)]
+        return min((*self.front_, *plain), key=lambda s: description_length(s, data, noise, n_tokens))
+
+    def covariance(self) -> Floats:
+        """Covariance [constant, constant] of the chosen formula's constants; NaN where rows are too few."""
+        return covariance(self._fitted(), self._data)
+
+    def averaged(self, X: ArrayLike) -> tuple[Floats, Floats]:
+        """Mean and spread [row] of the front's formulas, weighted by the Bayesian information criterion."""
+        self._fitted()
+        x = _columns(X)
+        return averaged(self.front_, {name: x[:, i] for i, name in enumerate(self.variables_)})
 
     def predict(self, X: ArrayLike, index: int | None = None) -> Floats:
         """Values [row] of the chosen formula, or of ``front_[index]``; NaN outside its domain."""

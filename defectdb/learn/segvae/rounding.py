@@ -6,6 +6,7 @@ constants are refitted beside each round number; so a law is found exactly, and 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -113,10 +114,16 @@ def _plainer(scored: Scored, data: Data, grammar: Grammar, domain: Domain | None
             best = trial
     if best[0] == scored.expression and best[1] == scored.constants:
         return scored
-    error = data.residuals(*best)
+    return _rescored(scored, *best, data)
+
+
+def _rescored(scored: Scored, expression: Expression, constants: tuple[float, ...], data: Data) -> Scored:
+    """The record of another form of the same formula: its errors on the rows are taken anew."""
+    error = data.residuals(expression, constants)
+    mse, n = float(np.average(error**2, weights=data.weight)), len(data.y)
     return replace(
-        scored, expression=best[0], constants=best[1], complexity=complexity(best[0]),
-        mse=float(np.average(error**2, weights=data.weight)),
+        scored, expression=expression, constants=constants, complexity=complexity(expression), mse=mse,
+        bic=n * math.log(max(mse, 1e-300)) + len(constants) * math.log(n),
         mae=float(np.average(np.abs(error), weights=data.weight)),
     )  # fmt: skip
 

@@ -27,6 +27,7 @@ from defectdb.learn.segvae.evolve import Dressed
 from defectdb.learn.segvae.finish import complexities, distinct_terms
 from defectdb.learn.segvae.front import Scored, make_folds
 from defectdb.learn.segvae.grammar import Grammar
+from defectdb.learn.segvae.literal import literal_formulas, round_halves
 from defectdb.learn.segvae.model import SEGVAE, grammar_masks
 from defectdb.learn.segvae.offspring import SOURCES, breed, shares
 from defectdb.learn.segvae.outcome import final_front
@@ -35,6 +36,9 @@ from defectdb.learn.segvae.problem import Fit, Problem
 from defectdb.learn.segvae.settings import Generation, Outcome, SearchConfig
 from defectdb.learn.segvae.sparse import sparse_seeds
 from defectdb.schema.expression import Expression
+
+_LITERAL = 12  # formulas with rounded constants kept for every complexity
+_BRICKS = 12_000  # functions that sparse sums are made of; fewer where they must be safe over a domain
 
 __all__ = ["SOURCES", "Generation", "Outcome", "Search", "SearchConfig"]
 
@@ -65,6 +69,7 @@ class Search:
         self.seeds, self.state = seeds, state
         self.accepts = Acceptance(grammar, predicate)
         self.archive: Archive | None = None
+        self.literal: Archive | None = None  # the same with rounded constants, where asked for
         self.seen = torch.zeros(0, dtype=torch.long, device=config.device)  # hashes of skeletons fitted
         self.n_fits = 0
         self.idle = 0
@@ -117,9 +122,17 @@ class Search:
         fitted = Fit(fitted.theta, fitted.beta, torch.where(safe, fitted.sse, torch.inf))
         born = torch.full_like(size, len(self.history))
         new = Archive(tokens, fitted, size, source[rows], born, plain)
+        if c.rounded:
+            self._round(new)
         whole = new if self.archive is None else self.archive.joined(new)
         self.archive = whole.best(c.per_complexity, c.max_complexity)
         return len(tokens), int(safe.sum())
+
+    def _round(self, new: Archive) -> None:
+        """Keep the best of every complexity with all constants rounded: under noise the law may be among these."""
+        half = round_halves(new, self.grammar, self.problem)
+        whole = half if self.literal is None else self.literal.joined(half)
+        self.literal = whole.best(_LITERAL, self.config.max_complexity)
 
     def _safe(self, tokens: Tensor, size: Tensor, fitted: Fit, *, everything: bool) -> Tensor:
         """Which formulas are safe over the domain; unless ``everything``, only those that may become elites."""
@@ -134,18 +147,10 @@ class Search:
         return wanted
 
     def _seed(self) -> None:
-        """Generation 0: the caller's seeds and every small skeleton, the smaller ones without offset as
-        well.
-        """
+        """Generation 0: the caller's seeds, sparse sums and every small skeleton."""
         c = self.config
         begin = time.monotonic()
-        core = replace(self.grammar, operators=c.exhaustive_operators or self.grammar.operators)
-        limit = int(c.exhaustive_limit * min(1.0, 20.0 / self.problem.x.shape[1]))
-        small = [s for s in skeletons(core, c.exhaustive_size, limit) if len(s) <= core.max_length]
-        short = [s for s in small if len(s) < c.exhaustive_size] if self.problem.offset else []
-        rows = [self.grammar.encode(s) for s in (*small, *short)]
-        tokens = torch.tensor(rows, dtype=torch.long, device=c.device).view(-1, self.grammar.max_length)
-        plain = torch.arange(len(rows), device=c.device) >= len(small)
+        tokens, plain = self._small()
         unique, safe, tried = self._given()
         for part, flags in zip(tokens.split(4096), plain.split(4096), strict=True):
             if self.archive is not None and self._enough():
@@ -154,6 +159,21 @@ class Search:
             counts = self._absorb(Dressed.of(part, self.grammar), source, flags)
             unique, safe = unique + counts[0], safe + counts[1]
         self._record(begin, tried + len(tokens), unique, safe, 0.0, 0.0)
+
+    def _small(self) -> tuple[Tensor, Tensor]:
+        """Every small skeleton, the smaller ones without offset as well: tokens, and which are without.
+
+        Of the operators chosen for it up to ``exhaustive_size`` tokens, of all operators up to one token less.
+        """
+        c, g = self.config, self.grammar
+        limit = int(c.exhaustive_limit * min(1.0, 20.0 / self.problem.x.shape[1]))
+        core = replace(g, operators=c.exhaustive_operators or g.operators)
+        found = (*skeletons(core, c.exhaustive_size, limit), *skeletons(g, c.exhaustive_size - 1, limit))
+        small = [s for s in dict.fromkeys(found) if len(s) <= g.max_length]
+        short = [s for s in small if len(s) < c.exhaustive_size] if self.problem.offset else []
+        rows = [g.encode(s) for s in (*small, *short)]
+        tokens = torch.tensor(rows, dtype=torch.long, device=c.device).view(-1, g.max_length)
+        return tokens, torch.arange(len(rows), device=c.device) >= len(small)
 
     def _given(self) -> tuple[int, int, int]:
         """The caller's seeds, then sparse sums, with and without offset: new, safe and tried."""
@@ -165,7 +185,8 @@ class Search:
             counts.append((*self._absorb(made, source, source.bool(), thorough=True), len(made)))
         if c.sparse_size and not self._enough():
             beyond = None if self.domain is None else self.domain.grid[:, ::8]
-            made = sparse_seeds(self.problem, self.grammar, size=c.sparse_size, beyond=beyond)
+            most = _BRICKS if beyond is None else _BRICKS // 3
+            made = sparse_seeds(self.problem, self.grammar, size=c.sparse_size, limit=most, beyond=beyond)
             source = torch.zeros(len(made), dtype=torch.long, device=c.device)
             for plain in (False, True) if self.problem.offset else (False,):
                 flags = torch.full_like(source, plain).bool()
@@ -264,7 +285,10 @@ class Search:
         if self.state is not None:
             save(self, self.state)
         front: list[Scored] = []
+        plain: list[Scored] = []
         if self.archive is not None and len(self.archive):
             rows = make_folds(self.problem) if folds is None else folds
             front = final_front(self.archive, self.grammar, self.problem, self.domain, rows, self.generator)
-        return Outcome(front, self.history, time.monotonic() - begin, self.n_fits)
+            if self.literal is not None and len(self.literal) and self._best() > self.config.target_mse:
+                plain = literal_formulas(self.literal, self.grammar, self.problem)
+        return Outcome(front, self.history, time.monotonic() - begin, self.n_fits, plain)

@@ -17,7 +17,7 @@ class SearchConfig:
     such sums); ``population`` candidates a generation; ``per_complexity`` elites kept;
     ``starts`` of every fit (``seed_starts`` of the small skeletons); a fit goes on only while its error is
     within ``slack`` times the worst elite's; ``patience`` generations without progress end the search, as
-    does a mean squared error of ``target_mse``.
+    does a mean squared error of ``target_mse``. ``rounded`` asks for formulas in round numbers beside the front.
     """
 
     seed: int = 0
@@ -37,6 +37,7 @@ class SearchConfig:
     slack: float = 20.0
     patience: int = 6
     target_mse: float = 0.0
+    rounded: bool = False
     device: str = "cpu"
     model: ModelConfig = field(default_factory=ModelConfig)
 
@@ -57,9 +58,13 @@ class Generation:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a search found: the front in order of complexity, the generations' statistics, its time."""
+    """What a search found: the front in order of complexity, the generations' statistics, its time.
+
+    ``rounded`` are further formulas in round numbers, where they were asked for.
+    """
 
     front: list[Scored]
     generations: list[Generation]
     seconds: float
     n_fits: int
+    rounded: list[Scored] = field(default_factory=list)

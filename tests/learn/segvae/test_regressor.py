@@ -73,7 +73,7 @@ def test_a_constant_target_gives_a_constant_with_a_warning():
 
 def test_equal_points_with_different_values_are_noise_not_an_error():
     x = np.concatenate([X, X])
-    model = quick(generations=0).fit(x, np.concatenate([np.cos(X), np.cos(X) + 0.01]))
+    model = quick(generations=0).fit(x, np.concatenate([np.cos(X) - 0.005, np.cos(X) + 0.005]))
     assert model.best_.mse == pytest.approx(0.005**2, rel=0.2)
 
 
@@ -114,3 +114,36 @@ def test_a_regressor_without_fit_says_so():
 def test_names_must_match_the_columns():
     with pytest.raises(UsageError, match="1 variable names for 2 columns"):
         quick(variables=("a",)).fit(np.ones((5, 2)), np.arange(5.0))
+
+
+def test_the_constants_come_with_their_covariance():
+    noise = 0.01 * np.random.default_rng(0).standard_normal(20)
+    model = quick(generations=0).fit(X, 0.37 + 2.63 * np.exp(-X) + noise)
+    found = model.covariance()
+    size = len(model.best_.constants)
+    assert found.shape == (size, size)
+    assert np.allclose(found, found.T)
+    assert (np.diag(found) > 0).all()
+
+
+def test_the_average_of_the_front_has_a_spread():
+    noise = 0.05 * np.random.default_rng(0).standard_normal(20)
+    model = quick(generations=0).fit(X, 2 * np.exp(-X) + noise)
+    mean, spread = model.averaged([0.5, 2.0])
+    assert mean.shape == spread.shape == (2,)
+    assert np.allclose(mean, 2 * np.exp([-0.5, -2.0]), atol=0.2)
+    assert (spread >= 0).all()
+
+
+def test_a_law_bent_by_noise_is_found_in_round_numbers():
+    x = np.linspace(-1, 1, 30)
+    noise = 0.1 * np.random.default_rng(1).standard_normal(30)
+    model = quick(generations=0).fit(x, 2 * np.cos(x) + x + noise)
+    assert not model.best_.constants
+    assert np.allclose(model.predict([-2.0, 2.0]), 2 * np.cos([-2.0, 2.0]) + [-2.0, 2.0])
+
+
+def test_stability_is_the_share_of_islands_that_hold_a_formula():
+    model = quick(generations=0, islands=2).fit(X, np.cos(X))
+    assert len(model.stability_) == len(model.front_)
+    assert all(share in (0.5, 1.0) for share in model.stability_)

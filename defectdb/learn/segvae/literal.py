@@ -1,0 +1,79 @@
+"""Fitted formulas to the same with every constant a whole or half number: what noise has bent may be a plain law."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from defectdb.learn.segvae.archive import Archive
+from defectdb.learn.segvae.domain import predict
+from defectdb.learn.segvae.finish import finish
+from defectdb.learn.segvae.front import Scored
+from defectdb.learn.segvae.grammar import Grammar
+from defectdb.learn.segvae.layout import term_roots
+from defectdb.learn.segvae.problem import Fit, Problem
+from defectdb.learn.segvae.simplify import simplify
+from defectdb.schema.expression import Call, Constant, Expression, Number, complexity, variables
+
+
+def round_halves(fitted: Archive, grammar: Grammar, problem: Problem) -> Archive:
+    """The same formulas with constants and coefficients rounded to halves, nothing fitted again.
+
+    Formulas that lose a summand by it are left out; the complexity counts coefficients that are not 1.
+    """
+    mask = term_roots(fitted.tokens, grammar, problem.max_terms)[1]
+    theta, beta = ((2 * block).round() / 2 for block in (fitted.fit.theta, fitted.fit.beta))
+    terms = beta[:, : problem.max_terms]
+    whole = torch.isfinite(fitted.fit.sse) & ((terms != 0) | ~mask).all(1)
+    cost = torch.where(terms == 1, 0, torch.where(terms == -1, 1, 2)) * mask
+    size = (fitted.tokens != 0).sum(1) + cost.sum(1)
+    if problem.offset:
+        size = size + 2 * (beta[:, -1] != 0).long()
+    rows = whole.nonzero().squeeze(1)
+    some = replace(
+        fitted[rows], fit=Fit(theta[rows], beta[rows], fitted.fit.sse[rows]), complexity=size[rows]
+    )
+    return replace(some, fit=replace(some.fit, sse=_squares(some, grammar, problem)))
+
+
+def _squares(some: Archive, grammar: Grammar, problem: Problem) -> Tensor:
+    """Weighted squared errors, [formula]; infinite where there is no value."""
+    values = predict(some.tokens, grammar, some.fit, problem.x, problem)
+    rows = values if problem.mixing is None else values @ problem.mixing.T
+    total = (problem.weight * (problem.y - rows).square()).sum(1)
+    return torch.where(torch.isfinite(total), total, torch.inf)
+
+
+def literal_formulas(rounded: Archive, grammar: Grammar, problem: Problem) -> list[Scored]:
+    """Rounded formulas as trees without constants, simplified, with their errors; each once."""
+    rounded, problem = rounded.to("cpu"), problem.to("cpu")
+    n, weight = len(problem.y), problem.weight
+    values = predict(rounded.tokens, grammar, rounded.fit, problem.x, problem)
+    error = problem.y - (values if problem.mixing is None else values @ problem.mixing.T)
+    found: dict[Expression, Scored] = {}
+    for i in range(len(rounded)):
+        tree, constants = finish(
+            rounded.tokens[i], grammar, problem, rounded.fit.theta[i], rounded.fit.beta[i]
+        )
+        tree, rest = simplify(_literal(tree, constants), ())
+        if rest or not variables(tree):
+            continue
+        mse, mae = (float((weight * e).sum() / weight.sum()) for e in (error[i].square(), error[i].abs()))
+        bic = n * math.log(max(mse, 1e-300))
+        found.setdefault(
+            tree,
+            Scored(tree, (), complexity(tree), mse, mae, mae, mae, bic, tuple(rounded.tokens[i].tolist())),
+        )
+    return list(found.values())
+
+
+def _literal(node: Expression, constants: list[float]) -> Expression:
+    """The tree with numbers in the places of its constants."""
+    if isinstance(node, Constant):
+        return Number(constants[node.index])
+    if isinstance(node, Call):
+        return Call(node.operator, tuple(_literal(arg, constants) for arg in node.args))
+    return node

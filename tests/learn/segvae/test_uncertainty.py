@@ -1,0 +1,111 @@
+"""Errors of constants against scipy and against repeated draws; description lengths; averages."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import curve_fit
+
+from defectdb.learn.segvae.archive import Archive
+from defectdb.learn.segvae.front import Scored
+from defectdb.learn.segvae.grammar import Grammar
+from defectdb.learn.segvae.literal import literal_formulas, round_halves
+from defectdb.learn.segvae.problem import Fit, Problem
+from defectdb.learn.segvae.rounding import Data
+from defectdb.learn.segvae.uncertainty import averaged, covariance, description_length, jacobian, noise_level
+from defectdb.schema.expression import complexity, from_prefix, to_prefix
+
+R = np.linspace(1.0, 6.0, 40)
+NOISE = 0.02
+
+
+def scored(text: str, constants: tuple[float, ...], **errors: float) -> Scored:
+    tree = from_prefix(text.split())
+    known = {"mse": 0.0, "mae": 0.0, "mae_cv": 0.01, "mae_cv_interior": 0.01, "bic": 0.0} | errors
+    return Scored(tree, constants, complexity(tree), skeleton=(), **known)
+
+
+def data_of(y: np.ndarray) -> Data:
+    return Data({"r": R}, y, np.ones_like(y), None)
+
+
+DECAY = "mul c0 exp mul c1 r"
+
+
+def decay(r: np.ndarray, a: float, b: float) -> np.ndarray:
+    return a * np.exp(b * r)
+
+
+@pytest.fixture
+def noisy() -> np.ndarray:
+    return decay(R, 1.5, -0.4) + NOISE * np.random.default_rng(3).standard_normal(len(R))
+
+
+def test_covariance_is_that_of_scipy(noisy):
+    constants, expected = curve_fit(decay, R, noisy, p0=(1.0, -0.3))
+    found = covariance(scored(DECAY, tuple(constants)), data_of(noisy))
+    assert np.allclose(found, expected, rtol=1e-3)
+
+
+def test_derivatives_are_those_by_hand():
+    slopes = jacobian(scored(DECAY, (1.5, -0.4)), data_of(np.zeros_like(R)))
+    assert np.allclose(slopes[:, 0], np.exp(-0.4 * R), rtol=1e-6)
+    assert np.allclose(slopes[:, 1], 1.5 * R * np.exp(-0.4 * R), rtol=1e-6)
+
+
+def test_too_few_rows_give_no_covariance():
+    few = Data({"r": R[:2]}, np.zeros(2), np.ones(2), None)
+    assert np.isnan(covariance(scored(DECAY, (1.5, -0.4)), few)).all()
+
+
+def test_the_law_is_shorter_than_a_constant_and_than_an_interpolation(noisy):
+    constants, _ = curve_fit(decay, R, noisy, p0=(1.0, -0.3))
+    law, flat = scored(DECAY, tuple(constants)), scored("add c0 mul 0 r", (float(noisy.mean()),))
+    long = scored(f"add {DECAY} mul c2 mul r cos mul c3 r", (*constants, 1e-4, 9.0))
+    lengths = [description_length(s, data_of(noisy), NOISE, 18) for s in (law, flat, long)]
+    assert lengths[0] < min(lengths[1:])
+
+
+def test_a_formula_without_values_is_infinitely_long():
+    assert description_length(scored("log neg r", ()), data_of(R), NOISE, 18) == math.inf
+
+
+def test_the_noise_is_what_cross_validation_leaves():
+    front = [scored("r", (), mae_cv=0.5), scored("cos r", (), mae_cv=NOISE * math.sqrt(2 / math.pi))]
+    assert noise_level(front) == pytest.approx(NOISE)
+    assert noise_level([scored("r", (), mae_cv=math.inf)]) == 0.0
+
+
+def test_the_average_follows_the_criterion():
+    front = [scored("r", (), bic=0.0), scored("neg r", (), bic=80.0), scored("mul 2 r", (), bic=0.0)]
+    mean, spread = averaged(front, {"r": np.array([2.0, 4.0])})
+    assert mean == pytest.approx([3.0, 6.0])
+    assert spread == pytest.approx([1.0, 2.0])
+
+
+def test_formulas_without_values_do_not_count_in_the_average():
+    front = [scored("r", ()), scored("log neg r", ())]
+    assert averaged(front, {"r": np.array([2.0])})[0] == pytest.approx([2.0])
+
+
+def test_rounded_formulas_have_no_constants_and_the_errors_that_they_are_said_to_have():
+    grammar = Grammar(max_length=9)
+    x = torch.tensor(R)
+    problem = Problem.of(x, 2 * torch.cos(x) - x + 1)
+    row = torch.tensor([grammar.encode(["add", "cos", "mul", "c0", "r", "r"])])
+    fit = Fit(
+        torch.tensor([[1.04]]).double(),
+        torch.tensor([[1.9, -1.1, 0.0, 0.8]]).double(),
+        torch.ones(1).double(),
+    )
+    one = torch.ones(1, dtype=torch.long)
+    found = literal_formulas(
+        round_halves(Archive(row, fit, one, one, one, one > 1), grammar, problem), grammar, problem
+    )
+    assert len(found) == 1
+    assert not found[0].constants
+    assert found[0].mse < 1e-25
+    assert "c0" not in to_prefix(found[0].expression)
