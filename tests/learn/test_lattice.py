@@ -167,3 +167,25 @@ def test_values_near_the_sums_are_shared_among_equal_images() -> None:
     assert task.mixing is not None
     doubled = replace(task, y=2 * task.y, mixing=np.hstack([2 * task.mixing[:, :8], task.mixing[:, 8:]]))
     assert domain_of(doubled).high == pytest.approx(domain_of(task).high, rel=0.05)
+
+
+def donors_error(path: Path, archives: dict[int, Path], images: str) -> float:
+    """Mean error (eV) for pairs of carbon donors in the larger cell, tight binding, learned in the smaller one."""
+    config = QUICK.model_copy(update={"images": images, "exhaustive_size": 6, "max_tokens": 15})
+    with open_database(path, create=True) as db:
+        load(db, [archives[6]])
+        learn_pairs(db, config, ["C_B-C_B"])
+        load(db, [archives[8]])
+        error = db.value(
+            "SELECT avg(abs(error)) FROM prediction_errors WHERE target = 'formation_energy' AND descriptor = 'CC' "
+            "AND host_id LIKE '%8x8x1'"
+        )
+    return float(error)
+
+
+def test_pairs_of_tight_binding_donors_carry_over_better_as_lattice_sums(
+    tmp_path: Path, archives: dict[int, Path]
+) -> None:
+    """Two donors interact over 9 angstrom and more: in a cell of 15 several images count."""
+    nearest_image = donors_error(tmp_path / "nearest.duckdb", archives, "nearest")
+    assert donors_error(tmp_path / "sum.duckdb", archives, "sum") < 0.8 * nearest_image
