@@ -187,8 +187,8 @@ def _own_images(cell: Supercell, terms: pl.DataFrame, target: str, label: str, c
     if not any(part.images == "sum" for part in found.parts):
         return 0.0
     site = cell.sites_of(replaced_element(label))[:1]
-    r, dz, near = image_distances(cell, int(site[0]), site, cutoff)
-    images = near & (r > 0)
+    r, dz, _ = image_distances(cell, int(site[0]), site, cutoff)
+    images = (r > 0) & (r <= cutoff)
     return float(found(r[images], dz[images]).sum()) / 2
 
 
