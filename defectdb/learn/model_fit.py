@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from defectdb.learn.factors import FLOOR, robust_weights
 from defectdb.learn.parts import Part
+from defectdb.learn.shape_fit import FLOOR, robust_weights
 from defectdb.learn.structures import N_FOLDS, ModelData
 
 Floats = NDArray[np.float64]

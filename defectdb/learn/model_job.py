@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +12,7 @@ from defectdb.db import Database
 from defectdb.db.formulas import activate_model, append_formulas, append_generations, append_model, finish_run
 from defectdb.learn.assembly import Fitted, Learn, fit_model
 from defectdb.learn.config import LearnConfig, resolve_device
+from defectdb.learn.formulas import with_constants
 from defectdb.learn.jobs import Learned, Progress, learn_pairs
 from defectdb.learn.kernels import Kernel, KernelTask, learn_kernels
 from defectdb.learn.parts import Part
@@ -83,7 +83,7 @@ def _publish(
             append_formulas(db, formula_records(kernel, run_id, material))
             append_generations(db, generation_rows(kernel, run_id))
         for found, part in fitted.terms:
-            kernel = _refined(found, part)
+            kernel = with_constants(found, part.constants)
             records = formula_records(kernel, run_id, material)
             touched = _touched(part, len(data.y))
             error = float(np.abs(fitted.residual_cv[touched]).mean())
@@ -110,14 +110,6 @@ def conformal_quantile(scores: Floats, coverage: float) -> float:
     n = len(scores)
     rank = min(n, int(np.ceil((n + 1) * coverage)))
     return float(np.sort(scores)[rank - 1])
-
-
-def _refined(kernel: Kernel, part: Part) -> Kernel:
-    """The kernel with its chosen formula's constants as refined, and the errors that they leave at the table."""
-    best = kernel.front[kernel.chosen]
-    moved = replace(best, constants=part.constants)
-    front = [moved if i == kernel.chosen else s for i, s in enumerate(kernel.front)]
-    return replace(kernel, front=front)
 
 
 def _touched(part: Part, n: int) -> NDArray[np.bool_]:

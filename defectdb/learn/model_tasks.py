@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defectdb.learn.config import LearnConfig
-from defectdb.learn.factors import Corner, product_design
 from defectdb.learn.kernels import CUTOFF, KernelTask
-from defectdb.learn.structures import TRIPLE_VARIABLES, Block, Triples
+from defectdb.learn.shape import Place, Shape, product_design
+from defectdb.learn.structures import TRIPLE_VARIABLES, Triples
 from defectdb.schema.records import EVERY_DZ
 
 Floats = NDArray[np.float64]
@@ -29,44 +29,27 @@ MAX_TRIPLES = 220
 """A three-body term is searched on at most this many triples and refined on all."""
 
 
-def kernel_task(
-    block: Block, table: Floats, weights: Floats, error: float, config: LearnConfig, device: str
-) -> KernelTask:
-    """The search of one kernel against its table values with the structures' metric; ``error`` is the table's."""
-    seen = block.counts[weights > 0].sum(0) > 0
-    return _metric_task(
-        block.name, (block.dz_min, block.dz_max), block.r[seen], table[seen], block.counts[:, seen],
-        weights, error, config, device,
-    )  # fmt: skip
-
-
-def factor_tasks(
-    corner: Corner,
-    factors: tuple[Floats, Floats],
-    weights: Floats,
-    error: float,
-    config: LearnConfig,
-    device: str,
-) -> list[KernelTask]:
-    """The searches of a corner's one or two factors: the metric is that of the product, the other factor held."""
-    _, by_first, by_second = product_design(corner, factors, len(weights))
-    tasks: list[KernelTask] = []
-    for edge, r, values, design in zip(
-        corner.edges, (corner.first, corner.second), factors, (by_first, by_second), strict=True
-    ):
-        if corner.shared and tasks:
-            break
-        seen = np.abs(design[weights > 0]).sum(0) > 0
-        label = corner.name(edge)
-        tasks.append(
-            _metric_task(
-                label, (0.0, EVERY_DZ), r[seen], values[seen], design[:, seen], weights, error, config, device
-            )
-        )
+def shape_tasks(shape: Shape, weights: Floats, config: LearnConfig, device: str) -> dict[Place, KernelTask]:
+    """The searches of all functions of a shape with the metric of the ``weights`` [structure]."""
+    error = float((weights * shape.tables.residual**2).sum())
+    tasks = {}
+    for place in shape.places():
+        name, window, r, values = shape.function(place)
+        design = design_of(shape, place, len(weights))
+        tasks[place] = metric_task(name, window, r, values, design, weights, error, config, device)
     return tasks
 
 
-def _metric_task(
+def design_of(shape: Shape, place: Place, n: int) -> Floats:
+    """What a function's values at its classes add to ``n`` structures, the other functions held, [structure, class]."""
+    at, side = place
+    if at < len(shape.blocks):
+        return shape.blocks[at].counts
+    at -= len(shape.blocks)
+    return product_design(shape.corners[at], shape.tables.factors[at], n)[1 + side]
+
+
+def metric_task(
     label: str,
     window: tuple[float, float],
     r: Floats,
@@ -77,7 +60,12 @@ def _metric_task(
     config: LearnConfig,
     device: str,
 ) -> KernelTask:
-    """A function of r near ``values`` [class]; a deviation d costs what ``design`` [structure, class] @ d does."""
+    """A function of r near ``values`` [class]; a deviation d costs what ``design`` [structure, class] @ d does.
+
+    ``error`` is the tables' weighted squared error.
+    """
+    seen = np.abs(design[weights > 0]).sum(0) > 0
+    r, values, design = r[seen], values[seen], design[:, seen]
     gram = design.T @ (design * weights[:, None])
     gram += 1e-9 * np.trace(gram) / len(gram) * np.eye(len(gram))
     lower = np.linalg.cholesky(gram).astype(np.float64)

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from defectdb.learn.factors import Corner
-from defectdb.learn.segvae.front import Domain, Scored
+from defectdb.learn.segvae.front import Domain
+from defectdb.learn.shape import Corner
 from defectdb.learn.structures import TRIPLE_VARIABLES, Block, Triples
 from defectdb.schema.engines import evaluate_numpy
 from defectdb.schema.expression import Call, Expression, Number, Variable, substitute
@@ -26,6 +26,10 @@ class Guard:
     expression: Expression
     variables: tuple[str, ...]
     domain: Domain
+
+    def shifted(self, by: int) -> Guard:
+        """The same of a formula whose constants are counted from ``by`` on."""
+        return Guard(substitute(self.expression, {}, by), self.variables, self.domain)
 
     def holds(self, constants: Sequence[float]) -> bool:
         """Whether it does with these constants."""
@@ -89,15 +93,35 @@ class Part:
         return self.spread(np.stack(columns, axis=1), n) if columns else np.zeros((n, 0))
 
 
-def pair_part(
-    block: Block, expression: Expression, constants: Sequence[float], domain: Domain | None = None
-) -> Part:
+@dataclass(frozen=True)
+class Function:
+    """A function of ``r`` with its constants, and the guards of its summands."""
+
+    expression: Expression
+    constants: tuple[float, ...]
+    guards: tuple[Guard, ...] = ()
+
+    @classmethod
+    def guarded(cls, expression: Expression, constants: Sequence[float], domain: Domain) -> Function:
+        """One formula that must obey ``domain``."""
+        return cls(expression, tuple(constants), (Guard(expression, ("r",), domain),))
+
+    def __add__(self, other: Function) -> Function:
+        """The sum, each summand under its own guards."""
+        shift = len(self.constants)
+        return Function(
+            Call("add", (self.expression, substitute(other.expression, {}, shift))),
+            self.constants + other.constants,
+            self.guards + tuple(guard.shifted(shift) for guard in other.guards),
+        )
+
+
+def pair_part(block: Block, function: Function) -> Part:
     """A chosen kernel in its place."""
-    window = block.dz_min, block.dz_max
-    guards = () if domain is None else (Guard(expression, ("r",), domain),)
     return Part(
-        block.label, 2, *window, expression, tuple(constants), {"r": block.r}, block.counts, None, guards
-    )
+        block.label, 2, block.dz_min, block.dz_max, function.expression, function.constants, {"r": block.r},
+        block.counts, None, function.guards,
+    )  # fmt: skip
 
 
 def triple_part(
@@ -113,31 +137,23 @@ def triple_part(
     return Part(triples.label, 3, 0.0, EVERY_DZ, expression, tuple(constants), x, None, triples.rows, guards)
 
 
-def product_part(corner: Corner, factors: Sequence[Scored], domains: Sequence[Domain]) -> Part:
-    """The product of a corner's formulas in its place; a shared one stands there twice with the same constants."""
-    trees: list[Expression] = []
-    constants: list[float] = []
-    guards: list[Guard] = []
-    for edge, scored, domain in zip(corner.edges, factors, domains, strict=True):
-        start = 0 if corner.shared else len(constants)
-        moved = substitute(scored.expression, {"r": Variable("r")}, start)
-        guards.append(Guard(moved, ("r",), domain))
-        trees.append(substitute(scored.expression, {"r": Variable(edge)}, start))
-        if not (corner.shared and constants):
-            constants += scored.constants
-    whole = Call("mul", (trees[0], trees[1]))
+def product_part(corner: Corner, first: Function, second: Function) -> Part:
+    """The product of a corner's functions in its place; a shared one stands there twice with the same constants."""
+    shift = 0 if corner.shared else len(first.constants)
+    left = substitute(first.expression, {"r": Variable(corner.edges[0])})
+    right = substitute(second.expression, {"r": Variable(corner.edges[1])}, shift)
+    whole: Expression = Call("mul", (left, right))
     if corner.sign < 0:
         whole = Call("neg", (whole,))
+    constants, guards = first.constants, first.guards
+    if not corner.shared:
+        constants = constants + second.constants
+        guards = guards + tuple(guard.shifted(shift) for guard in second.guards)
     x = dict(zip(corner.edges, (corner.first[corner.at_first], corner.second[corner.at_second]), strict=True))
-    return Part(
-        corner.label, 3, 0.0, EVERY_DZ, whole, tuple(constants), x, None,
-        corner.rows, tuple(guards[: 1 if corner.shared else 2]),
-    )  # fmt: skip
+    return Part(corner.label, 3, 0.0, EVERY_DZ, whole, constants, x, None, corner.rows, guards)
 
 
-def edge_part(
-    block: Block, triples: Triples, expression: Expression, constants: Sequence[float], domain: Domain
-) -> Part:
+def edge_part(block: Block, triples: Triples, function: Function) -> Part:
     """A function of one kind of edge in its place: w(r_13), or w(r_12) + w(r_13) where like defects share it.
 
     Where edges lie in two layers, the share of each function falls linearly in |dz| from one to the other: 1 and 0
@@ -145,7 +161,7 @@ def edge_part(
     """
     trees: list[Expression] = []
     for edge in block.edges:
-        tree = substitute(expression, {"r": Variable(edge)})
+        tree = substitute(function.expression, {"r": Variable(edge)})
         if block.heights is not None:
             here, other = (round(h, 4) for h in block.heights)
             rest = Call("sub", (Variable(f"dz{edge[1:]}"), Number(other)))
@@ -156,5 +172,6 @@ def edge_part(
         whole = Call("add", (whole, tree))
     names = [*block.edges, *(f"dz{e[1:]}" for e in block.edges if block.heights is not None)]
     x = {name: triples.x[TRIPLE_VARIABLES.index(name)] for name in names}
-    guard = Guard(expression, ("r",), domain)
-    return Part(block.label, 3, 0.0, EVERY_DZ, whole, tuple(constants), x, None, triples.rows, (guard,))
+    return Part(
+        block.label, 3, 0.0, EVERY_DZ, whole, function.constants, x, None, triples.rows, function.guards
+    )

@@ -8,13 +8,13 @@ import torch
 from scipy.optimize import linprog
 
 from defectdb.learn import LearnConfig
-from defectdb.learn.factors import fit_tables, robust_weights
 from defectdb.learn.kernels import learn_kernel
 from defectdb.learn.model_fit import cross_validate, predict, refine
 from defectdb.learn.model_job import conformal_quantile
-from defectdb.learn.model_tasks import REACH, kernel_task, triple_task
-from defectdb.learn.parts import pair_part, triple_part
+from defectdb.learn.model_tasks import REACH, metric_task, triple_task
+from defectdb.learn.parts import Function, pair_part, triple_part
 from defectdb.learn.segvae.front import Domain
+from defectdb.learn.shape_fit import fit_tables, robust_weights
 from defectdb.learn.structures import Block, Triples
 from defectdb.schema.expression import from_prefix
 
@@ -74,7 +74,7 @@ def test_the_kernels_metric_equals_the_squared_error_of_the_structures() -> None
     weights = np.ones(300)
     counts = np.hstack([a.counts, b.counts])
     table = np.split(np.linalg.lstsq(counts, y, rcond=None)[0], 2)
-    task = kernel_task(a, table[0], weights, 1.0, QUICK, "cpu")
+    task = metric_task("a", (0.0, 1e9), RADII, table[0], a.counts, weights, 1.0, QUICK, "cpu")
     assert task.mixing is not None
     trial = table[0] + rng.normal(0, 0.05, len(RADII))
 
@@ -93,10 +93,11 @@ def test_structures_of_many_defects_give_back_both_kernels() -> None:
     tables = fit_tables([a, b], [], y, everything)
     parts = []
     for block, values in zip((a, b), tables.pairs, strict=True):
-        task = kernel_task(block, values, robust_weights(tables.residual, REACH), 1.0, QUICK, "cpu")
+        weights = robust_weights(tables.residual, REACH)
+        task = metric_task(block.label, (0.0, 1e9), RADII, values, block.counts, weights, 1.0, QUICK, "cpu")
         kernel = learn_kernel(task)
         best = min(kernel.front, key=lambda s: s.mse)
-        parts.append(pair_part(block, best.expression, best.constants))
+        parts.append(pair_part(block, Function(best.expression, best.constants)))
     refined = refine(parts, y, everything)
     assert np.abs(y - predict(refined, len(y))).max() < 1e-3
     values = [p.contribution(len(y)) for p in refined]
@@ -111,7 +112,7 @@ def test_refinement_returns_to_known_constants_despite_outliers() -> None:
     y = a.counts @ first(RADII)
     y[:20] += 3.0
     tree = from_prefix(["mul", "c0", "exp", "mul", "c1", "r"])
-    start = pair_part(a, tree, (0.5, -0.9))
+    start = pair_part(a, Function(tree, (0.5, -0.9)))
     [refined] = refine([start], y, np.ones(len(y), dtype=bool), rounds=60)
     assert refined.constants == pytest.approx((0.8, -0.6), rel=1e-3)
 
@@ -122,7 +123,7 @@ def test_held_out_structures_do_not_shape_their_own_prediction() -> None:
     fold = np.arange(len(y)) % 5
     spoiled = y.copy()
     spoiled[fold == 2] += 100.0
-    part = pair_part(a, from_prefix(["mul", "c0", "exp", "mul", "c1", "r"]), (0.7, -0.7))
+    part = pair_part(a, Function(from_prefix(["mul", "c0", "exp", "mul", "c1", "r"]), (0.7, -0.7)))
     everything = np.ones(len(y), dtype=bool)
     clean = cross_validate([part], y, fold, everything)
     dirty = cross_validate([part], spoiled, fold, everything)
@@ -161,7 +162,7 @@ def test_refinement_never_takes_a_formula_out_of_its_domain() -> None:
     a, _ = crystal(9, most=3)
     y = a.counts @ np.where(RADII < 6, 0.1, -0.1)
     domain = Domain.of(torch.from_numpy(RADII), torch.from_numpy(1 / (RADII - 1.0)), cutoff=30.0)
-    start = pair_part(a, from_prefix(["div", "c0", "sub", "r", "c1"]), (1.0, 1.0), domain)
+    start = pair_part(a, Function.guarded(from_prefix(["div", "c0", "sub", "r", "c1"]), (1.0, 1.0), domain))
     [refined] = refine([start], y, np.ones(len(y), dtype=bool))
     assert refined.safe()
     assert refined.constants[1] < RADII[0]
@@ -170,8 +171,10 @@ def test_refinement_never_takes_a_formula_out_of_its_domain() -> None:
 def test_a_constant_without_a_derivative_does_not_hold_the_others_back() -> None:
     a, b = crystal(10, most=3)
     y = a.counts @ first(RADII) + b.counts @ np.full(len(RADII), 0.2)
-    edge = pair_part(b, from_prefix(["mul", "c0", "exp", "sqrt", "c1"]), (0.2, 0.0))  # sqrt ends at 0
-    moving = pair_part(a, from_prefix(["mul", "c0", "exp", "mul", "c1", "r"]), (0.6, -0.8))
+    edge = pair_part(
+        b, Function(from_prefix(["mul", "c0", "exp", "sqrt", "c1"]), (0.2, 0.0))
+    )  # sqrt ends at 0
+    moving = pair_part(a, Function(from_prefix(["mul", "c0", "exp", "mul", "c1", "r"]), (0.6, -0.8)))
     refined = refine([moving, edge], y, np.ones(len(y), dtype=bool), rounds=60)
     assert refined[0].constants == pytest.approx((0.8, -0.6), rel=1e-3)
     assert refined[1].constants[1] == 0.0

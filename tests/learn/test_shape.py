@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from defectdb.learn.factors import (
-    corners_of,
-    edge_blocks,
-    edge_values,
-    fit_tables,
-    paying_shape,
-    product_design,
-)
-from defectdb.learn.parts import edge_part, product_part
-from defectdb.learn.segvae.front import Domain, Scored
+from defectdb.learn.parts import Function, edge_part, pair_part, product_part
+from defectdb.learn.segvae.front import Domain
+from defectdb.learn.shape import corners_of, edge_blocks, edge_values, product_design
+from defectdb.learn.shape_fit import fit_tables, paying_shape
 from defectdb.learn.structures import TRIPLE_VARIABLES, Block, Triples
 from defectdb.schema.engines import evaluate_numpy
 from defectdb.schema.expression import from_prefix, variables
@@ -27,9 +23,8 @@ UNLIKE = "Se_S-Vac_Mo-Vac_S"
 HEIGHT = 3.13
 
 
-def scored(text: str, *constants: float) -> Scored:
-    tree = from_prefix(text.split())
-    return Scored(tree, constants, len(text.split()), 0.0, 0.0, 0.0, 0.0, 0.0, ())
+def formula(text: str, *constants: float, high: float = 9.0) -> Function:
+    return Function.guarded(from_prefix(text.split()), constants, domain(high=high))
 
 
 def domain(low: float = -9.0, high: float = 9.0) -> Domain:
@@ -109,8 +104,8 @@ def test_a_shared_factor_stands_twice_in_its_formula_with_the_same_constants(
 ) -> None:
     t = triples(LIKE, 6, n=50)
     corner = next(c for c in corners_of(t) if c.sign == sign)
-    one = scored("mul c0 exp mul c1 r", a, b)
-    part = product_part(corner, [one, one], [domain(), domain()])
+    one = formula("mul c0 exp mul c1 r", a, b)
+    part = product_part(corner, one, one)
     assert part.constants == (a, b)
     assert variables(part.expression) == ("r12", "r13")
     expected = sign * a * a * np.exp(b * (t.x[0] + t.x[1]))
@@ -123,25 +118,33 @@ def test_a_shared_factor_stands_twice_in_its_formula_with_the_same_constants(
 
 def test_two_factors_keep_their_own_constants_and_guards() -> None:
     corner = corners_of(triples(UNLIKE, 7, n=50))[0]
-    pair = [scored("mul c0 r", 0.5), scored("add c0 div c1 r", 0.1, 2.0)]
-    part = product_part(corner, pair, [domain(high=5.0), domain(high=2.0)])
+    first = formula("mul c0 r", 0.5, high=5.0)
+    part = product_part(corner, first, formula("add c0 div c1 r", 0.1, 2.0, high=2.0))
     assert part.constants == (0.5, 0.1, 2.0)
     assert part.safe()
     expected = 0.5 * part.x["r12"] * (0.1 + 2.0 / part.x["r23"])
     np.testing.assert_allclose(part.values(), expected)
-    narrow = product_part(corner, pair, [domain(high=4.0), domain(high=2.0)])
-    assert not narrow.safe()
+    tight = product_part(corner, first, formula("add c0 div c1 r", 0.1, 2.0, high=1.0))
+    assert not tight.safe()
+
+
+def test_a_sum_of_two_functions_keeps_both_guards() -> None:
+    [block] = pair_blocks(triples(LIKE, 11))
+    both = formula("mul c0 r", 0.5, high=5.0) + formula("div c0 r", 3.0, high=2.0)
+    assert both.constants == (0.5, 3.0)
+    part = pair_part(block, both)
+    np.testing.assert_allclose(part.values(), 0.5 * RADII + 3.0 / RADII)
+    assert part.safe()
+    assert not replace(part, constants=(0.5, 5.0)).safe()
+    assert not replace(part, constants=(0.9, 3.0)).safe()
 
 
 def test_an_edge_in_two_layers_has_a_function_for_each() -> None:
     t = triples(LIKE, 8)
     blocks = next(e for e in edge_blocks(t, len(t.rows)) if e[0].edges == ("r23",))
     assert [b.heights for b in blocks] == [(0.0, HEIGHT), (HEIGHT, 0.0)]
-    same, across = (scored("mul c0 exp mul c1 r", 1.0, -0.2), scored("div c0 r", 3.0))
-    parts = [
-        edge_part(block, t, one.expression, one.constants, domain())
-        for block, one in zip(blocks, (same, across), strict=True)
-    ]
+    same, across = (formula("mul c0 exp mul c1 r", 1.0, -0.2), formula("div c0 r", 3.0))
+    parts = [edge_part(block, t, one) for block, one in zip(blocks, (same, across), strict=True)]
     r, dz = (t.x[TRIPLE_VARIABLES.index(name)] for name in ("r23", "dz23"))
     expected = np.where(dz < 1.5, np.exp(-0.2 * r), 3.0 / r)
     np.testing.assert_allclose(parts[0].values() + parts[1].values(), expected, rtol=1e-6)
@@ -154,7 +157,7 @@ def test_an_edge_in_two_layers_has_a_function_for_each() -> None:
 def test_edges_to_like_defects_share_one_function() -> None:
     t = triples(LIKE, 9)
     [block] = next(e for e in edge_blocks(t, len(t.rows)) if len(e[0].edges) == 2)
-    part = edge_part(block, t, from_prefix(["mul", "c0", "square", "r"]), (0.1,), domain())
+    part = edge_part(block, t, formula("mul c0 square r", 0.1))
     np.testing.assert_allclose(part.values(), 0.1 * (t.x[0] ** 2 + t.x[1] ** 2))
 
 
