@@ -88,6 +88,11 @@ if TYPE_CHECKING:
 )
 @click.option("--warm", is_flag=True, help="Start from the stored formulas of the same kernels as well.")
 @click.option(
+    "--nested",
+    is_flag=True,
+    help="With --from all: cross-validate the choice of the formulas too (six times the work).",
+)
+@click.option(
     "--islands",
     type=click.IntRange(1, 64),
     default=1,

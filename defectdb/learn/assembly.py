@@ -23,7 +23,7 @@ from defectdb.learn.model_fit import cross_validate, predict, refine, total_valu
 from defectdb.learn.model_tasks import REACH, shape_tasks, triple_task
 from defectdb.learn.parts import Part, triple_part
 from defectdb.learn.shape_fit import PAYS, paying_shape, robust_weights
-from defectdb.learn.structures import ModelData
+from defectdb.learn.structures import N_FOLDS, ModelData
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -71,6 +71,16 @@ def fit_model(data: ModelData, config: LearnConfig, device: str, learn: Learn, t
             if trial.error(y, train) < PAYS * formulas.error(y, train):
                 formulas = trial
     return _with_triples(data, formulas.terms(), [found[task.name] for task in wanted], y, train)
+
+
+def nested_residual(data: ModelData, config: LearnConfig, device: str, learn: Learn) -> Floats:
+    """Out-of-fold residuals [structure]: shape, forms and constants all learned anew without each fold."""
+    residual = np.zeros(len(data.y))
+    for k in range(N_FOLDS):
+        held = data.fold == k
+        if held.any() and not held.all():
+            residual[held] = fit_model(data, config, device, learn, ~held).residual[held]
+    return residual
 
 
 def _triple_tasks(

@@ -40,6 +40,7 @@ class LearnConfig(BaseModel):
     required: tuple[str, ...] = ()
     forbidden: tuple[str, ...] = ()
     warm: bool = False
+    nested: bool = False
     islands: int = Field(default=1, ge=1, le=64)
     workers: int = Field(default=0, ge=0)
 

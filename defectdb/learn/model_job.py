@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from defectdb.db import Database
 from defectdb.db.formulas import activate_model, append_formulas, append_generations, append_model, finish_run
-from defectdb.learn.assembly import Fitted, Learn, fit_model
+from defectdb.learn.assembly import Fitted, Learn, fit_model, nested_residual
 from defectdb.learn.config import LearnConfig, resolve_device
 from defectdb.learn.formulas import with_constants
 from defectdb.learn.jobs import Learned, Progress, learn_pairs
@@ -52,6 +53,9 @@ def learn_model(db: Database, config: LearnConfig, progress: Progress | None = N
         everything = np.ones(len(data.y), dtype=bool)
         learn = _learner(db, config, material, progress)
         fitted = fit_model(data, config, device, learn, everything)
+        if config.nested:
+            blind = _learner(db, config.model_copy(update={"warm": False}), material, progress)
+            fitted = replace(fitted, residual_cv=nested_residual(data, config, device, blind))
         model_id, used, ids = _publish(db, run_id, config, data, fitted)
     except BaseException:
         fail_run(db, run_id)
