@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -19,25 +19,26 @@ LEAST_OVERLAP = 0.5  # share of atoms that a structure must have in common with 
 
 
 def join(
-    table: pl.DataFrame, geometries: Geometries, refused: Collection[str]
+    table: pl.DataFrame, positions: Mapping[str, int], geometries: Geometries, refused: Collection[str]
 ) -> tuple[pl.DataFrame, list[Reject]]:
-    """Rows of these structures, with index, path and digest of the file; files without a row as rejects.
+    """Rows of these structures in the table's order, with index, path and digest of the file; files without a
+    row as rejects.
 
-    ``refused`` are ids whose rows were rejected already.
+    ``positions`` is the row of every id in the table, ``refused`` are ids whose rows were rejected already.
     """
-    files = pl.DataFrame(
-        {"structure_id": geometries.ids, "geometry": np.arange(len(geometries)),
-         "source_path": geometries.paths, "digest": geometries.digests},
-        schema_overrides={"structure_id": pl.String, "source_path": pl.String, "digest": pl.String},
-    )  # fmt: skip
-    lone = files.join(table, on="structure_id", how="anti").filter(
-        ~pl.col("structure_id").is_in(list(refused))
-    )
+    at = np.array([positions.get(name, -1) for name in geometries.ids], dtype=np.int64)
     rejects = [
         Reject(path, None, "no row", f"{name!r} has a structure file but no row in the tables", name)
-        for name, path in lone.select("structure_id", "source_path").iter_rows()
+        for name, path, row in zip(geometries.ids, geometries.paths, at.tolist(), strict=True)
+        if row < 0 and name not in refused
     ]
-    joined = table.join(files, on="structure_id", how="inner", maintain_order="left")
+    order = np.argsort(at, kind="stable")
+    order = order[at[order] >= 0]
+    joined = table[at[order]].with_columns(
+        pl.Series("geometry", order),
+        pl.Series("source_path", geometries.paths, dtype=pl.String).gather(order),
+        pl.Series("digest", geometries.digests, dtype=pl.String).gather(order),
+    )
     return joined, rejects
 
 

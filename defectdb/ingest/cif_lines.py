@@ -66,7 +66,9 @@ class CifReader:
         if tags is None:
             return None
         head, lines = text[: tags.end()], text[tags.end() :].rstrip(b" \t\r\n").split(b"\n")
-        rows = self._rows.setdefault(tags.group(), _Rows(tags.group()))
+        rows = self._rows.get(tags.group())
+        if rows is None:
+            rows = self._rows[tags.group()] = _Rows(tags.group())
         if len(lines) > MAX_ATOMS or not self._pays(rows, len(lines)):
             return None
         if head not in self._heads and not self._learn(head, rows, lines[:1]):

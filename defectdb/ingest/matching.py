@@ -106,7 +106,9 @@ def _occupy(grid: SiteGrid, geometries: Geometries) -> Occupation:
 
 
 def select(geometries: Geometries, rows: Integers) -> Geometries:
-    """The structures in these rows, in this order."""
+    """The structures in these rows, in this order; a view where they follow one another."""
+    if len(rows) and rows[-1] - rows[0] + 1 == len(rows) and (np.diff(rows) == 1).all():
+        return _slice(geometries, int(rows[0]), int(rows[-1]) + 1)
     counts = np.diff(geometries.offsets)[rows]
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     atoms = np.repeat(geometries.offsets[rows] - offsets[:-1], counts) + np.arange(offsets[-1])
@@ -118,6 +120,21 @@ def select(geometries: Geometries, rows: Integers) -> Geometries:
         numbers=geometries.numbers[atoms],
         frac=geometries.frac[atoms],
         digests=[geometries.digests[i] for i in rows],
+        moved=None if geometries.moved is None else geometries.moved[atoms],
+    )
+
+
+def _slice(geometries: Geometries, start: int, stop: int) -> Geometries:
+    """The structures from one row to before another."""
+    atoms = slice(int(geometries.offsets[start]), int(geometries.offsets[stop]))
+    return Geometries(
+        ids=geometries.ids[start:stop],
+        paths=geometries.paths[start:stop],
+        lattice=geometries.lattice[start:stop],
+        offsets=geometries.offsets[start : stop + 1] - geometries.offsets[start],
+        numbers=geometries.numbers[atoms],
+        frac=geometries.frac[atoms],
+        digests=geometries.digests[start:stop],
         moved=None if geometries.moved is None else geometries.moved[atoms],
     )
 

@@ -62,8 +62,9 @@ def normalise(
     refused = {r.structure_id for r in source.rejects if r.structure_id is not None}
     rejects, seen, blocks = list(source.rejects), set(refused), []
     used: dict[str, SiteGrid] = {}
+    positions = {name: row for row, name in enumerate(source.table["structure_id"])}
     for geometries, broken in source.batches:
-        joined, lone = join(source.table, geometries, refused)
+        joined, lone = join(source.table, positions, geometries, refused)
         assigned, unknown = assign(joined, geometries, source, hosts)
         rejects += [*broken, *lone, *unknown]
         seen |= {*geometries.ids, *(r.structure_id for r in broken if r.structure_id is not None)}
