@@ -44,31 +44,41 @@ def refine(parts: Sequence[Part], y: Floats, train: Flags, rounds: int = 25) -> 
         weighted = jacobian * robust_weights(residual)[train, None]
         gram, right = jacobian.T @ weighted, weighted.T @ residual[train]
         scale = np.diag(gram) + 1e-12 * np.trace(gram) + 1e-30
-        improved = False
+        gain = 0.0
         for _ in range(6):
-            step = np.linalg.lstsq(gram + damping * np.diag(scale), right, rcond=1e-14)[0].astype(np.float64)
-            moved = _moved(parts, step)
+            moved = _stepped(parts, gram + damping * np.diag(scale), right)
             trial, left = error(moved)
             if trial < best:
-                improved = best - trial > 1e-5 * best
+                gain = best - trial
                 parts, best, residual, damping = moved, trial, left, damping * 0.3
                 break
             damping *= 6
-        if not improved:
+        if gain <= 1e-5 * best:
             break
     return parts
 
 
-def _moved(parts: Sequence[Part], step: Floats) -> list[Part]:
-    """The parts with their constants moved, each only where it stays in its domain."""
-    moved, at = [], 0
-    for part in parts:
-        k = len(part.constants)
-        constants = tuple(float(c) for c in np.asarray(part.constants) + step[at : at + k])
-        new = replace(part, constants=constants)
-        moved.append(new if new.safe() else part)
-        at += k
-    return moved
+def _stepped(parts: Sequence[Part], normal: Floats, right: Floats) -> list[Part]:
+    """The parts after a step of the normal equations; those that it would take out of their guards stay.
+
+    The others' step is then solved anew: it was the best one only together with theirs.
+    """
+    edges = np.cumsum([0, *(len(p.constants) for p in parts)])
+    free = np.ones(len(right), dtype=bool)
+    while True:
+        step = np.zeros(len(right))
+        at = np.flatnonzero(free)
+        if len(at):
+            step[at] = np.linalg.lstsq(normal[np.ix_(at, at)], right[at], rcond=1e-14)[0]
+        moved = [
+            replace(part, constants=tuple(float(c) for c in np.asarray(part.constants) + step[i:j]))
+            for part, i, j in zip(parts, edges, edges[1:], strict=False)
+        ]
+        leaving = [k for k, part in enumerate(moved) if part.constants and free[edges[k]] and not part.safe()]
+        if not leaving:
+            return moved
+        for k in leaving:
+            free[edges[k] : edges[k + 1]] = False
 
 
 def predict(parts: Sequence[Part], n: int) -> Floats:
