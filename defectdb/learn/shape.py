@@ -52,8 +52,9 @@ class Corner:
     rank: int = 1
 
     def name(self, edge: str) -> str:
-        """A factor's name: the label, the edge and, behind the first product of a corner, which it is."""
-        return f"{self.label} {edge}" + (f" #{self.rank}" if self.rank > 1 else "")
+        """A factor's name: the label, the edge and which of the corner's products it belongs to."""
+        which = ("-" if self.sign < 0 else "+") if self.shared else ""
+        return f"{self.label} {edge} {which}{self.rank}"
 
     @property
     def n_values(self) -> int:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from defectdb.learn.parts import Function, edge_part, pair_part, product_part
 from defectdb.learn.segvae.front import Domain
-from defectdb.learn.shape import corners_of, edge_blocks, edge_values, product_design
+from defectdb.learn.shape import Shape, corners_of, edge_blocks, edge_values, product_design
 from defectdb.learn.shape_fit import fit_tables, paying_shape
 from defectdb.learn.structures import TRIPLE_VARIABLES, Block, Triples
 from defectdb.schema.engines import evaluate_numpy
@@ -74,6 +74,17 @@ def test_a_product_is_found_beside_the_pair_kernels_and_outliers(sign: float) ->
     shape = paying_shape([block], [t], y, np.arange(len(y)) % 5, everything)
     assert [c.sign for c in shape.corners] == [sign]
     assert np.abs(shape.tables.residual[10:]).max() < 0.02
+
+
+def test_every_function_of_a_shape_has_a_name_of_its_own() -> None:
+    t = triples(LIKE, 12)
+    plain, negative = corners_of(t)
+    corners = [plain, negative, replace(plain, rank=2), *corners_of(triples(UNLIKE, 12))]
+    blocks = [*pair_blocks(t), *(b for e in edge_blocks(t, len(t.rows)) for b in e)]
+    start = fit_tables(blocks, corners, np.zeros(len(t.rows)), np.ones(len(t.rows), dtype=bool), rounds=1)
+    shape = Shape(blocks, corners, start)
+    names = [shape.function(place)[:2] for place in shape.places()]
+    assert len(set(names)) == len(names) == len(blocks) + 3 + 2
 
 
 def test_what_does_not_pay_is_not_taken() -> None:
