@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -22,7 +21,6 @@ from defectdb.learn.segvae.archive import Archive
 from defectdb.learn.segvae.checkpoint import restore, save
 from defectdb.learn.segvae.constants import fit
 from defectdb.learn.segvae.domain import Domain, in_domain
-from defectdb.learn.segvae.enumerate import skeletons
 from defectdb.learn.segvae.evolve import Dressed
 from defectdb.learn.segvae.finish import complexities, distinct_terms
 from defectdb.learn.segvae.front import Scored, make_folds
@@ -33,12 +31,11 @@ from defectdb.learn.segvae.offspring import SOURCES, breed, shares
 from defectdb.learn.segvae.outcome import final_front
 from defectdb.learn.segvae.pretrain import pretrained
 from defectdb.learn.segvae.problem import Fit, Problem
+from defectdb.learn.segvae.seeding import small_skeletons, sparse_sums
 from defectdb.learn.segvae.settings import Generation, Outcome, SearchConfig
-from defectdb.learn.segvae.sparse import sparse_seeds
 from defectdb.schema.expression import Expression
 
 _LITERAL = 12  # formulas with rounded constants kept for every complexity
-_BRICKS = 12_000  # functions that sparse sums are made of; fewer where they must be safe over a domain
 
 __all__ = ["SOURCES", "Generation", "Outcome", "Search", "SearchConfig"]
 
@@ -150,7 +147,7 @@ class Search:
         """Generation 0: the caller's seeds, sparse sums and every small skeleton."""
         c = self.config
         begin = time.monotonic()
-        tokens, plain = self._small()
+        tokens, plain = small_skeletons(self.problem, self.grammar, c)
         unique, safe, tried = self._given()
         for part, flags in zip(tokens.split(4096), plain.split(4096), strict=True):
             if self.archive is not None and self._enough():
@@ -159,21 +156,6 @@ class Search:
             counts = self._absorb(Dressed.of(part, self.grammar), source, flags)
             unique, safe = unique + counts[0], safe + counts[1]
         self._record(begin, tried + len(tokens), unique, safe, 0.0, 0.0)
-
-    def _small(self) -> tuple[Tensor, Tensor]:
-        """Every small skeleton, the smaller ones without offset as well: tokens, and which are without.
-
-        Of the operators chosen for it up to ``exhaustive_size`` tokens, of all operators up to one token less.
-        """
-        c, g = self.config, self.grammar
-        limit = int(c.exhaustive_limit * min(1.0, 20.0 / self.problem.x.shape[1]))
-        core = replace(g, operators=c.exhaustive_operators or g.operators)
-        found = (*skeletons(core, c.exhaustive_size, limit), *skeletons(g, c.exhaustive_size - 1, limit))
-        small = [s for s in dict.fromkeys(found) if len(s) <= g.max_length]
-        short = [s for s in small if len(s) < c.exhaustive_size] if self.problem.offset else []
-        rows = [g.encode(s) for s in (*small, *short)]
-        tokens = torch.tensor(rows, dtype=torch.long, device=c.device).view(-1, g.max_length)
-        return tokens, torch.arange(len(rows), device=c.device) >= len(small)
 
     def _given(self) -> tuple[int, int, int]:
         """The caller's seeds, then sparse sums, with and without offset: new, safe and tried."""
@@ -184,9 +166,7 @@ class Search:
             source = torch.zeros(len(made), dtype=torch.long, device=c.device)
             counts.append((*self._absorb(made, source, source.bool(), thorough=True), len(made)))
         if c.sparse_size and not self._enough():
-            beyond = None if self.domain is None else self.domain.grid[:, ::8]
-            most = _BRICKS if beyond is None else _BRICKS // 3
-            made = sparse_seeds(self.problem, self.grammar, size=c.sparse_size, limit=most, beyond=beyond)
+            made = sparse_sums(self.problem, self.grammar, c, self.domain)
             source = torch.zeros(len(made), dtype=torch.long, device=c.device)
             for plain in (False, True) if self.problem.offset else (False,):
                 flags = torch.full_like(source, plain).bool()
