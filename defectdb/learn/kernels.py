@@ -168,7 +168,8 @@ def problem_of(task: KernelTask) -> Problem:
 def domain_of(task: KernelTask) -> Domain:
     """Where the formula must be finite and quiet: from the shortest distance to the cutoff.
 
-    For several variables: at the points and half-way between points picked in pairs.
+    For several variables: at the points and half-way between points picked in pairs, without a denominator that
+    changes its sign there.
     """
     decay = task.config.decay
     if len(task.variables) > 1:
@@ -177,7 +178,7 @@ def domain_of(task: KernelTask) -> Domain:
         grid = np.concatenate([task.x, (task.x + task.x[:, shuffled]) / 2], axis=1)
         margin = 0.25 * float(np.ptp(values))
         low, high = float(values.min()) - margin, float(values.max()) + margin
-        return Domain(torch.from_numpy(grid), 0, low, high, np.inf)
+        return Domain(torch.from_numpy(grid), 0, low, high, np.inf, one_sign=True)
     if task.values is not None:
         return Domain.of(
             torch.from_numpy(task.r), torch.from_numpy(task.values), cutoff=task.cutoff, decay=decay

@@ -32,7 +32,8 @@ class Domain:
     ``grid`` [variable, point] with the points inside the data first (``n_inside``), then the tail up to the
     cutoff; ``low``, ``high``, ``roughness`` bound the value and its total variation; ``tail`` bounds |value|
     at the last point (infinite: no demand); ``jump`` the change between grid points nearer than ``near`` to
-    each other; ``resolution`` what the data can tell about the curve between their points.
+    each other; ``resolution`` what the data can tell about the curve between their points. ``one_sign``: no
+    denominator may have both signs on the grid, for several variables, where there is no path from point to point.
     """
 
     grid: Tensor
@@ -44,6 +45,7 @@ class Domain:
     near: float = 0.0
     jump: float = math.inf
     resolution: Resolution | None = None
+    one_sign: bool = False
 
     @classmethod
     def of(
@@ -138,8 +140,8 @@ def in_domain(tokens: Tensor, grammar: Grammar, fit: Fit, problem: Problem, doma
     finite = Fit(fit.theta[some], fit.beta[some], fit.sse[some])
     for part, programs, table in _tables(tokens[some], grammar, finite, domain.grid, problem):
         good = domain.holds(_whole(programs, table, finite.beta[part], problem))
-        if domain.n_inside:
-            good &= ~_has_pole(programs, table)
+        if domain.n_inside or domain.one_sign:
+            good &= ~_has_pole(programs, table, anywhere=domain.one_sign)
         ok[some[part]] = good
     return ok
 
@@ -165,8 +167,8 @@ def _whole(programs: Programs, table: Tensor, beta: Tensor, problem: Problem) ->
     return values + beta[:, -1].unsqueeze(1) if problem.offset else values
 
 
-def _has_pole(programs: Programs, table: Tensor) -> Tensor:
-    """Which formulas divide by something that changes sign along the points, bool [formula].
+def _has_pole(programs: Programs, table: Tensor, *, anywhere: bool = False) -> Tensor:
+    """Which formulas divide by something that changes sign from point to point (or ``anywhere``), bool [formula].
 
     A denominator that is a power changes sign where its base does.
     """
@@ -179,6 +181,9 @@ def _has_pole(programs: Programs, table: Tensor) -> Tensor:
     for group in groups:
         if group.operator in ("div", "inv"):
             below = table[base[group.operands[-1]]]
-            crosses = (below[:, 1:] * below[:, :-1] <= 0).any(1)
+            if anywhere:
+                crosses = below.amin(1) * below.amax(1) <= 0
+            else:
+                crosses = (below[:, 1:] * below[:, :-1] <= 0).any(1)
             out[group.owners[crosses]] = True
     return out
