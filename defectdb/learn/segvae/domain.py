@@ -181,9 +181,7 @@ def _has_pole(programs: Programs, table: Tensor, *, anywhere: bool = False) -> T
     for group in groups:
         if group.operator in ("div", "inv"):
             below = table[base[group.operands[-1]]]
-            if anywhere:
-                crosses = below.amin(1) * below.amax(1) <= 0
-            else:
-                crosses = (below[:, 1:] * below[:, :-1] <= 0).any(1)
+            steps = below[:, 1:] * below[:, :-1]
+            crosses = below.amin(1) * below.amax(1) <= 0 if anywhere else (steps <= 0).any(1)
             out[group.owners[crosses]] = True
     return out
