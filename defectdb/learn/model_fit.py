@@ -67,8 +67,8 @@ SHARES = (1.0, 0.4, 0.15, 0.05)
 def _stepped(parts: Sequence[Part], normal: Floats, right: Floats, size: Floats) -> list[Part]:
     """The parts after a step of the normal equations, or as much of it as keeps them in their guards.
 
-    ``size`` [constant]: the units of the equations' unknowns. Those that leave with the smallest share of it stay, and the others' step is solved anew: it was the best one
-    only together with theirs.
+    ``size`` [constant]: the units of the equations' unknowns. Those that leave with the smallest share of the step
+    stay, and the others' is solved anew: it was the best one only together with theirs.
     """
     edges = np.cumsum([0, *(len(p.constants) for p in parts)])
     free = np.ones(len(right), dtype=bool)
