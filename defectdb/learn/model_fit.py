@@ -15,6 +15,9 @@ from defectdb.learn.structures import N_FOLDS, ModelData
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
+SHARES = (1.0, 0.4, 0.15, 0.05)
+"""Parts of a step that are tried before a formula that it takes out of its guards is held."""
+
 
 def total_values(data: ModelData) -> Floats:
     """What kernels and three-body terms must add up to, [structure]: the pairs' own one-defect values put back."""
@@ -58,10 +61,6 @@ def refine(parts: Sequence[Part], y: Floats, train: Flags, rounds: int = 25) -> 
         if gain <= 1e-5 * best:
             break
     return parts
-
-
-SHARES = (1.0, 0.4, 0.15, 0.05)
-"""Parts of a step that are tried before a formula that it takes out of its guards is held."""
 
 
 def _stepped(parts: Sequence[Part], normal: Floats, right: Floats, size: Floats) -> list[Part]:
