@@ -168,9 +168,9 @@ def _whole(programs: Programs, table: Tensor, beta: Tensor, problem: Problem) ->
 
 
 def _has_pole(programs: Programs, table: Tensor, *, anywhere: bool = False) -> Tensor:
-    """Which formulas divide by something that changes sign from point to point (or ``anywhere``), bool [formula].
+    """Which formulas divide by, or take the logarithm of, what changes sign from point to point (or ``anywhere``).
 
-    A denominator that is a power changes sign where its base does.
+    bool [formula]. A power changes sign where its base does.
     """
     base = torch.arange(programs.n_rows, device=table.device)
     groups = (*programs.fixed, *programs.groups)
@@ -179,7 +179,7 @@ def _has_pole(programs: Programs, table: Tensor, *, anywhere: bool = False) -> T
             base[group.start : group.stop] = base[group.operands[0]]
     out = torch.zeros(programs.n_formulas, dtype=torch.bool, device=table.device)
     for group in groups:
-        if group.operator in ("div", "inv"):
+        if group.operator in ("div", "inv", "log"):
             below = table[base[group.operands[-1]]]
             steps = below[:, 1:] * below[:, :-1]
             crosses = below.amin(1) * below.amax(1) <= 0 if anywhere else (steps <= 0).any(1)

@@ -20,6 +20,9 @@ with 2.6 points a period, wherever they lie."""
 MAX_TURNS = 2
 """Extrema between two neighbouring points; over all of them together there is one for every interval (Nyquist)."""
 
+MAX_BENDS = 4
+"""Inflections between two neighbouring points: a fast ripple on a steep slope bends where it does not turn."""
+
 _FREE = 1e9  # an interval at the end has a chord on one side only
 _FLAT = 1e-7  # changes below this share of the data's range are rounding, not turns
 
@@ -31,7 +34,8 @@ class Resolution:
     ``nodes`` [node] and ``track`` [step] index the grid: the data points, and the points along which turns are
     counted; ``interval`` [point] and ``turn_interval`` [step - 2, interval] (one-hot) say between which data points
     they lie; ``reach`` [2, point] how far the chords of the intervals beside go there, as a share of their rise.
-    ``rise`` [interval] are the data's own differences, ``noise`` may always be strayed.
+    ``rise`` [interval] are the data's own differences, ``noise`` may always be strayed, ``widths`` [step - 1] lie
+    between the steps.
     """
 
     nodes: Tensor
@@ -42,6 +46,7 @@ class Resolution:
     rise: Tensor
     noise: float
     flat: float
+    widths: Tensor
 
     @classmethod
     def of(cls, nodes: Tensor, means: Tensor, grid: Tensor, track: Tensor, noise: float) -> Resolution | None:
@@ -62,11 +67,13 @@ class Resolution:
         reach = torch.stack([left, right])
         flat = _FLAT * float(means.max() - means.min())
         places = torch.searchsorted(grid, nodes).clamp(max=len(grid) - 1)  # means of equal points round
-        return cls(places, track, interval, turn_interval, reach, means.diff().abs(), noise, flat)
+        return cls(
+            places, track, interval, turn_interval, reach, means.diff().abs(), noise, flat, grid[track].diff()
+        )
 
     def holds(self, values: Tensor) -> Tensor:
         """Which curves [formula, grid point] the data can tell from their like, bool [formula]."""
-        return self._strays_little(values) & self._turns_seldom(values)
+        return self._strays_little(values) & self._turns_seldom(values) & self._bends_seldom(values)
 
     def _strays_little(self, values: Tensor) -> Tensor:
         at = values[:, self.nodes]
@@ -85,6 +92,14 @@ class Resolution:
         change = torch.where(change.abs() > self.flat, change, 0.0)
         turns = (change[:, 1:] * change[:, :-1] < 0).to(values) @ self.turn_interval
         return (turns.amax(1) <= MAX_TURNS) & (turns.sum(1) <= len(self.nodes) - 1)
+
+    def _bends_seldom(self, values: Tensor) -> Tensor:
+        slope = values[:, self.track].diff(dim=1) / self.widths
+        bend = slope.diff(dim=1)
+        rounding = self.flat / torch.minimum(self.widths[1:], self.widths[:-1])
+        bend = torch.where(bend.abs() > rounding, bend, 0.0)
+        turns = (bend[:, 1:] * bend[:, :-1] < 0).to(values) @ self.turn_interval[1:]
+        return turns.amax(1) <= MAX_BENDS
 
 
 def _beside(values: Tensor) -> tuple[Tensor, Tensor]:
