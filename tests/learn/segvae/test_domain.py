@@ -95,3 +95,40 @@ def test_a_batch_is_judged_formula_by_formula():
     assert in_domain(rows, GRAMMAR, fit, problem, Domain.of(X, Y)).tolist() == [True, False, False]
     values = predict(rows, GRAMMAR, fit, X.unsqueeze(0), problem)
     assert torch.allclose(values[1], 0.1 / (X - 7.0))
+
+
+@pytest.mark.parametrize(
+    ("text", "zero", "kept"), [("log square sub r c0", 9.0, -9.0), ("log abs sub r c0", 6.1, -6.1)]
+)
+def test_a_logarithm_of_what_passes_zero_is_refused_however_weak_it_is(text, zero, kept):
+    grammar = Grammar(operators=("sub", "log", "square", "abs"), max_length=8)
+    rows = torch.tensor([grammar.encode(text.split())] * 2)
+    theta = torch.tensor([[zero], [kept]], dtype=torch.float64)
+    beta = torch.tensor([[1e-4, 0.0, 0.0, 0.0]] * 2, dtype=torch.float64)
+    fit = Fit(theta, beta, torch.ones(2, dtype=torch.float64))
+    domain = Domain.of(X, Y, cutoff=30.0)
+    assert in_domain(rows, grammar, fit, Problem.of(X, Y), domain).tolist() == [False, True]
+
+
+@pytest.mark.parametrize("steepness", [0.3, 1.0, 3.0])
+@pytest.mark.parametrize("frequency", [20.0, 33.0])
+def test_a_ripple_on_a_slope_is_refused_where_it_never_turns(steepness, frequency):
+    slope = -steepness / X**2
+    domain = Domain.of(X, slope, cutoff=30.0)
+    r = domain.grid[0]
+    ripple = 0.02 * steepness / frequency * torch.cos(frequency * r)
+    assert bool(domain.holds((-steepness / r**2).unsqueeze(0)))
+    assert not bool(domain.holds((-steepness / r**2 + ripple).unsqueeze(0)))
+
+
+def test_three_body_formulas_have_no_denominator_of_both_signs():
+    grammar = Grammar(variables=("r12", "r13"), operators=("sub", "inv", "add"), max_length=8)
+    rows = torch.tensor([grammar.encode(t.split()) for t in ("inv sub r12 r13", "inv add r12 r13")])
+    x = torch.stack([X, X.flip(0)])
+    fit = Fit(
+        torch.zeros(2, 0, dtype=torch.float64),
+        torch.tensor([[1e-3, 0.0, 0.0, 0.0]] * 2, dtype=torch.float64),
+        torch.ones(2, dtype=torch.float64),
+    )
+    domain = Domain(x, 0, -9.0, 9.0, math.inf, one_sign=True)
+    assert in_domain(rows, grammar, fit, Problem.of(x, Y), domain).tolist() == [False, True]
