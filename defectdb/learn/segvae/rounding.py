@@ -50,11 +50,11 @@ class Data:
 
     @classmethod
     def of(cls, problem: Problem, grammar: Grammar) -> Data:
-        """The problem's rows."""
+        """Copies of the problem's rows: a tensor sent to another process leaves its memory, and a view behind."""
         local = problem.to("cpu")
-        x = {name: local.x[i].numpy() for i, name in enumerate(grammar.variables)}
-        mixing = None if local.mixing is None else local.mixing.numpy()
-        return cls(x, local.y.numpy(), local.weight.numpy(), mixing, local.huber)
+        x = {name: local.x[i].numpy().copy() for i, name in enumerate(grammar.variables)}
+        mixing = None if local.mixing is None else local.mixing.numpy().copy()
+        return cls(x, local.y.numpy().copy(), local.weight.numpy().copy(), mixing, local.huber)
 
     def residuals(self, expression: Expression, constants: Sequence[float] | Floats) -> Floats:
         """Data minus formula, [row]."""
