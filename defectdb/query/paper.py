@@ -104,7 +104,7 @@ def formulas(db: Database) -> pl.DataFrame:
             {
                 "pair": row["pair_label"],
                 "property": NAMES[row["target"]],
-                "latex": to_latex(tree, constants, digits),
+                "latex": _breakable(to_latex(tree, constants, digits)),
                 "|dz| [Å]": _window(row["dz_min"], row["dz_max"]),
                 "r [Å]": f"{row['r_min']:.2f} to {row['r_max']:.2f}",
                 "size": row["complexity"],
@@ -113,6 +113,12 @@ def formulas(db: Database) -> pl.DataFrame:
             }
         )
     return pl.DataFrame(found, infer_schema_length=None)
+
+
+def _breakable(latex: str) -> str:
+    """Mathematics that may go on in the next line: TeX never breaks between \\left and \\right."""
+    plain = latex.replace(r"\left(", "(").replace(r"\right)", ")")
+    return plain.replace(") (", r")\allowbreak (")
 
 
 def _window(low: float, high: float) -> str:
