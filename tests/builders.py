@@ -36,7 +36,7 @@ def shared(*parts: str) -> Path:
     """A file of the shared data; the test is skipped where it is absent."""
     path = DATA.joinpath(*parts)
     if not path.exists():
-        pytest.skip(f"the shared data are absent: {path}")
+        pytest.skip(f"the shared data are absent: {path}", allow_module_level=True)
     return path
 
 

@@ -52,9 +52,10 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def shop(tmp_path):
+    data = make_archive(structures=4).write(tmp_path / "served.zip").read_bytes()
     server = Shop(("127.0.0.1", 0), Handler)
     server.requests = []
-    server.data = make_archive(structures=4).write(tmp_path / "served.zip").read_bytes()
+    server.data = data
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     yield server
