@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from defectdb.schema.expression import Expression, evaluate
+from defectdb.schema.expression import Expression, evaluate, variables
+
+_DISTANCES = ("r", "r12", "r13", "r23")
 
 
 class NumpyMathematics:
@@ -88,6 +90,23 @@ def evaluate_numpy(
     return np.broadcast_to(np.asarray(values, dtype=np.float64), shape)
 
 
+def sympy_variable(name: str) -> Any:
+    """A variable as a real symbol; distances are positive."""
+    import sympy
+
+    return sympy.Symbol(name, positive=True) if name in _DISTANCES else sympy.Symbol(name, real=True)
+
+
+def sympy_number(value: float) -> Any:
+    """A literal number: integers and halves exactly, others as floats."""
+    import sympy
+
+    doubled = value * 2
+    return (
+        sympy.Rational(int(doubled), 2) if doubled.is_integer() and abs(value) < 1e9 else sympy.Float(value)
+    )
+
+
 def to_sympy(expression: Expression, constants: Sequence[float] = (), digits: int | None = None) -> Any:
     """A sympy expression over real symbols (distances are positive), built from the tree, not from text.
 
@@ -95,29 +114,13 @@ def to_sympy(expression: Expression, constants: Sequence[float] = (), digits: in
     """
     import sympy
 
-    m = SympyMathematics()
-    names = {"r", "r12", "r13", "r23"}
-
-    class Symbols(dict[str, Any]):
-        def __missing__(self, name: str) -> Any:
-            self[name] = sympy.Symbol(name, positive=True) if name in names else sympy.Symbol(name, real=True)
-            return self[name]
-
-        def __contains__(self, name: object) -> bool:
-            return isinstance(name, str)
-
-    def literal(value: float) -> Any:
-        doubled = value * 2
-        return (
-            sympy.Rational(int(doubled), 2)
-            if doubled.is_integer() and abs(value) < 1e9
-            else sympy.Float(value)
-        )
+    names = {name: sympy_variable(name) for name in variables(expression)}
 
     def rounded(value: float) -> Any:
         return sympy.Float(repr(value)) if digits is None else sympy.Float(f"{value:.{digits}g}")
 
-    return evaluate(expression, m, Symbols(), [rounded(float(c)) for c in constants], number=literal)
+    leaves = [rounded(float(c)) for c in constants]
+    return evaluate(expression, SympyMathematics(), names, leaves, number=sympy_number)
 
 
 def to_latex(expression: Expression, constants: Sequence[float] = (), digits: int = 5) -> str:

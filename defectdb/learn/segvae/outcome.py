@@ -7,6 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from defectdb.learn.segvae.algebra import shortened
 from defectdb.learn.segvae.archive import Archive
 from defectdb.learn.segvae.constants import fit
 from defectdb.learn.segvae.domain import Domain, in_domain
@@ -29,10 +30,12 @@ def final_front(
     domain: Domain | None,
     folds: Tensor,
     generator: torch.Generator,
+    algebra_until: float = 0.0,
 ) -> list[Scored]:
     """The front in order of complexity: every formula lower in error than all simpler ones, cross-validated.
 
     What counts is the complexity after simplification, so many of every complexity are simplified first.
+    Algebra may shorten the front's formulas ``algebra_until`` (on the monotonic clock; 0: not at all).
     """
     best = archive.best(_SIMPLIFIED, int(archive.complexity.max()))
     best = replace(best, complexity=_simplified(best, grammar, problem))
@@ -40,7 +43,8 @@ def final_front(
     best = best.best(1, int(best.complexity.max()))
     bound = torch.cat([best.fit.sse.new_tensor([torch.inf]), best.fit.sse.cummin(0).values[:-1]])
     best = best[(best.fit.sse < bound * _PROGRESS).nonzero().squeeze(1)]
-    return plainest(score_front(best.tokens, grammar, best.fit, problem, folds), problem, grammar, domain)
+    front = plainest(score_front(best.tokens, grammar, best.fit, problem, folds), problem, grammar, domain)
+    return shortened(front, problem, grammar, domain, algebra_until)
 
 
 def _simplified(archive: Archive, grammar: Grammar, problem: Problem) -> Tensor:

@@ -96,9 +96,13 @@ def plainest(
 ) -> list[Scored]:
     """The front with every formula in its plainest form, and without those that others now surpass."""
     data = Data.of(problem, grammar)
-    plain = [_plainer(scored, data, grammar, domain) for scored in front]
+    return unsurpassed([_plainer(scored, data, grammar, domain) for scored in front])
+
+
+def unsurpassed(front: Sequence[Scored]) -> list[Scored]:
+    """The formulas that betters none that is as short, in order of complexity."""
     kept: list[Scored] = []
-    for scored in sorted(plain, key=lambda s: (s.complexity, s.mse)):
+    for scored in sorted(front, key=lambda s: (s.complexity, s.mse)):
         if not kept or scored.mse < kept[-1].mse * (1 - _RISE):
             kept.append(scored)
     return kept
@@ -110,14 +114,14 @@ def _plainer(scored: Scored, data: Data, grammar: Grammar, domain: Domain | None
     best = (scored.expression, scored.constants)
     for step in (simplify, lambda e, c: round_numbers(e, c, data, limit), simplify):
         trial = step(*best)
-        if data.loss(*trial) <= limit and _safe(*trial, grammar, domain):
+        if data.loss(*trial) <= limit and safe(*trial, grammar, domain):
             best = trial
     if best[0] == scored.expression and best[1] == scored.constants:
         return scored
-    return _rescored(scored, *best, data)
+    return rescored(scored, *best, data)
 
 
-def _rescored(scored: Scored, expression: Expression, constants: tuple[float, ...], data: Data) -> Scored:
+def rescored(scored: Scored, expression: Expression, constants: tuple[float, ...], data: Data) -> Scored:
     """The record of another form of the same formula: its errors on the rows are taken anew."""
     error = data.residuals(expression, constants)
     mse, n = float(np.average(error**2, weights=data.weight)), len(data.y)
@@ -166,9 +170,7 @@ def _with_number(node: Expression, index: int, value: float) -> Expression:
     return node
 
 
-def _safe(
-    expression: Expression, constants: Sequence[float], grammar: Grammar, domain: Domain | None
-) -> bool:
+def safe(expression: Expression, constants: Sequence[float], grammar: Grammar, domain: Domain | None) -> bool:
     """Whether a variable is left and the formula is safe over the domain."""
     if not variables(expression):
         return False

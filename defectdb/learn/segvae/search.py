@@ -268,7 +268,10 @@ class Search:
         plain: list[Scored] = []
         if self.archive is not None and len(self.archive):
             rows = make_folds(self.problem) if folds is None else folds
-            front = final_front(self.archive, self.grammar, self.problem, self.domain, rows, self.generator)
+            until = self.stop_at if self.config.algebra else 0.0
+            front = final_front(
+                self.archive, self.grammar, self.problem, self.domain, rows, self.generator, until
+            )
             if self.literal is not None and len(self.literal) and self._best() > self.config.target_mse:
                 plain = literal_formulas(self.literal, self.grammar, self.problem)
         return Outcome(front, self.history, time.monotonic() - begin, self.n_fits, plain)

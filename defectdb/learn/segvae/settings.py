@@ -17,7 +17,8 @@ class SearchConfig:
     such sums); ``population`` candidates a generation; ``per_complexity`` elites kept;
     ``starts`` of every fit (``seed_starts`` of the small skeletons); a fit goes on only while its error is
     within ``slack`` times the worst elite's; ``patience`` generations without progress end the search, as
-    does a mean squared error of ``target_mse``. ``rounded`` asks for formulas in round numbers beside the front.
+    does a mean squared error of ``target_mse``. ``rounded`` asks for formulas in round numbers beside the front;
+    ``algebra`` lets sympy shorten the front's formulas, for some seconds, where the time limit leaves them.
     """
 
     seed: int = 0
@@ -38,6 +39,7 @@ class SearchConfig:
     patience: int = 6
     target_mse: float = 0.0
     rounded: bool = False
+    algebra: bool = True
     device: str = "cpu"
     model: ModelConfig = field(default_factory=ModelConfig)
 
