@@ -81,6 +81,10 @@ if TYPE_CHECKING:
     help="Longest formula, constants included.",
 )
 @click.option(
+    "--allow", multiple=True, metavar="TOKEN",
+    help="A further operator that formulas may use, e.g. damped, pow or abs; repeatable.",
+)  # fmt: skip
+@click.option(
     "--require", multiple=True, metavar="TOKEN", help="An operator that every formula must use; repeatable."
 )
 @click.option(
@@ -124,7 +128,10 @@ def learn_command(settings: Settings, /, **options: Any) -> None:
 
     names = set(LearnConfig.model_fields) & set(options)
     config = LearnConfig(
-        **{name: options[name] for name in names}, forbidden=options["forbid"], required=options["require"]
+        **{name: options[name] for name in names},
+        allowed=options["allow"],
+        forbidden=options["forbid"],
+        required=options["require"],
     )
     with open_database(settings.database) as db, _Display(settings) as display:
         if options["model"]:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from defectdb.errors import UnknownNameError
 from defectdb.learn.segvae.grammar import Grammar
 from defectdb.learn.segvae.search import SearchConfig
+from defectdb.schema.operators import OPERATORS
 from defectdb.schema.records import Images
 
 CORE_OPERATORS = ("add", "sub", "mul", "div", "neg", "inv", "square", "exp", "cos", "tanh")
@@ -19,7 +20,10 @@ KERNEL_OPERATORS = (*CORE_OPERATORS, "cube", "sqrt", "log", "sin")
 
 
 class LearnConfig(BaseModel):
-    """Options of one learning job. Times in seconds; ``max_tokens`` bounds a finished formula, constants included."""
+    """Options of one learning job. Times in seconds; ``max_tokens`` bounds a finished formula, constants included.
+
+    ``allowed`` are operators beside ``operators``; ``required`` and ``forbidden`` are of these.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -37,6 +41,7 @@ class LearnConfig(BaseModel):
     exhaustive_size: int = Field(default=8, ge=1, le=9)
     max_tokens: int = Field(default=25, ge=5, le=60)
     operators: tuple[str, ...] = KERNEL_OPERATORS
+    allowed: tuple[str, ...] = ()
     required: tuple[str, ...] = ()
     forbidden: tuple[str, ...] = ()
     warm: bool = False
@@ -45,13 +50,20 @@ class LearnConfig(BaseModel):
     workers: int = Field(default=0, ge=0)
 
     def grammar(self, variables: tuple[str, ...] = ("r",)) -> Grammar:
-        """The formulas to search: the finished formula's tokens less what coefficients and offset take."""
+        """The formulas to search: the finished formula's tokens less what coefficients and offset take.
+
+        Raises UnknownNameError for an operator that there is not, or that is required or forbidden but not used.
+        """
+        for name in self.allowed:
+            if name not in OPERATORS:
+                raise UnknownNameError("operator", name, list(OPERATORS))
+        operators = tuple(dict.fromkeys((*self.operators, *self.allowed)))
         for name in (*self.forbidden, *self.required):
-            if name not in self.operators:
-                raise UnknownNameError("operator", name, list(self.operators))
+            if name not in operators:
+                raise UnknownNameError("operator", name, list(operators))
         return Grammar(
             variables=variables,
-            operators=self.operators,
+            operators=operators,
             max_length=max(3, self.max_tokens - 4),
             required=self.required,
             forbidden=self.forbidden,

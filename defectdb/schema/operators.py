@@ -31,7 +31,6 @@ class Mathematics(Protocol):
 class Family(StrEnum):
     """Operators that should not be nested within one another beyond a limit."""
 
-    ALGEBRAIC = "algebraic"
     TRIGONOMETRIC = "trigonometric"
     EXPONENTIAL = "exponential"
 
@@ -53,7 +52,8 @@ class Operator:
     """One operator.
 
     ``apply(m, *operands)`` computes it with the functions of ``m``. ``sql`` and ``c`` are templates over
-    already parenthesised operands ``{0}``, ``{1}``; ``infix`` says where parentheses are needed.
+    already parenthesised operands ``{0}``, ``{1}``; ``infix`` says where parentheses are needed. ``families``
+    are those that it counts for when functions are nested: none for algebra.
     """
 
     name: str
@@ -62,7 +62,7 @@ class Operator:
     sql: str
     c: str
     infix: Infix
-    family: Family = Family.ALGEBRAIC
+    families: tuple[Family, ...] = ()
     commutative: bool = False
     complexity: int = 1
 
@@ -73,6 +73,7 @@ class Operator:
 
 _NAN = "CAST('nan' AS DOUBLE)"
 _FINITE = "(CASE WHEN isfinite({0}) THEN FN({0}) ELSE " + _NAN + " END)"
+_COS = _FINITE.replace("FN", "cos")
 _ROOT = "(CASE WHEN {0} >= CAST(0 AS DOUBLE) THEN sqrt({0}) ELSE " + _NAN + " END)"
 _LOG = "(CASE WHEN {0} > CAST(0 AS DOUBLE) THEN ln({0}) ELSE " + _NAN + " END)"
 
@@ -85,10 +86,11 @@ def _binary(
 
 
 def _function(
-    name: str, apply: Callable[..., Any], sql: str = "", c: str = "", family: Family = Family.ALGEBRAIC
+    name: str, apply: Callable[..., Any], sql: str = "", c: str = "", family: Family | None = None
 ) -> Operator:
     text = f"{name}({{0}})"
-    return Operator(name, 1, apply, sql or text, c or text, Infix(text, CALL, (0,)), family)
+    families = () if family is None else (family,)
+    return Operator(name, 1, apply, sql or text, c or text, Infix(text, CALL, (0,)), families)
 
 
 def _power(name: str, exponent: int, apply: Callable[..., Any]) -> Operator:
@@ -122,9 +124,14 @@ def _operators() -> list[Operator]:
         _function("exp", lambda m, x: m.exp(x), family=expo),
         _function("log", lambda m, x: m.log(x), _LOG, "({0} > 0 ? log({0}) : NAN)", expo),
         _function("sin", lambda m, x: m.sin(x), _FINITE.replace("FN", "sin"), family=trig),
-        _function("cos", lambda m, x: m.cos(x), _FINITE.replace("FN", "cos"), family=trig),
+        _function("cos", lambda m, x: m.cos(x), _COS, family=trig),
         _function("tanh", lambda m, x: m.tanh(x), family=expo),
         _function("abs", lambda m, x: m.abs(x), c="fabs({0})"),
+        Operator(  # a damped oscillation: in nature one thing, in plain operators five tokens
+            "damped", 2, lambda m, x, y: m.exp(-x) * m.cos(y),
+            f"(exp(-{{0}}) * {_COS.replace('{0}', '{1}')})", "(exp(-{0}) * cos({1}))",
+            Infix("exp(-{0})*cos({1})", PRODUCT, (POWER, 0)), (expo, trig),
+        ),
     ]  # fmt: skip
 
 

@@ -96,6 +96,7 @@ def test_each_operator_computes_what_its_name_says(name: str) -> None:
         "add": x + y, "sub": x - y, "mul": x * y, "div": x / y, "pow": x**y, "neg": -x, "inv": 1 / x,
         "square": x**2, "cube": x**3, "sqrt": math.sqrt(x), "exp": math.exp(x), "log": math.log(x),
         "sin": math.sin(x), "cos": math.cos(x), "tanh": math.tanh(x), "abs": abs(x),
+        "damped": math.exp(-x) * math.cos(y),
     }[name]  # fmt: skip
     operands = (Variable("x"), Variable("y"))[: OPERATORS[name].arity]
     found = evaluate_numpy(Call(name, operands), {"x": x, "y": y})  # type: ignore[dict-item]

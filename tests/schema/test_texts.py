@@ -74,6 +74,12 @@ def test_the_infix_text_read_by_python_has_the_value_of_the_tree(formula, r: flo
         ("neg neg r", (), "-(-r)"),
         ("inv inv r", (), "1/(1/r)"),
         ("exp neg inv r", (), "exp(-1/r)"),
+        ("damped r r", (), "exp(-r)*cos(r)"),
+        ("mul c0 damped mul c1 r sub r 1", (2.0, -0.5), "2*(exp(-(-0.5*r))*cos(r - 1))"),
+        ("div damped square r r damped c0 r", (-2.0,), "exp(-r**2)*cos(r)/(exp(-(-2))*cos(r))"),
+        ("sub 1 damped r r", (), "1 - exp(-r)*cos(r)"),
+        ("neg damped r r", (), "-exp(-r)*cos(r)"),
+        ("square damped r r", (), "(exp(-r)*cos(r))**2"),
     ],
 )
 def test_parentheses_stand_only_where_they_are_needed(tokens: str, constants, text: str) -> None:
@@ -107,6 +113,13 @@ def test_the_c_function_compiles_and_gives_the_same_number(tmp_path: Path) -> No
 
 def test_numbers_in_sql_are_doubles() -> None:
     assert to_sql(Call("add", (Variable("r"), Number(0.1)))) == "(\"r\" + CAST('0.1' AS DOUBLE))"
+
+
+def test_a_damped_oscillation_has_no_value_where_its_cosine_has_none() -> None:
+    text = to_sql(from_prefix(["damped", "r", "dz"]))
+    assert text == (
+        '(exp(-"r") * (CASE WHEN isfinite("dz") THEN cos("dz") ELSE CAST(\'nan\' AS DOUBLE) END))'
+    )
 
 
 def test_nesting_that_would_explode_the_text_is_refused() -> None:

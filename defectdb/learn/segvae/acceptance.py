@@ -10,6 +10,7 @@ from torch import Tensor
 from defectdb.learn.segvae.grammar import PAD, Grammar
 from defectdb.learn.segvae.layout import children
 from defectdb.schema.expression import Expression, from_prefix
+from defectdb.schema.operators import OPERATORS
 
 _KEEP = ("neg", "abs")
 _POWERS = {"inv": -1.0, "square": 2.0, "cube": 3.0, "sqrt": 0.5}
@@ -85,7 +86,7 @@ def _rule(name: str) -> Rule:
             return a, free_a, fine
         if name in _POWERS:
             return a * _POWERS[name], free_a, fine
-        pure_b = free_b | (b.abs() < _TOLERANCE).all(1) if name == "pow" else fine
+        pure_b = free_b | (b.abs() < _TOLERANCE).all(1) if OPERATORS[name].arity == 2 else fine
         return torch.zeros_like(a), torch.zeros_like(free_a), pure_a & pure_b
 
     return rule

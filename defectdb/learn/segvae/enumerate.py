@@ -32,8 +32,14 @@ def _nesting(skeleton: Skeleton, family: Family) -> int:
             stack.append(0)
         else:
             deepest = max(stack.pop() for _ in range(operator.arity))
-            stack.append(deepest + (operator.family is family))
+            stack.append(deepest + (family in operator.families))
     return stack[0]
+
+
+def _may_hold(name: str, grammar: Grammar, *operands: Skeleton) -> bool:
+    """Whether an operator may stand above these operands without functions nested too deeply."""
+    families = OPERATORS[name].families
+    return all(_nesting(operand, f) < grammar.max_nesting for f in families for operand in operands)
 
 
 def _unary(grammar: Grammar, below: list[Skeleton]) -> list[Skeleton]:
@@ -42,11 +48,10 @@ def _unary(grammar: Grammar, below: list[Skeleton]) -> list[Skeleton]:
         operator = OPERATORS[name]
         if operator.arity != 1 or name in grammar.forbidden:
             continue
-        limited = operator.family in (Family.TRIGONOMETRIC, Family.EXPONENTIAL)
         for skeleton in below:
             if skeleton[0] in _UNDONE.get(name, ()):
                 continue
-            if limited and _nesting(skeleton, operator.family) >= grammar.max_nesting:
+            if not _may_hold(name, grammar, skeleton):
                 continue
             found.append((name, *skeleton))
     return found
@@ -67,6 +72,8 @@ def _binary(grammar: Grammar, sizes: list[list[Skeleton]], size: int) -> list[Sk
                 found.append(("mul", *a, *b))
             if "div" in allowed and a != b and "neg" not in (a[0], b[0]) and "inv" not in (a[0], b[0]):
                 found.append(("div", *a, *b))
+            if "damped" in grammar.index and b[0] != "neg" and _may_hold("damped", grammar, a, b):
+                found.append(("damped", *a, *b))
     if grammar.constants and size >= 3:
         for a in sizes[size - 2]:
             scaled = a[:2] == ("mul", "c") or a[:2] == ("div", "c")

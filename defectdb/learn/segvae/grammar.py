@@ -140,8 +140,10 @@ class Decoder:
         def flags(test: Sequence[bool]) -> Tensor:
             return torch.tensor(list(test), device=device)
 
-        self.is_trig = flags([x in OPERATORS and OPERATORS[x].family is Family.TRIGONOMETRIC for x in names])
-        self.is_exp = flags([x in OPERATORS and OPERATORS[x].family is Family.EXPONENTIAL for x in names])
+        self.is_trig = flags(
+            [x in OPERATORS and Family.TRIGONOMETRIC in OPERATORS[x].families for x in names]
+        )
+        self.is_exp = flags([x in OPERATORS and Family.EXPONENTIAL in OPERATORS[x].families for x in names])
         self.is_variable = flags([x in g.variables for x in names])
         self.is_constant = flags([x == "c" for x in names])
         self.is_number = flags([i in g.leaf_values for i in range(n)])

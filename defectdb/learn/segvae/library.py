@@ -7,7 +7,7 @@ sequences.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -46,6 +46,15 @@ class Library:
             torch.cat([p.values for p in parts]),
             torch.cat([p.nesting for p in parts]),
         )
+
+    def names(self, grammar: Grammar) -> list[list[str]]:
+        """Prefix names of every function."""
+        return [grammar.decode(row) for row in self.tokens.tolist()]
+
+    def written_in(self, narrow: Grammar, grammar: Grammar) -> Library:
+        """The same functions of a ``narrow`` grammar in the tokens of one that holds it."""
+        index = torch.tensor([grammar.index[name] for name in narrow.tokens], device=self.tokens.device)
+        return replace(self, tokens=index[self.tokens])
 
     def distinct(self) -> Library:
         """Without functions that are not finite, do not vary, or repeat an earlier one up to a factor."""
@@ -108,7 +117,7 @@ def _unary(grammar: Grammar, below: Library) -> list[Library]:
         operator = OPERATORS[name]
         if operator.arity != 1 or name not in grammar.index or name == "neg":
             continue
-        step = torch.tensor([int(operator.family is f) for f in _NESTED], device=below.tokens.device)
+        step = torch.tensor([int(f in operator.families) for f in _NESTED], device=below.tokens.device)
         fits = varying & (below.size < grammar.max_length)
         fits &= ((below.nesting + step <= grammar.max_nesting) | (step == 0)).all(1)
         some = below[fits.nonzero().squeeze(1)]

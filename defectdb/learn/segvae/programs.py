@@ -54,6 +54,10 @@ _DERIVATIVES: dict[str, tuple[Derivative, ...]] = {
     "mul": (lambda g, _v, _x, y: g * y, lambda g, _v, x, _y: g * x),
     "div": (lambda g, _v, _x, y: g / y, lambda g, v, _x, y: -g * v / y),
     "pow": (lambda g, _v, x, y: g * y * torch.pow(x, y - 1), lambda g, v, x, _y: g * v * torch.log(x)),
+    "damped": (
+        lambda g, v, _x, _y: -g * v,
+        lambda g, _v, x, y: -g * torch.exp(-x) * torch.sin(y),
+    ),
     "neg": (lambda g, _v, _x, _y: -g,),
     "inv": (lambda g, v, _x, _y: -g * v * v,),
     "square": (lambda g, _v, x, _y: 2 * g * x,),
@@ -68,7 +72,7 @@ _DERIVATIVES: dict[str, tuple[Derivative, ...]] = {
 }
 # which operands' values each derivative reads: gathering the others would be wasted
 _READS: dict[str, tuple[str, ...]] = {
-    "mul": ("y", "x"), "div": ("y", "y"), "pow": ("xy", "x"), "square": ("x",), "cube": ("x",), "log": ("x",),
+    "mul": ("y", "x"), "div": ("y", "y"), "pow": ("xy", "x"), "damped": ("", "xy"), "square": ("x",), "cube": ("x",), "log": ("x",),
     "sin": ("x",), "cos": ("x",), "abs": ("x",),
 }  # fmt: skip
 

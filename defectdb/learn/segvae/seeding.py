@@ -24,7 +24,7 @@ def small_skeletons(problem: Problem, grammar: Grammar, config: SearchConfig) ->
     Of the operators chosen for it up to ``exhaustive_size`` tokens, of all operators up to one token less.
     """
     limit = int(config.exhaustive_limit * min(1.0, 20.0 / problem.x.shape[1]))
-    core = replace(grammar, operators=config.exhaustive_operators or grammar.operators)
+    core = replace(grammar, operators=config.exhaustive_operators or grammar.operators, required=())
     found = (
         *skeletons(core, config.exhaustive_size, limit),
         *skeletons(grammar, config.exhaustive_size - 1, limit),

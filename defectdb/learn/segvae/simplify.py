@@ -123,6 +123,8 @@ def _unary(node: Call, values: list[float]) -> Expression:  # noqa: PLR0911
 def _binary(node: Call, known: Sequence[float | None], values: list[float]) -> Expression:
     if node.operator in ("add", "sub"):
         return _sum(node, known, values)
+    if node.operator == "damped" and _is(node.args[1], "neg"):  # its cosine is even
+        return Call("damped", (node.args[0], _inner(node.args[1])))
     return _product(node, known, values) if node.operator in ("mul", "div") else node
 
 

@@ -23,7 +23,7 @@ from defectdb.schema.expression import complexity, evaluate, from_prefix
 GRAMMAR = Grammar(
     operators=(
         "add", "sub", "mul", "div", "pow", "neg", "inv", "square", "cube", "sqrt", "exp", "log", "sin", "cos",
-        "tanh", "abs",
+        "tanh", "abs", "damped",
     ),
     variables=("r", "s"),
     max_length=15,
