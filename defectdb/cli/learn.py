@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from defectdb.cli import Settings
+from defectdb.cli.live import LearnDisplay
 from defectdb.cli.terminal import emit, emit_json, say
 from defectdb.errors import UsageError
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from defectdb.learn import Learned, Progress
-    from defectdb.learn.kernels import Kernel
+    from defectdb.learn import Learned
+    from defectdb.learn.segvae.settings import Generation
 
 
 @click.command("learn")
@@ -133,7 +134,8 @@ def learn_command(settings: Settings, /, **options: Any) -> None:
         forbidden=options["forbid"],
         required=options["require"],
     )
-    with open_database(settings.database) as db, _Display(settings) as display:
+    display = LearnDisplay(settings, config.time_limit, config.generations)
+    with open_database(settings.database) as db, display:
         if options["model"]:
             learned = learn_model(db, config, display.progress())
         else:
@@ -146,52 +148,6 @@ def learn_command(settings: Settings, /, **options: Any) -> None:
     else:
         emit(_chosen(learned))
     say(settings, f"run {learned.run_id}, model {learned.model_id} active, {learned.seconds:.1f} s")
-
-
-class _Display:
-    """A live table of generations for one kernel, a bar over the kernels for several; all on stderr."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        self.bar: Any = None
-        self.task: Any = None
-        self.done = ""
-
-    def __enter__(self) -> _Display:
-        from defectdb.cli.terminal import progress_bar
-
-        self.bar = progress_bar(self.settings)
-        self.bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.stop()
-
-    def progress(self) -> Progress:
-        from defectdb.learn import Progress
-
-        return Progress(kernel=self._kernel, generation=self._generation)
-
-    def _kernel(self, kernel: Kernel | None, done: int, total: int) -> None:
-        if self.task is None:
-            self.task = self.bar.add_task("kernels", total=total)
-        self.bar.update(self.task, completed=done, total=total)
-        if kernel is not None and total > 1:
-            best = kernel.front[kernel.chosen]
-            say(
-                self.settings,
-                f"{kernel.task.name}: {len(kernel.front)} formulas on the front, chosen {best.complexity} tokens, "
-                f"MAE {1000 * best.mae:.2f} meV, {kernel.seconds:.1f} s",
-            )
-
-    def _generation(self, generation: Any) -> None:
-        g = generation
-        rate = g.n_unique / g.seconds if g.seconds > 0 else 0.0
-        say(
-            self.settings,
-            f"generation {g.generation:3d}  candidates {g.n_candidates:6d}  new {g.n_unique:6d}  "
-            f"in domain {g.n_in_domain:6d}  {rate:8.0f} fits/s  best RMSE {1000 * g.best_mse**0.5:9.3f} meV",
-        )
 
 
 def _front(learned: Learned) -> pl.DataFrame:
@@ -256,7 +212,16 @@ def _summary(learned: Learned) -> dict[str, Any]:
                     }
                     for i, s in enumerate(kernel.front)
                 ],
+                "generations": [_statistics(g) for g in kernel.generations],
             }
             for kernel, formula_id in zip(learned.kernels, learned.formula_ids, strict=True)
         ],
     }  # fmt: skip
+
+
+def _statistics(generation: Generation) -> dict[str, Any]:
+    """One generation's numbers, errors squared in eV as elsewhere."""
+    from dataclasses import asdict
+
+    reached = [{"complexity": size, "mse": mse} for size, mse in generation.reached]
+    return {**asdict(generation), "reached": reached}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from defectdb.db import Database
 from defectdb.learn.config import LearnConfig, resolve_device
-from defectdb.learn.kernels import Kernel, kernel_tasks, learn_kernels
+from defectdb.learn.kernels import Beside, Kernel, kernel_tasks, learn_kernels
 from defectdb.learn.offsets import settled
 from defectdb.learn.publish import fail_run, open_run, publish
 from defectdb.learn.segvae.search import Generation
@@ -34,10 +34,14 @@ def _silent(*_: object) -> None:
 
 @dataclass(frozen=True)
 class Progress:
-    """Hooks that a display may give: kernels found so far of how many, and every generation of a lone kernel."""
+    """Hooks that a display may give: kernels found so far of how many, and every generation of the search in progress.
+
+    ``beside`` hears of the generations of searches in worker processes, in a thread of its own.
+    """
 
     kernel: Callable[[Kernel | None, int, int], None] = _silent
     generation: Callable[[Generation], None] | None = None
+    beside: Beside | None = None
 
 
 def learn_pairs(
@@ -61,7 +65,7 @@ def learn_pairs(
     try:
         kernels: list[Kernel] = []
         progress.kernel(None, 0, len(tasks))
-        for kernel in learn_kernels(tasks, progress.generation):
+        for kernel in learn_kernels(tasks, progress.generation, progress.beside):
             kernels.append(kernel)
             progress.kernel(kernel, len(kernels), len(tasks))
         kernels.sort(key=lambda k: (k.task.label, k.task.dz_min))

@@ -8,8 +8,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
+from multiprocessing.queues import SimpleQueue
 
 import numpy as np
 import polars as pl
@@ -98,6 +100,12 @@ class Kernel:
     generations: list[Generation]
     seconds: float
     n_fits: int
+
+
+Beside = Callable[[KernelTask, Generation], None]
+"""What hears of the generations of searches in other processes."""
+
+Told = SimpleQueue["tuple[int, Generation] | None"]
 
 
 def kernel_tasks(db: Database, selection: Selection, config: LearnConfig, device: str) -> list[KernelTask]:
@@ -251,12 +259,15 @@ def merge_islands(islands: Sequence[Kernel]) -> Kernel:
 
 
 def learn_kernels(
-    tasks: Sequence[KernelTask], report: Callable[[Generation], None] | None = None
+    tasks: Sequence[KernelTask],
+    report: Callable[[Generation], None] | None = None,
+    beside: Beside | None = None,
 ) -> Iterator[Kernel]:
     """Kernels as they are done, each from ``config.islands`` searches with seeds of their own.
 
     On the CPU in worker processes (``config.workers``, 0: one for every core); which process does what changes
-    nothing in the results.
+    nothing in the results. ``report`` hears of every generation of a search in this process, ``beside`` (in a thread
+    of its own) of those in worker processes.
     """
     if not tasks:
         return
@@ -268,9 +279,12 @@ def learn_kernels(
         return
     waiting: dict[tuple[str, float], list[Kernel]] = {}
     spawn = get_context("spawn")
-    with ProcessPoolExecutor(workers, spawn, initializer=_end_with, initargs=(os.getpid(),)) as pool:
-        ordered = sorted(tasks, key=lambda t: -t.x.size)
-        futures = [pool.submit(learn_kernel, part) for task in ordered for part in _islands(task)]
+    parts = [part for task in sorted(tasks, key=lambda t: -t.x.size) for part in _islands(task)]
+    with (
+        _heard(parts, beside) as queue,
+        ProcessPoolExecutor(workers, spawn, initializer=_begin, initargs=(os.getpid(), queue)) as pool,
+    ):
+        futures = [pool.submit(_learn_aloud, at, part) for at, part in enumerate(parts)]
         try:
             for future in as_completed(futures):
                 kernel = future.result()
@@ -281,6 +295,44 @@ def learn_kernels(
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+_spoken: list[Told] = []
+"""Where a worker process tells its generations, if anybody listens."""
+
+
+def _begin(parent: int, queue: Told | None) -> None:
+    """What a worker process does first."""
+    _end_with(parent)
+    if queue is not None:
+        _spoken.append(queue)
+
+
+def _learn_aloud(at: int, task: KernelTask) -> Kernel:
+    """Search one kernel in a worker process and tell of its generations as those of the search number ``at``."""
+    return learn_kernel(task, (lambda g: _spoken[0].put((at, g))) if _spoken else None)
+
+
+@contextmanager
+def _heard(parts: Sequence[KernelTask], beside: Beside | None) -> Iterator[Told | None]:
+    """A queue for the generations of these searches, each handed to ``beside`` by a thread."""
+    if beside is None:
+        yield None
+        return
+    queue: Told = get_context("spawn").SimpleQueue()
+
+    def listen() -> None:
+        while (told := queue.get()) is not None:
+            beside(parts[told[0]], told[1])
+
+    listener = threading.Thread(target=listen, daemon=True)
+    listener.start()
+    try:
+        yield queue
+    finally:
+        queue.put(None)
+        listener.join()
+        queue.close()
 
 
 def _end_with(parent: int) -> None:

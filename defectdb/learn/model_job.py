@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from defectdb.db import Database
@@ -51,41 +52,58 @@ def learn_model(db: Database, config: LearnConfig, progress: Progress | None = N
     run_id = open_run(db, "model", config, data.selection, device)
     try:
         everything = np.ones(len(data.y), dtype=bool)
-        learn = _learner(db, config, material, progress)
+        log, blind_log = list[Kernel](), list[Kernel]()
+        learn = _learner(db, config, material, progress, log)
         fitted = fit_model(data, config, device, learn, everything)
         if config.nested:
-            blind = _learner(db, config.model_copy(update={"warm": False}), material, progress)
+            cold = config.model_copy(update={"warm": False})
+            blind = _learner(db, cold, material, progress, blind_log)
             fitted = replace(fitted, residual_cv=nested_residual(data, config, device, blind))
-        model_id, used, ids = _publish(db, run_id, config, data, fitted)
+        rows = [generation_rows(k, run_id) for k in log]
+        rows += [generation_rows(k, run_id, " without a fold") for k in blind_log]
+        model_id, used, ids = _publish(db, run_id, config, data, fitted, rows)
     except BaseException:
         fail_run(db, run_id)
         raise
     return Learned(run_id, model_id, material, used, ids, time.monotonic() - begin)
 
 
-def _learner(db: Database, config: LearnConfig, material: str, progress: Progress) -> Learn:
-    """Searches run side by side, seeded with stored formulas where asked for, and watched."""
+def _learner(
+    db: Database, config: LearnConfig, material: str, progress: Progress, log: list[Kernel]
+) -> Learn:
+    """Searches run side by side, seeded with stored formulas where asked for, and watched; ``log`` keeps them all."""
 
     def learn(tasks: Sequence[KernelTask]) -> Iterator[Kernel]:
         warm = warm_tasks(db, tasks, config, material)
         progress.kernel(None, 0, len(warm))
-        for done, kernel in enumerate(learn_kernels(warm, progress.generation), start=1):
+        found = learn_kernels(warm, progress.generation, progress.beside)
+        for done, kernel in enumerate(found, start=1):
             progress.kernel(kernel, done, len(warm))
+            log.append(kernel)
             yield kernel
 
     return learn
 
 
 def _publish(
-    db: Database, run_id: int, config: LearnConfig, data: ModelData, fitted: Fitted
+    db: Database,
+    run_id: int,
+    config: LearnConfig,
+    data: ModelData,
+    fitted: Fitted,
+    generations: Sequence[pl.DataFrame],
 ) -> tuple[int, list[Kernel], list[int]]:
-    """Append fronts and the model in one transaction and activate it; model id, the kernels used, their formula ids."""
+    """Append fronts, generations and the model in one transaction and activate it.
+
+    Model id, the kernels used and their formula ids.
+    """
     used, ids, terms = [], [], []
     material = data.selection.material
     with db.transaction():
+        for rows in generations:
+            append_generations(db, rows)
         for kernel in fitted.spare:
             append_formulas(db, formula_records(kernel, run_id, material))
-            append_generations(db, generation_rows(kernel, run_id))
         for found, part in fitted.terms:
             kernel = with_constants(found, part.constants)
             records = formula_records(kernel, run_id, material)
@@ -93,7 +111,6 @@ def _publish(
             error = float(np.abs(fitted.residual_cv[touched]).mean())
             records[kernel.chosen] = records[kernel.chosen].model_copy(update={"mae_cv": error})
             new = append_formulas(db, records)
-            append_generations(db, generation_rows(kernel, run_id))
             terms.append(TermRecord(order=part.order, label=part.label, formula_id=new[kernel.chosen]))
             used.append(kernel)
             ids.append(new[kernel.chosen])

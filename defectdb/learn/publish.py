@@ -135,11 +135,11 @@ def publish(
     return model_id, chosen
 
 
-def generation_rows(kernel: Kernel, run_id: int) -> pl.DataFrame:
-    """The search's log as rows of ``generations``."""
+def generation_rows(kernel: Kernel, run_id: int, note: str = "") -> pl.DataFrame:
+    """The search's log as rows of ``generations``; ``note`` stands behind the task's name."""
     rows = [
         {
-            "run_id": run_id, "task": kernel.task.name, "generation": g.generation, "seconds": g.seconds,
+            "run_id": run_id, "task": kernel.task.name + note, "generation": g.generation, "seconds": g.seconds,
             "n_candidates": g.n_candidates, "n_unique": g.n_unique, "n_in_domain": g.n_in_domain,
             "best_error": g.best_mse, "kl": g.kl, "loss": g.loss,
         }

@@ -218,7 +218,7 @@ TABLES: tuple[Table, ...] = (
         run_id | | run
         task | | which search of the run: label and target
         generation | | number of the generation
-        seconds | s | time since the search began
+        seconds | s | time that it took
         n_candidates | | formulas sampled
         n_unique | | different ones among them
         n_in_domain | | those defined on the whole range

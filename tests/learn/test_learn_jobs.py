@@ -15,7 +15,7 @@ import toy_database as toy
 
 from defectdb.db import Database, open_database
 from defectdb.errors import LabelError, SelectionError, UnknownNameError, UsageError
-from defectdb.learn import LearnConfig, learn_pairs
+from defectdb.learn import LearnConfig, Progress, learn_pairs
 from defectdb.learn.config import resolve_device
 from defectdb.learn.kernels import KernelTask, learn_kernel
 from defectdb.learn.select import dz_windows, find_label, select_pairs
@@ -198,6 +198,19 @@ def test_a_run_that_dies_is_marked_failed_and_changes_no_model(
             learn_pairs(db, QUICK, ["Vac_Mo-Vac_S"])
         assert db.value("SELECT status FROM runs ORDER BY run_id DESC LIMIT 1") == "failed"
         assert db.value("SELECT model_id FROM models WHERE status = 'active'") == 1
+
+
+def test_a_display_hears_of_every_generation_in_worker_processes(learned: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.duckdb"
+    copy.write_bytes(learned.read_bytes())
+    heard: list[tuple[str, int]] = []
+    progress = Progress(beside=lambda task, generation: heard.append((task.name, generation.generation)))
+    config = QUICK.model_copy(update={"workers": 2, "generations": 1})
+    with open_database(copy) as db:
+        result = learn_pairs(db, config, ["Vac_Mo-Vac_S", "Vac_S-Vac_S"], progress)
+    told = [(k.task.name, g.generation) for k in result.kernels for g in k.generations]
+    assert len(told) > 1
+    assert sorted(heard) == sorted(told)
 
 
 def test_a_device_that_is_not_there_is_refused() -> None:

@@ -87,6 +87,14 @@ class Archive:
         best = self.fit.sse.new_full((max_complexity + 1,), torch.inf)
         return best.scatter_reduce(0, self.complexity, self.fit.sse, "amin").cummin(0).values
 
+    def reached(self) -> tuple[tuple[int, float], ...]:
+        """The complexities at which the lowest error falls, simplest first, each with that error."""
+        if not len(self):
+            return ()
+        lowest = self.lowest(int(self.complexity.max()))
+        at = (lowest[1:] < lowest[:-1]).nonzero().squeeze(1) + 1
+        return tuple(zip(at.tolist(), lowest[at].tolist(), strict=True))
+
     def worst(self, per_complexity: int, max_complexity: int) -> Tensor:
         """The error to beat at every complexity, [complexity]: the last kept where full, else infinite."""
         highest = self.fit.sse.new_zeros(max_complexity + 1)

@@ -84,8 +84,7 @@ def restore(search: Search, path: Path) -> None:
         )
     device = search.config.device
     search.n_fits, search.idle = facts["n_fits"], facts["idle"]
-    names = {field.name for field in fields(Generation)}
-    search.history = [Generation(**{k: v for k, v in g.items() if k in names}) for g in facts["history"]]
+    search.history = [_generation(kept) for kept in facts["history"]]
     search.generator.set_state(arrays["generator"])
     search.seen, search.yields = arrays["seen"].to(device), arrays["yields"]
     if "fit.sse" in arrays:
@@ -99,6 +98,13 @@ def restore(search: Search, path: Path) -> None:
         index, moment = name.split(".", 1)
         moments["state"].setdefault(int(index), {})[moment] = value
     optimizer.load_state_dict(moments)
+
+
+def _generation(kept: dict[str, Any]) -> Generation:
+    """A generation's record from JSON, where tuples are lists."""
+    names = {field.name for field in fields(Generation)}
+    known = {name: value for name, value in kept.items() if name in names}
+    return Generation(**{**known, "reached": tuple((size, mse) for size, mse in known.get("reached", ()))})
 
 
 def _part(arrays: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

@@ -221,7 +221,10 @@ class Search:
 
     def _record(self, begin: float, made: int, unique: int, safe: int, kl: float, loss: float) -> None:
         seconds = time.monotonic() - begin
-        record = Generation(len(self.history), seconds, made, unique, safe, self._best(), kl, loss)
+        weight = float(self.problem.weight.sum())
+        steps = () if self.archive is None else self.archive.reached()
+        reached = tuple((size, sse / weight) for size, sse in steps)
+        record = Generation(len(self.history), seconds, made, unique, safe, self._best(), kl, loss, reached)
         self.history.append(record)
         self.report(record)
 

@@ -46,7 +46,11 @@ class SearchConfig:
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """Counts and scores of one generation, for progress displays and the ``generations`` table."""
+    """Counts and scores of one generation, for progress displays and the ``generations`` table.
+
+    ``seconds`` that it took; ``reached`` are the complexities at which the lowest mean squared error so far falls,
+    each with that error.
+    """
 
     generation: int
     seconds: float
@@ -56,6 +60,7 @@ class Generation:
     best_mse: float
     kl: float
     loss: float
+    reached: tuple[tuple[int, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,217 @@
+"""A search's progress to a live table on a terminal, or to plain lines where stderr is none."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from defectdb.cli.terminal import say
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.live import Live
+    from rich.progress import Progress as KernelsBar
+    from rich.table import Table
+    from rich.text import Text
+
+    from defectdb.cli import Settings
+    from defectdb.learn import Progress
+    from defectdb.learn.kernels import Kernel, KernelTask
+    from defectdb.learn.segvae.settings import Generation
+
+_ROWS = 12  # generations that the table shows, the latest
+_AROUND = 9  # lines that the rest of the display takes
+_MEV = 1000.0  # meV in an eV, the unit of every target
+
+
+class LearnDisplay:
+    """What a learner says while it works, all on stderr: ``with LearnDisplay(...) as display``.
+
+    On a terminal a table of the generations of the search in progress, or of the latest generation of every search
+    in other processes, and for several kernels a bar over them; else a line for every generation. A line for every
+    finished kernel in both. ``time_limit`` in seconds and ``generations`` are those of one search.
+    """
+
+    def __init__(self, settings: Settings, time_limit: float, generations: int) -> None:
+        self.settings, self.time_limit, self.last = settings, time_limit, generations
+        self.bar = _kernels_bar()
+        self.task: Any = None
+        self.done, self.total = 0, 0
+        self.begin = time.monotonic()
+        self.history: list[Generation] = []
+        self.beside: dict[str, tuple[float, Generation]] = {}  # when each search in other processes began
+        self.live: Live | None = None
+
+    def __enter__(self) -> LearnDisplay:
+        if self.settings.progress:
+            from rich.console import Console
+            from rich.live import Live
+
+            self.live = Live(get_renderable=self.render, console=Console(stderr=True), refresh_per_second=4)
+            self.live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.live is not None:
+            self.live.transient = self.total > 1 or not self.history
+            self.live.stop()
+
+    def progress(self) -> Progress:
+        """The hooks to give to the learner."""
+        from defectdb.learn import Progress
+
+        beside = None if self.live is None else self._beside
+        return Progress(kernel=self._kernel, generation=self._generation, beside=beside)
+
+    def _kernel(self, kernel: Kernel | None, done: int, total: int) -> None:
+        self.done, self.total, self.begin = done, total, time.monotonic()
+        if self.task is None:
+            self.task = self.bar.add_task("kernels", total=total)
+        self.bar.update(self.task, completed=done, total=total)
+        if total > 1:
+            self.history = []
+            if kernel is not None:
+                self.beside = {n: s for n, s in self.beside.items() if not n.startswith(kernel.task.name)}
+                self._say(_finished(kernel))
+
+    def _beside(self, task: KernelTask, generation: Generation) -> None:
+        name = task.name if task.config.islands == 1 else f"{task.name} #{task.island + 1}"
+        begin, _ = self.beside.get(name, (time.monotonic() - generation.seconds, None))
+        self.beside = {**self.beside, name: (begin, generation)}  # a new one: the display reads it meanwhile
+
+    def _generation(self, generation: Generation) -> None:
+        if generation.generation == 0:  # of several islands each has the time to itself
+            self.history, self.begin = [], time.monotonic() - generation.seconds
+        self.history.append(generation)
+        if self.live is None:
+            self._say(_line(generation))
+
+    def _say(self, line: str) -> None:
+        """One line of narration, above the live display where there is one."""
+        if self.live is None:
+            say(self.settings, line)
+        else:
+            self.live.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    def render(self) -> RenderableType:
+        """The display as it is now."""
+        from rich.console import Group
+
+        parts: list[RenderableType] = []
+        if self.total > 1:
+            parts.append(self.bar)
+        if self.history:
+            parts += [self._table(), _reached(self.history[-1])]
+        if self.history or (self.total == 1 and not self.beside):
+            parts.append(self._clock())
+        if self.beside:
+            parts.append(self._side_by_side())
+        return Group(*parts)
+
+    def _table(self) -> Table:
+        """The latest generations, one a row."""
+        table = _empty_table()
+        for generation in self.history[-self._room(_ROWS) :]:
+            table.add_row(*_cells(generation))
+        return table
+
+    def _side_by_side(self) -> Table:
+        """The latest generation of every search in other processes, with its time left."""
+        table = _empty_table("search", "left")
+        shown = sorted(self.beside.items())[: self._room(len(self.beside))]
+        for name, (begin, generation) in shown:
+            left = max(0.0, begin + self.time_limit - time.monotonic())
+            table.add_row(name, _minutes(left), *_cells(generation))
+        return table
+
+    def _room(self, rows: int) -> int:
+        """So many rows, or fewer where the terminal is low."""
+        height = self.live.console.height if self.live is not None else rows + _AROUND
+        return max(3, min(rows, height - _AROUND))
+
+    def _clock(self) -> Text:
+        """What the search is at and how much time is left."""
+        from rich.text import Text
+
+        gone = time.monotonic() - self.begin
+        left = max(0.0, self.time_limit - gone)
+        if self.done and self.done == self.total:
+            return Text(f"{len(self.history)} generations", style="dim")
+        if not self.history:
+            state = "small formulas and sums of them"
+        elif left == 0.0 or self.history[-1].generation >= self.last:
+            state = "finishing the front"
+        else:
+            state = f"generation {self.history[-1].generation + 1} of {self.last}"
+        return Text(f"{state}   {_minutes(gone)} gone, {_minutes(left)} left at the most", style="dim")
+
+
+def _kernels_bar() -> KernelsBar:
+    """A bar with count and time; how long each kernel takes says little about the next."""
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as KernelsBar
+
+    return KernelsBar(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    )
+
+
+def _empty_table(*first: str) -> Table:
+    """The columns of ``_cells``, behind those that say whose they are."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in first[:1]:
+        table.add_column(name)
+    for name in (*first[1:], "generation", "candidates", "per s", "new", "in domain", "KL", "RMSE, meV"):
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
+
+
+def _cells(g: Generation) -> list[str]:
+    """A generation's row of the table."""
+    rate = g.n_candidates / g.seconds if g.seconds > 0 else 0.0
+    return [
+        str(g.generation),
+        f"{g.n_candidates:,}",
+        f"{rate:,.0f}",
+        f"{g.n_unique / max(1, g.n_candidates):.0%}",
+        f"{g.n_in_domain / max(1, g.n_unique):.0%}",
+        f"{g.kl:.1f}" if g.kl else "",
+        f"{_MEV * g.best_mse**0.5:.4g}",
+    ]
+
+
+def _reached(generation: Generation) -> Table:
+    """The lowest error at every length where it falls, as many beside one another as the terminal has room for."""
+    from rich.columns import Columns
+    from rich.table import Table
+    from rich.text import Text
+
+    steps = [Text(f"{size}: {_MEV * mse**0.5:.3g}") for size, mse in generation.reached]
+    table = Table.grid(padding=(0, 2))
+    table.add_row("RMSE by tokens", Columns(steps, padding=(0, 2)))
+    return table
+
+
+def _line(g: Generation) -> str:
+    """A generation on one line."""
+    rate = g.n_unique / g.seconds if g.seconds > 0 else 0.0
+    return (
+        f"generation {g.generation:3d}  candidates {g.n_candidates:6d}  new {g.n_unique:6d}  "
+        f"in domain {g.n_in_domain:6d}  {rate:8.0f} fits/s  best RMSE {_MEV * g.best_mse**0.5:9.3f} meV"
+    )
+
+
+def _finished(kernel: Kernel) -> str:
+    """A learned kernel on one line."""
+    best = kernel.front[kernel.chosen]
+    return (
+        f"{kernel.task.name}: {len(kernel.front)} formulas on the front, chosen {best.complexity} tokens, "
+        f"MAE {_MEV * best.mae:.2f} meV, {kernel.seconds:.1f} s"
+    )
+
+
+def _minutes(seconds: float) -> str:
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
