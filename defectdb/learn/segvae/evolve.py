@@ -68,12 +68,13 @@ def subtree_ends(tokens: Tensor, grammar: Grammar) -> Tensor:
     return ends[:, :length]
 
 
-def _random_position(tokens: Tensor, generator: torch.Generator) -> Tensor:
+def random_positions(tokens: Tensor, generator: torch.Generator) -> Tensor:
+    """One place in every sequence [formula, position], padding left out; int64 [formula]."""
     weight = (tokens != PAD).double()
     return torch.multinomial(weight, 1, generator=generator).squeeze(1)
 
 
-def _splice(
+def splice(
     whole: Dressed, start: Tensor, stop: Tensor, piece: Dressed, begin: Tensor, size: Tensor
 ) -> tuple[Dressed, Tensor]:
     """Replace [start, stop) of every sequence by ``size`` tokens of ``piece`` from ``begin``; and whether it
@@ -97,8 +98,8 @@ def crossover(parents: Dressed, donors: Dressed, grammar: Grammar, generator: to
     """Put a random subtree of each donor in the place of a random subtree of each parent; those that fit."""
     ends, donor_ends = subtree_ends(parents.tokens, grammar), subtree_ends(donors.tokens, grammar)
     lines = torch.arange(len(parents), device=ends.device)
-    start, begin = _random_position(parents.tokens, generator), _random_position(donors.tokens, generator)
-    out, fits = _splice(parents, start, ends[lines, start], donors, begin, donor_ends[lines, begin] - begin)
+    start, begin = random_positions(parents.tokens, generator), random_positions(donors.tokens, generator)
+    out, fits = splice(parents, start, ends[lines, start], donors, begin, donor_ends[lines, begin] - begin)
     return out[fits]
 
 
@@ -113,10 +114,10 @@ def mutate(parents: Dressed, grammar: Grammar, generator: torch.Generator) -> Dr
         lone[:, 0] = grammar.constant
         constant = torch.rand(n, generator=generator, device=device) < 0.25
         fresh = torch.where(constant.unsqueeze(1), lone, fresh)
-    start = _random_position(parents.tokens, generator)
+    start = random_positions(parents.tokens, generator)
     stop = subtree_ends(parents.tokens, grammar)[torch.arange(n, device=device), start]
     piece = Dressed.of(fresh, grammar)
-    out, fits = _splice(parents, start, stop, piece, torch.zeros_like(start), (fresh != PAD).sum(1))
+    out, fits = splice(parents, start, stop, piece, torch.zeros_like(start), (fresh != PAD).sum(1))
     return out[fits]
 
 
@@ -125,7 +126,7 @@ def relabel(parents: Dressed, grammar: Grammar, generator: torch.Generator) -> D
     arity = torch.tensor(grammar.arity, device=parents.tokens.device)
     same = (arity.unsqueeze(0) == arity.unsqueeze(1)).double()
     same[:, PAD] = 0
-    position = _random_position(parents.tokens, generator).unsqueeze(1)
+    position = random_positions(parents.tokens, generator).unsqueeze(1)
     fresh = torch.multinomial(same[parents.tokens.gather(1, position).squeeze(1)], 1, generator=generator)
     return Dressed(parents.tokens.scatter(1, position, fresh), parents.values.scatter(1, position, torch.nan))
 
@@ -140,9 +141,9 @@ def wrap(parents: Dressed, grammar: Grammar, generator: torch.Generator) -> Dres
     head = torch.zeros_like(parents.tokens)
     head[:, 0] = op
     head[:, 1] = leaf[torch.randint(len(leaf), (n,), generator=generator, device=device)]
-    start = _random_position(parents.tokens, generator)
+    start = random_positions(parents.tokens, generator)
     size = torch.tensor(grammar.arity, device=device)[op]
-    out, fits = _splice(parents, start, start, Dressed.of(head, grammar), torch.zeros_like(start), size)
+    out, fits = splice(parents, start, start, Dressed.of(head, grammar), torch.zeros_like(start), size)
     return out[fits]
 
 
@@ -154,8 +155,8 @@ def add_up(parents: Dressed, donors: Dressed, grammar: Grammar) -> Dressed:
     if "add" not in grammar.index:
         return parents[rows[:0]]
     sizes = (parents.tokens != PAD).sum(1), (donors.tokens != PAD).sum(1)
-    joined, fits = _splice(parents, sizes[0], sizes[0], donors, rows, sizes[1])
+    joined, fits = splice(parents, sizes[0], sizes[0], donors, rows, sizes[1])
     head = Dressed.of(torch.full_like(parents.tokens, grammar.index["add"]), grammar)
-    out, room = _splice(joined, rows, rows, head, rows, rows + 1)
+    out, room = splice(joined, rows, rows, head, rows, rows + 1)
     fits &= room & (sizes[0] + sizes[1] + 1 <= parents.tokens.shape[1])
     return out[fits]

@@ -1,5 +1,7 @@
 """A grammar to an autoencoder that already writes its formulas; kept in the user's cache folder by grammar
 hash.
+
+A conditional network is shown, with every formula, its values at random points for random constants.
 """
 
 from __future__ import annotations
@@ -12,12 +14,19 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from defectdb.learn.segvae.grammar import Grammar, random_formulas
+from defectdb.learn.segvae.layout import build, count_constants
 from defectdb.learn.segvae.model import SEGVAE, ModelConfig, grammar_masks
+from defectdb.learn.segvae.shown import shown
+from defectdb.learn.segvae.training import step
 
 STEPS = 150
 _FORMULAS = 6000
+_TOGETHER = 32  # formulas whose values are taken at the same points
+_POINTS = 24
+_RATE = 4e-3
 
 
 def cache_folder() -> Path:
@@ -28,7 +37,7 @@ def cache_folder() -> Path:
 
 
 def _file(grammar: Grammar, config: ModelConfig) -> Path:
-    key = json.dumps([grammar.fingerprint(), asdict(config), STEPS, _FORMULAS])
+    key = json.dumps([grammar.fingerprint(), asdict(config), STEPS, _FORMULAS, _RATE])
     return cache_folder() / f"segvae-{hashlib.sha256(key.encode()).hexdigest()[:24]}.npz"
 
 
@@ -56,15 +65,55 @@ def _train(model: SEGVAE, grammar: Grammar) -> None:
     generator = torch.Generator().manual_seed(20230106)
     parts = [random_formulas(grammar, _FORMULAS // 4, generator, leaf_bias=b) for b in (0.2, 0.3, 0.4, 0.5)]
     tokens = torch.unique(torch.cat(parts), dim=0)
+    points, steps = None, STEPS
+    if model.config.conditional:
+        tokens, points = with_values(tokens, grammar, generator)
+        steps = 2 * STEPS
     masks, _ = grammar_masks(tokens, grammar)
-    optimizer = torch.optim.Adam(model.parameters(), lr=2 * model.config.learning_rate)
-    for _ in range(STEPS):
+    optimizer = torch.optim.Adam(model.parameters(), lr=_RATE)
+    for _ in range(steps):
         rows = torch.randint(len(tokens), (128,), generator=generator)
-        loss, _ = model.loss(tokens[rows], masks[rows], torch.ones(len(rows)), generator)
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
+        seen = None
+        if points is not None:  # any number of them: problems have few or many
+            seen = points[rows, : int(torch.randint(8, _POINTS + 1, (1,), generator=generator))]
+        loss, _ = model.loss(tokens[rows], masks[rows], torch.ones(len(rows)), generator, seen)
+        step(model, optimizer, loss)
+
+
+def with_values(tokens: Tensor, grammar: Grammar, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Formulas that can be evaluated, [formula, position], and their random points [formula, point, feature].
+
+    Constants are of sizes log-uniform in [0.05, 6], three in four positive; every variable's range begins in [0, 4]
+    or surrounds zero and is 0.5 to 15 wide; the sign is random, for every formula gets a coefficient.
+    """
+    rows, points = [], []
+    for group in (count_constants(tokens, grammar) == k for k in range(grammar.max_constants + 1)):
+        for part in tokens[group].split(_TOGETHER) if group.any() else ():
+            x = _random_points(len(grammar.variables), generator)
+            theta = _random_constants(len(part), int(count_constants(part, grammar)[0]), generator)
+            programs = build(part, grammar)
+            y = programs.values(x, theta)[programs.terms[:, 0], 0]
+            spread = y.std(1, correction=0)
+            fine = torch.isfinite(y).all(1) & (spread > 1e-9 * (1 + y.abs().amax(1))) & (spread < 1e9)
+            sign = torch.randint(2, (int(fine.sum()), 1), generator=generator) * 2 - 1
+            rows.append(part[fine])
+            points.append(shown(x, sign * y[fine]))
+    return torch.cat(rows), torch.cat(points)
+
+
+def _random_constants(count: int, k: int, generator: torch.Generator) -> Tensor:
+    """Constants [formula, 1, k]."""
+    size, sign = torch.rand(2, count, 1, k, generator=generator, dtype=torch.float64)
+    values: Tensor = 0.05 * 120.0**size * torch.where(sign < 0.75, 1.0, -1.0)
+    return values
+
+
+def _random_points(variables: int, generator: torch.Generator) -> Tensor:
+    """Points of random ranges, [variable, point]."""
+    chance = torch.rand(variables, 3, generator=generator, dtype=torch.float64)
+    width = 0.5 * 30.0 ** chance[:, :1]
+    low = torch.where(chance[:, 1:2] < 0.5, -width / 2, 4 * chance[:, 2:])
+    return low + width * torch.rand(variables, _POINTS, generator=generator, dtype=torch.float64)
 
 
 def _load(model: SEGVAE, file: Path) -> bool:

@@ -26,16 +26,19 @@ from defectdb.learn.segvae.finish import complexities, distinct_terms
 from defectdb.learn.segvae.front import Scored, make_folds
 from defectdb.learn.segvae.grammar import Grammar
 from defectdb.learn.segvae.literal import literal_formulas, round_halves
-from defectdb.learn.segvae.model import SEGVAE, grammar_masks
+from defectdb.learn.segvae.model import SEGVAE
 from defectdb.learn.segvae.offspring import SOURCES, breed, shares
 from defectdb.learn.segvae.outcome import final_front
 from defectdb.learn.segvae.pretrain import pretrained
 from defectdb.learn.segvae.problem import Fit, Problem
 from defectdb.learn.segvae.seeding import small_skeletons, sparse_sums
 from defectdb.learn.segvae.settings import Generation, Outcome, SearchConfig
+from defectdb.learn.segvae.shown import shown_of
+from defectdb.learn.segvae.training import train
 from defectdb.schema.expression import Expression
 
 _LITERAL = 12  # formulas with rounded constants kept for every complexity
+_REPEATED = 0.3  # of a fit: what it costs to make one candidate, whether new or not
 
 __all__ = ["SOURCES", "Generation", "Outcome", "Search", "SearchConfig"]
 
@@ -69,6 +72,7 @@ class Search:
         self.literal: Archive | None = None  # the same with rounded constants, where asked for
         self.seen = torch.zeros(0, dtype=torch.long, device=config.device)  # hashes of skeletons fitted
         self.n_fits = 0
+        self.fitted = torch.zeros(len(SOURCES), dtype=torch.long)  # by source, of the last candidates
         self.idle = 0
         self.history: list[Generation] = []
         self.yields = torch.ones(len(SOURCES), dtype=torch.float64)
@@ -81,6 +85,11 @@ class Search:
     def network(self) -> tuple[SEGVAE, torch.optim.Optimizer]:
         """The autoencoder and its optimiser, made when the first generation needs them."""
         return pretrained(self.grammar, self.config.model, self.config.device)
+
+    @cached_property
+    def shown(self) -> Tensor | None:
+        """The data as a conditional network sees them, [1, point, feature]; None for one that does not."""
+        return shown_of(self.problem) if self.config.model.conditional else None
 
     def _novel(self, tokens: Tensor, plain: Tensor) -> Tensor:
         """Rows of the skeletons not fitted before, without repetitions."""
@@ -103,6 +112,7 @@ class Search:
         rows = sound.nonzero().squeeze(1)
         rows = rows[self._novel(made.tokens[rows], plain[rows])]
         rows = rows[self.accepts(made.tokens[rows])]
+        self.fitted = torch.bincount(source[rows], minlength=len(SOURCES))
         if not len(rows):
             return 0, 0
         tokens, plain, size = made.tokens[rows], plain[rows], size[rows]
@@ -179,23 +189,13 @@ class Search:
         return time.monotonic() > self.stop_at or self._best() <= self.config.target_mse
 
     def _train(self) -> tuple[float, float]:
-        """Some optimiser steps on the elites, better ones weighing more; last KL and loss."""
+        """Some optimiser steps on the elites, better ones weighing more; mean KL and loss."""
         assert self.archive is not None
-        tokens = self.archive.tokens
-        masks, _ = grammar_masks(tokens, self.grammar)
-        weight = self.archive.merit().float() + 0.1
-        kl, loss = 0.0, torch.zeros(())
-        model, optimizer = self.network
-        for _ in range(self.config.train_steps):
-            rows = torch.randint(
-                len(tokens), (self.config.batch,), generator=self.generator, device=tokens.device
-            )
-            loss, kl = model.loss(tokens[rows], masks[rows], weight[rows], self.generator)
-            optimizer.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-        return kl, float(loss.detach())
+        c, archive = self.config, self.archive
+        return train(
+            self.network, archive.tokens, archive.merit(), self.generator,
+            steps=c.train_steps, batch=c.batch, shown=self.shown,
+        )  # fmt: skip
 
     def _plain(self, count: int) -> Tensor:
         """Which of a generation's candidates do without the offset: as many as elites do, a tenth at least."""
@@ -205,12 +205,13 @@ class Search:
         return torch.rand(count, generator=self.generator, device=device) < share
 
     def _credit(self, made: Tensor) -> None:
-        """Move the sources' shares towards the elites that each of their candidates gave in this generation."""
+        """Move the sources' shares towards the elites that each gave for what its candidates cost."""
         assert self.archive is not None
         born = self.archive.source[self.archive.born == len(self.history)]
         added = torch.bincount(born, minlength=len(SOURCES)).cpu().double()
         tried = torch.bincount(made, minlength=len(SOURCES)).cpu().double()
-        rate = (added + 1) / (tried + 10)
+        cost = self.fitted.cpu().double() + _REPEATED * tried
+        rate = (added + 1) / (cost + 10)
         self.yields = 0.7 * self.yields + 0.3 * rate / rate[1:].mean()
 
     def _best(self) -> float:
@@ -236,7 +237,7 @@ class Search:
         kl, loss = self._train()
         before = self.archive.lowest(c.max_complexity)
         counts = shares(self.yields, c.population)
-        made, source = breed(self.archive, self.network[0], self.grammar, counts, self.generator)
+        made, source = breed(self.archive, self.network[0], self.grammar, counts, self.generator, self.shown)
         unique, safe = self._absorb(made, source, self._plain(len(made)))
         self._credit(source)
         self._record(begin, len(made), unique, safe, kl, loss)

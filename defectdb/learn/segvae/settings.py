@@ -31,8 +31,8 @@ class SearchConfig:
     sparse_size: int = 6
     max_complexity: int = 25
     per_complexity: int = 40
-    train_steps: int = 8
-    batch: int = 96
+    train_steps: int = 16
+    batch: int = 64
     starts: int = 6
     seed_starts: int = 8
     slack: float = 20.0

@@ -153,9 +153,9 @@ def test_shares_follow_the_yields_and_leave_no_source_out():
 def test_all_sources_breed_formulas_of_the_grammar(generator):
     model = SEGVAE(GRAMMAR, ModelConfig(hidden=16, latent=4, embedding=8))
     archive = archive_of([1.0, 0.5, 0.3], [5, 6, 7])
-    made, source = breed(archive, model, GRAMMAR, [40] * 7, generator)
+    made, source = breed(archive, model, GRAMMAR, [40] * 8, generator)
     assert len(made) == len(source)
     assert all(complete(row) for row in made.tokens)
     assert set(source.tolist()) >= {1, 2}
-    near = neighbours(elites(archive, GRAMMAR, 20, generator), model, GRAMMAR, generator)
+    near = neighbours(elites(archive, GRAMMAR, 20, generator), model, generator)
     assert near.tokens.shape == (20, GRAMMAR.max_length)
