@@ -18,6 +18,9 @@ CORE_OPERATORS = ("add", "sub", "mul", "div", "neg", "inv", "square", "exp", "co
 KERNEL_OPERATORS = (*CORE_OPERATORS, "cube", "sqrt", "log", "sin")
 """Operators that the search may use."""
 
+EXHAUSTIVE = 140_000
+"""Skeletons that are all tried first at the most: those of eight tokens of the core operators, of seven of all."""
+
 
 class LearnConfig(BaseModel):
     """Options of one learning job. Times in seconds; ``max_tokens`` bounds a finished formula, constants included.
@@ -79,6 +82,7 @@ class LearnConfig(BaseModel):
             max_complexity=self.max_tokens,
             device=device,
             exhaustive_size=self.exhaustive_size,
+            exhaustive_limit=EXHAUSTIVE,
             exhaustive_operators=tuple(o for o in CORE_OPERATORS if o in self.operators),
         )
 

@@ -13,29 +13,17 @@ from torch import Tensor
 
 from defectdb.learn.segvae.grammar import Grammar
 from defectdb.learn.segvae.layout import build, count_constants, term_roots
-from defectdb.learn.segvae.levenberg import levenberg_marquardt, residuals
+from defectdb.learn.segvae.levenberg import errors, levenberg_marquardt, residuals
 from defectdb.learn.segvae.problem import Fit, Problem
 from defectdb.learn.segvae.programs import Programs
+from defectdb.learn.segvae.starts import random_starts, starts_of
 
 __all__ = ["Fit", "Problem", "fit", "levenberg_marquardt", "random_starts", "residuals"]
 
 _LEG = 14  # steps after which fits that no longer move are left alone
 _PROGRESS = 1e-9
+_GUESSES = 4  # guesses valued for every start of a formula with several constants: a value costs a tenth of a run
 _CHUNK = 3_000_000  # numbers per node table: some 24 MB, which a processor's last cache still holds
-
-
-def random_starts(
-    count: int, starts: int, k: int, generator: torch.Generator, device: torch.device, reach: float = 1.0
-) -> Tensor:
-    """Start values [formula, start, k]: sizes log-uniform in [0.05, 6], three in four positive.
-
-    The interval widens to [1 / reach, reach / 2] for variables of size ``reach``.
-    """
-    low, high = min(0.05, 1.0 / reach), max(6.0, 0.5 * reach)
-    size = torch.rand(count, starts, k, generator=generator, dtype=torch.float64, device=generator.device)
-    sign = torch.rand(count, starts, k, generator=generator, dtype=torch.float64, device=generator.device)
-    values = low * (high / low) ** size
-    return torch.where(sign < 0.75, values, -values).to(device)
 
 
 def _pick(theta: Tensor, beta: Tensor, sse: Tensor, keep: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -77,7 +65,8 @@ def fit(
         n_starts = starts if k else 1
         per = max(1, _CHUNK // (12 * n_starts * problem.x.shape[1]))
         for part in members.split(per) if len(members) else ():
-            begin = random_starts(len(part), n_starts, k, generator, tokens.device, problem.reach)
+            guesses = n_starts * (_GUESSES if k > 1 else 1)
+            begin = starts_of(tokens[part], k, grammar, problem, guesses, generator)
             if theta is not None and k:
                 given = theta[part, :k]
                 begin[:, 0] = torch.where(torch.isfinite(given), given, begin[:, 0])
@@ -86,6 +75,7 @@ def fit(
                 None if plain is None else plain[part],
                 int(terms[part].max()),
             )
+            begin = _promising(batch, grammar, problem, begin, n_starts)
             limit = None if bound is None else bound[part]
             found = _two_runs(batch, grammar, problem, begin, iterations, limit)
             out.theta[part, :k], out.sse[part] = found[0], found[2]
@@ -107,6 +97,16 @@ class _Batch:
         tokens = self.tokens if rows is None else self.tokens[rows]
         plain = self.plain if rows is None or self.plain is None else self.plain[rows]
         return build(tokens, grammar, max_terms=self.terms, plain=plain)
+
+
+def _promising(batch: _Batch, grammar: Grammar, problem: Problem, begin: Tensor, keep: int) -> Tensor:
+    """The ``keep`` guesses of every formula that lie nearest the data as they are, the first (a given one) always."""
+    if begin.shape[1] <= keep:
+        return begin
+    sse = errors(batch.programs(grammar), problem, begin).nan_to_num(nan=torch.inf)
+    sse[:, 0] = -torch.inf
+    which = sse.topk(keep, dim=1, largest=False).indices
+    return begin.gather(1, which.unsqueeze(2).expand(-1, -1, begin.shape[2]))
 
 
 def _two_runs(

@@ -15,12 +15,19 @@ from defectdb.schema.operators import OPERATORS, Family
 
 Skeleton = tuple[str, ...]
 _UNDONE = {
-    "neg": {"neg", "add", "sub", "mul", "div"}, "inv": {"inv", "div", "neg", "exp", "square", "cube"},
+    "neg": {"neg", "add", "sub", "mul", "div"}, "inv": {"inv", "div", "neg", "exp"},
     "exp": {"log"}, "log": {"exp", "square", "cube", "sqrt", "inv"}, "sqrt": {"square", "exp"},
     "square": {"sqrt", "neg", "exp", "abs", "square", "cube", "inv"},
     "cube": {"neg", "exp", "cube", "square", "inv"},
     "cos": {"neg"}, "sin": {"neg"}, "tanh": {"neg"}, "abs": {"neg", "abs", "square", "exp"},
 }  # fmt: skip
+
+
+_SCALED = {("mul", "c"), ("div", "c")}
+_ABSORBED = {
+    "exp": {("add", "c")}, "sqrt": _SCALED, "inv": _SCALED, "log": _SCALED,
+}  # fmt: skip
+"""First two tokens below an operator whose constant could as well stand outside it."""
 
 
 def _nesting(skeleton: Skeleton, family: Family) -> int:
@@ -49,7 +56,7 @@ def _unary(grammar: Grammar, below: list[Skeleton]) -> list[Skeleton]:
         if operator.arity != 1 or name in grammar.forbidden:
             continue
         for skeleton in below:
-            if skeleton[0] in _UNDONE.get(name, ()):
+            if skeleton[0] in _UNDONE.get(name, ()) or skeleton[:2] in _ABSORBED.get(name, ()):
                 continue
             if not _may_hold(name, grammar, skeleton):
                 continue
@@ -68,19 +75,23 @@ def _binary(grammar: Grammar, sizes: list[list[Skeleton]], size: int) -> list[Sk
                 found.append(("add", *a, *b))
             if "sub" in allowed and a != b and a[0] != "neg" and b[0] != "neg":
                 found.append(("sub", *a, *b))
-            if "mul" in allowed and a > b and "neg" not in (a[0], b[0]) and "inv" not in (a[0], b[0]):
-                found.append(("mul", *a, *b))
-            if "div" in allowed and a != b and "neg" not in (a[0], b[0]) and "inv" not in (a[0], b[0]):
-                found.append(("div", *a, *b))
             if "damped" in grammar.index and b[0] != "neg" and _may_hold("damped", grammar, a, b):
                 found.append(("damped", *a, *b))
+            if {a[0], b[0]} & {"neg", "inv"} or a[:2] in _SCALED or b[:2] in _SCALED:
+                continue
+            if "mul" in allowed and a > b:
+                found.append(("mul", *a, *b))
+            if "div" in allowed and a != b:
+                found.append(("div", *a, *b))
     if grammar.constants and size >= 3:
         for a in sizes[size - 2]:
-            scaled = a[:2] == ("mul", "c") or a[:2] == ("div", "c")
+            scaled = a[:2] in _SCALED
             if "add" in allowed and a[:2] != ("add", "c"):
                 found.append(("add", "c", *a))
-            if "mul" in allowed and not scaled and a[0] != "neg":
+            if "mul" in allowed and not scaled and a[0] != "neg" and not (a[0] == "inv" and "div" in allowed):
                 found.append(("mul", "c", *a))
+            if "div" in allowed and not scaled and a[0] not in ("neg", "inv"):
+                found.append(("div", "c", *a))
             if "pow" in grammar.index and a[0] not in _POWERS:
                 found.append(("pow", *a, "c"))
     return found
@@ -103,7 +114,7 @@ def skeletons(grammar: Grammar, size: int, limit: int = 60_000) -> tuple[Skeleto
     for n in range(2, size + 1):
         level = [*_unary(grammar, sizes[n - 1]), *_binary(grammar, sizes, n)]
         level = [s for s in level if s.count("c") <= grammar.max_constants]
-        roots = [s for s in level if s[0] != "neg" and s[:2] not in (("add", "c"), ("mul", "c"))]
+        roots = [s for s in level if s[0] != "neg" and s[:2] not in (("add", "c"), *_SCALED)]
         if len(total) + len(roots) > limit:
             break
         sizes.append(level)

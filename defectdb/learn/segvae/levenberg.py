@@ -130,6 +130,11 @@ def levenberg_marquardt(
     return theta, best.beta, best.sse
 
 
+def errors(programs: Programs, problem: Problem, theta: Tensor) -> Tensor:
+    """Weighted squared errors [formula, start] for nonlinear constants as they are, the linear part solved."""
+    return _trial(programs, problem, theta, derivatives=False).sse
+
+
 def residuals(programs: Programs, problem: Problem, theta: Tensor, beta: Tensor) -> Tensor:
     """Data minus formula, [formula, start, row], for constants [formula, start, k] and [formula, column,
     start].

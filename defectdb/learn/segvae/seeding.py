@@ -21,7 +21,8 @@ _BRICKS = 12_000  # functions that sparse sums are made of; fewer where they mus
 def small_skeletons(problem: Problem, grammar: Grammar, config: SearchConfig) -> tuple[Tensor, Tensor]:
     """Every small skeleton, the smaller ones without offset as well: tokens, and which are without.
 
-    Of the operators chosen for it up to ``exhaustive_size`` tokens, of all operators up to one token less.
+    Of the operators chosen for it up to ``exhaustive_size`` tokens, of all operators up to one token less, without
+    offset up to two less.
     """
     limit = int(config.exhaustive_limit * min(1.0, 20.0 / problem.x.shape[1]))
     core = replace(grammar, operators=config.exhaustive_operators or grammar.operators, required=())
@@ -30,7 +31,7 @@ def small_skeletons(problem: Problem, grammar: Grammar, config: SearchConfig) ->
         *skeletons(grammar, config.exhaustive_size - 1, limit),
     )
     small = [s for s in dict.fromkeys(found) if len(s) <= grammar.max_length]
-    short = [s for s in small if len(s) < config.exhaustive_size] if problem.offset else []
+    short = [s for s in small if len(s) < config.exhaustive_size - 1] if problem.offset else []
     rows = [grammar.encode(s) for s in (*small, *short)]
     tokens = torch.tensor(rows, dtype=torch.long, device=config.device).view(-1, grammar.max_length)
     return tokens, torch.arange(len(rows), device=config.device) >= len(small)
