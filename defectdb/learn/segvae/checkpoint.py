@@ -50,9 +50,10 @@ def save(search: Search, path: Path) -> None:
         "seen": search.seen,
         "yields": search.yields,
     }
-    if search.archive is not None:
-        state |= {f"archive.{name}": getattr(search.archive, name) for name in _ARCHIVE}
-        state |= {f"fit.{name}": getattr(search.archive.fit, name) for name in _FIT}
+    for kept, archive in (("archive", search.archive), ("literal", search.literal)):
+        if archive is not None:
+            state |= {f"{kept}.{name}": getattr(archive, name) for name in _ARCHIVE}
+            state |= {f"{kept}.fit.{name}": getattr(archive.fit, name) for name in _FIT}
     model, optimizer = search.network
     state |= {f"model.{name}": value for name, value in model.state_dict().items()}
     for index, kept in optimizer.state_dict()["state"].items():
@@ -87,10 +88,8 @@ def restore(search: Search, path: Path) -> None:
     search.history = [_generation(kept) for kept in facts["history"]]
     search.generator.set_state(arrays["generator"])
     search.seen, search.yields = arrays["seen"].to(device), arrays["yields"]
-    if "fit.sse" in arrays:
-        fit = Fit(*(arrays[f"fit.{name}"].to(device) for name in _FIT))
-        rest = {name: arrays[f"archive.{name}"].to(device) for name in _ARCHIVE}
-        search.archive = Archive(fit=fit, **rest)
+    search.archive = _archive(arrays, "archive", device)
+    search.literal = _archive(arrays, "literal", device)
     model, optimizer = search.network
     model.load_state_dict(_part(arrays, "model."))
     moments = optimizer.state_dict()
@@ -98,6 +97,13 @@ def restore(search: Search, path: Path) -> None:
         index, moment = name.split(".", 1)
         moments["state"].setdefault(int(index), {})[moment] = value
     optimizer.load_state_dict(moments)
+
+
+def _archive(arrays: dict[str, torch.Tensor], kept: str, device: str) -> Archive | None:
+    if f"{kept}.fit.sse" not in arrays:
+        return None
+    fit = Fit(*(arrays[f"{kept}.fit.{name}"].to(device) for name in _FIT))
+    return Archive(fit=fit, **{name: arrays[f"{kept}.{name}"].to(device) for name in _ARCHIVE})
 
 
 def _generation(kept: dict[str, Any]) -> Generation:

@@ -1,4 +1,7 @@
-"""Fitted formulas to the same with every constant a whole or half number: what noise has bent may be a plain law."""
+"""Formulas in whole and half numbers: fitted ones rounded, and pairs of small functions as they stand.
+
+What noise has bent may be a plain law.
+"""
 
 from __future__ import annotations
 
@@ -45,6 +48,23 @@ def _squares(some: Archive, grammar: Grammar, problem: Problem) -> Tensor:
     rows = values if problem.mixing is None else values @ problem.mixing.T
     total = (problem.weight * (problem.y - rows).square()).sum(1)
     return torch.where(torch.isfinite(total), total, torch.inf)
+
+
+def standing(tokens: Tensor, grammar: Grammar, problem: Problem, source: int = 0) -> Archive:
+    """Formulas without fitted constants [formula, position] with the errors that they have as they stand."""
+    n, alone = len(tokens), as_they_stand(problem)
+    beta = problem.y.new_zeros(n, alone.n_columns)
+    beta[:, 0] = 1.0
+    fit = Fit(problem.y.new_zeros(n, 0), beta, problem.y.new_zeros(n))
+    size = (tokens != 0).sum(1)
+    zeros = torch.zeros_like(size)
+    whole = Archive(tokens, fit, size, zeros + source, zeros, zeros == 0)
+    return replace(whole, fit=replace(fit, sse=_squares(whole, grammar, alone)))
+
+
+def as_they_stand(problem: Problem) -> Problem:
+    """The problem for formulas that have no coefficients of their own."""
+    return replace(problem, max_terms=1, offset=False)
 
 
 def literal_formulas(rounded: Archive, grammar: Grammar, problem: Problem) -> list[Scored]:

@@ -15,11 +15,11 @@ from numpy.typing import ArrayLike, NDArray
 from defectdb.errors import SelectionError, UsageError
 from defectdb.learn.segvae.front import Scored, select
 from defectdb.learn.segvae.grammar import Grammar
-from defectdb.learn.segvae.islands import search_islands
+from defectdb.learn.segvae.islands import merged, search_islands
 from defectdb.learn.segvae.problem import Problem
 from defectdb.learn.segvae.rounding import Data
 from defectdb.learn.segvae.search import Search, SearchConfig
-from defectdb.learn.segvae.uncertainty import averaged, covariance, description_length, noise_level
+from defectdb.learn.segvae.uncertainty import averaged, covariance, description_length
 from defectdb.schema.engines import evaluate_numpy, to_latex, to_sympy
 from defectdb.schema.expression import Constant, Expression
 from defectdb.schema.texts import to_infix
@@ -114,7 +114,8 @@ class SymbolicRegressor:
             raise SelectionError(
                 "no formula of this grammar can be evaluated on the data; allow more operators"
             )
-        self.best_ = self._choose(self.rounded_, self._data, len(grammar.tokens))
+        self.best_ = self._choose(self.rounded_, self._data)
+        self.rounded_ = merged([self.rounded_])
         return self
 
     def _names(self, count: int) -> tuple[str, ...]:
@@ -162,17 +163,16 @@ class SymbolicRegressor:
         self.stability_ = [1.0] * len(outcome.front)
         return outcome.front, outcome.rounded
 
-    def _choose(self, plain: list[Scored], data: Data, n_tokens: int) -> Scored:
+    def _choose(self, plain: list[Scored], data: Data) -> Scored:
         """The simplest exact formula, or else the one that describes the data in the fewest digits.
 
         Formulas in round numbers (``plain``) compete with the front.
         """
         size = float(np.average(data.y**2, weights=data.weight))
         exact = [s for s in self.front_ if s.mse <= 1e-16 * size]
-        noise = noise_level(self.front_)
-        if exact or noise == 0.0 or not plain:
+        if exact or not plain:
             return exact[0] if exact else self.front_[select(self.front_)]
-        return min((*self.front_, *plain), key=lambda s: description_length(s, data, noise, n_tokens))
+        return min((*self.front_, *plain), key=lambda s: description_length(s, data))
 
     def covariance(self) -> Floats:
         """Covariance [constant, constant] of the chosen formula's constants; NaN where rows are too few."""

@@ -25,10 +25,11 @@ from defectdb.learn.segvae.evolve import Dressed
 from defectdb.learn.segvae.finish import complexities, distinct_terms
 from defectdb.learn.segvae.front import Scored, make_folds
 from defectdb.learn.segvae.grammar import Grammar
-from defectdb.learn.segvae.literal import literal_formulas, round_halves
+from defectdb.learn.segvae.literal import as_they_stand, literal_formulas, round_halves, standing
 from defectdb.learn.segvae.model import SEGVAE
 from defectdb.learn.segvae.offspring import SOURCES, breed, shares
 from defectdb.learn.segvae.outcome import final_front
+from defectdb.learn.segvae.pairing import nearest_pairs
 from defectdb.learn.segvae.pretrain import pretrained
 from defectdb.learn.segvae.problem import Fit, Problem
 from defectdb.learn.segvae.seeding import small_skeletons, sparse_sums
@@ -39,6 +40,8 @@ from defectdb.schema.expression import Expression
 
 _LITERAL = 12  # formulas with rounded constants kept for every complexity
 _REPEATED = 0.3  # of a fit: what it costs to make one candidate, whether new or not
+_STANDING = 40  # formulas without fitted constants kept for every complexity
+_PAIRING = 8.0  # seconds that the pairs of small functions may take: without them nothing is begun
 
 __all__ = ["SOURCES", "Generation", "Outcome", "Search", "SearchConfig"]
 
@@ -70,6 +73,7 @@ class Search:
         self.accepts = Acceptance(grammar, predicate)
         self.archive: Archive | None = None
         self.literal: Archive | None = None  # the same with rounded constants, where asked for
+        self.pairs: Archive | None = None  # formulas without fitted constants, as they stand
         self.seen = torch.zeros(0, dtype=torch.long, device=config.device)  # hashes of skeletons fitted
         self.n_fits = 0
         self.fitted = torch.zeros(len(SOURCES), dtype=torch.long)  # by source, of the last candidates
@@ -90,6 +94,16 @@ class Search:
     def shown(self) -> Tensor | None:
         """The data as a conditional network sees them, [1, point, feature]; None for one that does not."""
         return shown_of(self.problem) if self.config.model.conditional else None
+
+    def _paired(self) -> Archive | None:
+        """Formulas without fitted constants near the data, where round numbers are asked for and nothing is exact."""
+        if not self.config.rounded or self._best() <= self.config.target_mse:
+            return None
+        if self.stop_at - time.monotonic() < _PAIRING:
+            return None
+        tokens = nearest_pairs(self.problem, self.grammar)
+        found = standing(tokens[self.accepts(tokens)], self.grammar, self.problem)
+        return found.best(_STANDING, self.config.max_complexity)
 
     def _novel(self, tokens: Tensor, plain: Tensor) -> Tensor:
         """Rows of the skeletons not fitted before, without repetitions."""
@@ -255,6 +269,15 @@ class Search:
             or self.idle >= c.patience
         )
 
+    def _in_numbers(self) -> list[Scored]:
+        """Formulas without fitted constants: rounded ones, and pairs of small functions."""
+        found = []
+        if self.literal is not None and len(self.literal):
+            found += literal_formulas(self.literal, self.grammar, self.problem)
+        if self.pairs is not None and len(self.pairs):
+            found += literal_formulas(self.pairs, self.grammar, as_they_stand(self.problem))
+        return list({scored.expression: scored for scored in found}.values())
+
     def run(self, folds: Tensor | None = None) -> Outcome:
         """Search until the generations, the time or the patience end; then score the front."""
         begin = time.monotonic()
@@ -262,6 +285,7 @@ class Search:
             restore(self, self.state)
         if not self.history:
             self._seed()
+        self.pairs = self._paired()
         while not self._done():
             if self.state is not None:
                 save(self, self.state)
@@ -276,6 +300,6 @@ class Search:
             front = final_front(
                 self.archive, self.grammar, self.problem, self.domain, rows, self.generator, until
             )
-            if self.literal is not None and len(self.literal) and self._best() > self.config.target_mse:
-                plain = literal_formulas(self.literal, self.grammar, self.problem)
+            if self._best() > self.config.target_mse:
+                plain = self._in_numbers()
         return Outcome(front, self.history, time.monotonic() - begin, self.n_fits, plain)

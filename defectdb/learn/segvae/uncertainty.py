@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from defectdb.learn.segvae.front import Scored
 from defectdb.learn.segvae.rounding import Data
 from defectdb.schema.engines import evaluate_numpy
-from defectdb.schema.expression import Number, walk
+from defectdb.schema.expression import Number, to_prefix, walk
 
 Floats = NDArray[np.float64]
 
@@ -41,28 +41,35 @@ def covariance(scored: Scored, data: Data) -> Floats:
     return np.asarray(noise * np.linalg.pinv(slopes.T @ (data.weight[:, None] * slopes)), dtype=np.float64)
 
 
-def noise_level(front: Sequence[Scored]) -> float:
-    """Standard deviation of the noise: the least error in cross-validation, were it Gaussian; 0 where there is none."""
-    finite = [s.mae_cv for s in front if math.isfinite(s.mae_cv)]
-    return math.sqrt(math.pi / 2) * min(finite) if finite else 0.0
+def description_length(scored: Scored, data: Data) -> float:
+    """Nats that data and formula take together, with the noise that the formula itself leaves; infinite without values.
 
-
-def description_length(scored: Scored, data: Data, noise: float, n_tokens: int) -> float:
-    """Nats that data and formula take together, for noise of standard deviation ``noise`` and ``n_tokens`` kinds of
-    tokens; infinite for a formula without values (Bartlett, Desmond & Ferreira, IEEE Trans. Evol. Comput. 2023).
+    n/2 log(residual variance) + tokens x log(kinds of tokens) + digits of the constants (Bartlett, Desmond & Ferreira,
+    IEEE Trans. Evol. Comput. 2023, with the likelihood's maximum over the unknown standard deviation).
     """
+    n, k = len(data.y), len(scored.constants)
     loss = data.loss(scored.expression, scored.constants)
-    if not math.isfinite(loss):
+    if not math.isfinite(loss) or n <= k:
         return math.inf
-    fisher = ((data.weight[:, None] * jacobian(scored, data) ** 2).sum(0)) / noise**2
+    variance = max(loss / (n - k), 1e-300)
+    fisher = (data.weight[:, None] * jacobian(scored, data) ** 2).sum(0) / variance
     # a constant costs its digits up to its standard error, and none if it cannot be told from zero
     digits = [
         max(0.0, 0.5 * math.log(3 * f) + math.log(abs(c))) - 0.5 * math.log(3)
         for f, c in zip(fisher, scored.constants, strict=True)
         if f * c * c > 0
     ]
-    numbers = [math.log(1 + abs(node.value)) for node in walk(scored.expression) if isinstance(node, Number)]
-    return 0.5 * loss / noise**2 + scored.complexity * math.log(n_tokens) + sum(digits) + sum(numbers)
+    numbers = [_digits(node.value) for node in walk(scored.expression) if isinstance(node, Number)]
+    kinds = {
+        name[:1] if name[1:].isdigit() and name[0] == "c" else name for name in to_prefix(scored.expression)
+    }
+    form = scored.complexity * math.log(max(2, len(kinds)))
+    return 0.5 * n * math.log(max(loss / n, 1e-300)) + form + sum(digits) + sum(numbers)
+
+
+def _digits(number: float) -> float:
+    """Nats of a literal number: a half takes one more bit than a whole number of its size twice over."""
+    return math.log(1 + abs(number)) if number.is_integer() else math.log(2) + math.log(1 + 2 * abs(number))
 
 
 def averaged(front: Sequence[Scored], env: dict[str, Floats]) -> tuple[Floats, Floats]:

@@ -15,7 +15,7 @@ from defectdb.learn.segvae.grammar import Grammar
 from defectdb.learn.segvae.literal import literal_formulas, round_halves
 from defectdb.learn.segvae.problem import Fit, Problem
 from defectdb.learn.segvae.rounding import Data
-from defectdb.learn.segvae.uncertainty import averaged, covariance, description_length, jacobian, noise_level
+from defectdb.learn.segvae.uncertainty import averaged, covariance, description_length, jacobian
 from defectdb.schema.expression import complexity, from_prefix, to_prefix
 
 R = np.linspace(1.0, 6.0, 40)
@@ -65,18 +65,12 @@ def test_the_law_is_shorter_than_a_constant_and_than_an_interpolation(noisy):
     constants, _ = curve_fit(decay, R, noisy, p0=(1.0, -0.3))
     law, flat = scored(DECAY, tuple(constants)), scored("add c0 mul 0 r", (float(noisy.mean()),))
     long = scored(f"add {DECAY} mul c2 mul r cos mul c3 r", (*constants, 1e-4, 9.0))
-    lengths = [description_length(s, data_of(noisy), NOISE, 18) for s in (law, flat, long)]
+    lengths = [description_length(s, data_of(noisy)) for s in (law, flat, long)]
     assert lengths[0] < min(lengths[1:])
 
 
 def test_a_formula_without_values_is_infinitely_long():
-    assert description_length(scored("log neg r", ()), data_of(R), NOISE, 18) == math.inf
-
-
-def test_the_noise_is_what_cross_validation_leaves():
-    front = [scored("r", (), mae_cv=0.5), scored("cos r", (), mae_cv=NOISE * math.sqrt(2 / math.pi))]
-    assert noise_level(front) == pytest.approx(NOISE)
-    assert noise_level([scored("r", (), mae_cv=math.inf)]) == 0.0
+    assert description_length(scored("log neg r", ()), data_of(R)) == math.inf
 
 
 def test_the_average_follows_the_criterion():
