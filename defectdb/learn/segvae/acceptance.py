@@ -8,12 +8,11 @@ import torch
 from torch import Tensor
 
 from defectdb.learn.segvae.grammar import PAD, Grammar
-from defectdb.learn.segvae.layout import children
+from defectdb.learn.segvae.layout import children, summand_splits
+from defectdb.learn.segvae.units import POWERS, PRODUCTS, SUMS
 from defectdb.schema.expression import Expression, from_prefix
 from defectdb.schema.operators import OPERATORS
 
-_KEEP = ("neg", "abs")
-_POWERS = {"inv": -1.0, "square": 2.0, "cube": 3.0, "sqrt": 0.5}
 _TOLERANCE = 1e-9
 
 
@@ -41,7 +40,7 @@ def has_units(tokens: Tensor, grammar: Grammar) -> Tensor:
 
     Sums need equal units, transcendental functions need pure numbers; a fitted constant carries whatever
     unit is missing, and so does every product that holds one. The outer coefficients make up for the
-    formula's own unit.
+    unit of the formula, or of each of the grammar's ``summands`` first summands.
     """
     arity = torch.tensor(grammar.arity, device=tokens.device)[tokens]
     child = children(tokens, arity)
@@ -54,6 +53,7 @@ def has_units(tokens: Tensor, grammar: Grammar) -> Tensor:
     unit = leaf[tokens]  # [formula, position, base unit]
     free = tokens == grammar.constant
     ok = torch.ones(n, dtype=torch.bool, device=tokens.device)
+    apart = summand_splits(tokens, grammar, grammar.summands)
     rules = {index: _rule(name) for name, index in grammar.index.items() if grammar.arity[index]}
     for t in range(length - 1, -1, -1):
         a, b = child[:, t, 0], child[:, t, 1]
@@ -64,7 +64,7 @@ def has_units(tokens: Tensor, grammar: Grammar) -> Tensor:
                 left, right = (unit[rows, side[here]] for side in (a, b))
                 loose = [free[rows, side[here]] for side in (a, b)]
                 unit[rows, t], free[rows, t], sound = rule(left, right, *loose)
-                ok[rows] &= sound
+                ok[rows] &= sound | apart[rows, t]
     return ok
 
 
@@ -77,15 +77,13 @@ def _rule(name: str) -> Rule:
     def rule(a: Tensor, b: Tensor, free_a: Tensor, free_b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         fine = torch.ones_like(free_a)
         pure_a = free_a | (a.abs() < _TOLERANCE).all(1)
-        if name in ("mul", "div"):
+        if name in PRODUCTS:
             return a + b if name == "mul" else a - b, free_a | free_b, fine
-        if name in ("add", "sub"):
+        if name in SUMS:
             equal = free_a | free_b | ((a - b).abs() < _TOLERANCE).all(1)
             return torch.where(free_a.unsqueeze(1), b, a), free_a & free_b, equal
-        if name in _KEEP:
-            return a, free_a, fine
-        if name in _POWERS:
-            return a * _POWERS[name], free_a, fine
+        if name in POWERS:
+            return a * POWERS[name], free_a, fine
         pure_b = free_b | (b.abs() < _TOLERANCE).all(1) if OPERATORS[name].arity == 2 else fine
         return torch.zeros_like(a), torch.zeros_like(free_a), pure_a & pure_b
 

@@ -17,6 +17,8 @@ import torch
 from torch import Tensor
 
 from defectdb.errors import UsageError
+from defectdb.learn.segvae.unit_state import UnitState
+from defectdb.learn.segvae.units import scaled_units
 from defectdb.schema.operators import OPERATORS, Family
 
 PAD = 0
@@ -46,7 +48,8 @@ class Grammar:
     trigonometric (and, apart, exponential) functions may stand inside one another; ``constants`` whether
     fitted constants occur. ``required`` and ``forbidden`` are token names a user asks for or refuses.
     ``units``: the exponents of the base units of every variable, for dimensional analysis (none: no
-    analysis); fitted constants may carry any unit.
+    analysis); fitted constants may carry any unit. ``summands``: how many summands of a whole formula have a
+    coefficient, and so a unit, of their own.
     """
 
     variables: tuple[str, ...] = ("r",)
@@ -60,6 +63,7 @@ class Grammar:
     forbidden: tuple[str, ...] = ()
     required: tuple[str, ...] = ()
     units: tuple[tuple[float, ...], ...] = ()
+    summands: int = 1
 
     def __post_init__(self) -> None:
         unknown = sorted(set(self.operators) - set(OPERATORS))
@@ -72,6 +76,7 @@ class Grammar:
             raise UsageError(f"required but not in the grammar: {', '.join(missing)}")
         if self.units and (len(self.units) != len(self.variables) or len({len(u) for u in self.units}) > 1):
             raise UsageError("units need one row of exponents for every variable, all equally long")
+        scaled_units(self.units)
         if self.max_length < 1 or self.max_depth < 1:
             raise UsageError("max_length and max_depth must be at least 1")
 
@@ -102,9 +107,14 @@ class Grammar:
         """Literal numbers by token index."""
         return {self.index[str(n)]: float(n) for n in self.numbers if str(n) in self.index}
 
+    def undoes(self, parent: int, child: int) -> bool:
+        """Whether the child, a token index, is the inverse of its parent and so may not stand there."""
+        return (self.tokens[parent], self.tokens[child]) in _INVERSES
+
     def fingerprint(self) -> str:
         """SHA-256 of everything that shapes the sequences: names a pretrained model's file."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+        fields = {name: value for name, value in asdict(self).items() if name != "summands" or self.units}
+        return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
     def encode(self, names: Sequence[str], length: int | None = None) -> list[int]:
         """Token indices of prefix names (``c0``, ``c1`` ... count as ``c``), padded to ``length``."""
@@ -164,6 +174,7 @@ class Decoder:
         self.lone = torch.zeros(
             batch, slots, dtype=torch.bool, device=device
         )  # a bare constant or number may not stand here
+        self.units = UnitState(g, batch, slots, device) if g.units else None
 
     def allowed(self) -> Tensor:
         """Which token may come next, bool [batch, token]; finished sequences allow padding alone."""
@@ -187,6 +198,8 @@ class Decoder:
         last = ((self.open == 1) & ~self.has_variable).unsqueeze(1)
         ok = ok & ~(leaf_constant & last)
         ok = ok & ~self.banned[at(self.parent).squeeze(1)]
+        if self.units is not None:
+            ok = ok & self.units.allowed(self)
         done = (self.open == 0).unsqueeze(1)
         ok = torch.where(done, torch.zeros_like(ok), ok)
         ok[:, PAD] = done.squeeze(1)
@@ -194,6 +207,8 @@ class Decoder:
 
     def push(self, token: Tensor) -> None:
         """Append one token [batch] to every sequence."""
+        if self.units is not None:
+            self.units.push(self, token)
         going = token != PAD
         top = (self.open - 1).clamp(min=0)
 

@@ -193,6 +193,13 @@ def term_roots(tokens: Tensor, grammar: Grammar, max_terms: int) -> tuple[Tensor
     return tokens.gather(1, terms), mask
 
 
+def summand_splits(tokens: Tensor, grammar: Grammar, max_terms: int) -> Tensor:
+    """Which tokens join top-level summands that have coefficients of their own, bool [formula, position]."""
+    arity = torch.tensor(grammar.arity, device=tokens.device)[tokens]
+    splits = _splitting(grammar, max_terms, tokens.device)
+    return _term_positions(tokens, children(tokens, arity), splits, max_terms)[2]
+
+
 def _splitting(grammar: Grammar, max_terms: int, device: torch.device) -> Tensor:
     """Which tokens join summands, bool [token]."""
     splits = torch.zeros(len(grammar.tokens), dtype=torch.bool, device=device)

@@ -113,8 +113,10 @@ class SEGVAE(nn.Module):
         bits).
 
         ``masks`` [batch, position, token] are the grammar's; ``weight`` [batch]; ``shown`` [1 or batch, point,
-        feature] is for conditional networks.
+        feature] is for conditional networks. A token that its mask refuses (of a formula that no decoder wrote) is
+        learned all the same.
         """
+        masks = masks.scatter(2, tokens.unsqueeze(2), True)
         longest = int((tokens != PAD).sum(1).max())
         tokens, masks = tokens[:, :longest], masks[:, :longest]
         mean, log_variance = self.encode(tokens)
