@@ -70,11 +70,15 @@ class Archive:
         """
         error = self.fit.sse
         rows = (torch.isfinite(error) & (self.complexity <= max_complexity)).nonzero().squeeze(1)
-        rows = rows[self.complexity[rows].argsort(stable=True)]
-        rows = rows[error[rows].argsort(stable=True)]  # equal errors: the simplest first
+        rows = rows[error[rows].argsort(stable=True)]
         fresh = torch.ones_like(rows, dtype=torch.bool)
         fresh[1:] = error[rows[1:]] > error[rows[:-1]] * (1 + ALIKE)
-        rows = rows[fresh]
+        group = fresh.long().cumsum(0)  # equal but for rounding, which must not decide between them
+        order = self.complexity[rows].argsort(stable=True)
+        order = order[group[order].argsort(stable=True)]
+        leads = torch.ones_like(fresh)
+        leads[1:] = group[order].diff() > 0
+        rows = rows[order[leads]]
         rows = rows[self.complexity[rows].argsort(stable=True)]
         level = self.complexity[rows]
         counts = torch.bincount(level, minlength=1)
