@@ -40,6 +40,7 @@ from defectdb.schema.expression import Expression
 
 _LITERAL = 12  # formulas with rounded constants kept for every complexity
 _REPEATED = 0.3  # of a fit: what it costs to make one candidate, whether new or not
+_SEARCHING = 0.92  # of the time limit; the rest is for the front
 _STANDING = 40  # formulas without fitted constants kept for every complexity
 _PAIRING = 8.0  # seconds that the pairs of small functions may take: without them nothing is begun
 
@@ -80,7 +81,7 @@ class Search:
         self.idle = 0
         self.history: list[Generation] = []
         self.yields = torch.ones(len(SOURCES), dtype=torch.float64)
-        self.stop_at = time.monotonic() + config.time_limit
+        self.stop_at = time.monotonic() + _SEARCHING * config.time_limit
         self.hash_weights = torch.randint(
             1, 2**62, (grammar.max_length,), generator=torch.Generator().manual_seed(7)
         ).to(config.device)
