@@ -91,6 +91,9 @@ if TYPE_CHECKING:
 @click.option(
     "--forbid", multiple=True, metavar="TOKEN", help="An operator that no formula may use; repeatable."
 )
+@click.option(
+    "--conditional", is_flag=True, help="Let the network that proposes formulas see the data as well."
+)
 @click.option("--warm", is_flag=True, help="Start from the stored formulas of the same kernels as well.")
 @click.option(
     "--nested",

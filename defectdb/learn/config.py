@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from defectdb.errors import UnknownNameError
 from defectdb.learn.segvae.grammar import Grammar
+from defectdb.learn.segvae.model import ModelConfig
 from defectdb.learn.segvae.search import SearchConfig
 from defectdb.schema.operators import OPERATORS
 from defectdb.schema.records import Images
@@ -49,6 +50,7 @@ class LearnConfig(BaseModel):
     forbidden: tuple[str, ...] = ()
     warm: bool = False
     nested: bool = False
+    conditional: bool = False
     islands: int = Field(default=1, ge=1, le=64)
     workers: int = Field(default=0, ge=0)
 
@@ -82,6 +84,7 @@ class LearnConfig(BaseModel):
             max_complexity=self.max_tokens,
             device=device,
             exhaustive_size=self.exhaustive_size,
+            model=ModelConfig(conditional=self.conditional),
             exhaustive_limit=EXHAUSTIVE,
             exhaustive_operators=tuple(o for o in CORE_OPERATORS if o in self.operators),
         )

@@ -95,6 +95,8 @@ def with_values(tokens: Tensor, grammar: Grammar, generator: torch.Generator) ->
             y = programs.values(x, theta)[programs.terms[:, 0], 0]
             spread = y.std(1, correction=0)
             fine = torch.isfinite(y).all(1) & (spread > 1e-9 * (1 + y.abs().amax(1))) & (spread < 1e9)
+            if not fine.any():
+                continue
             sign = torch.randint(2, (int(fine.sum()), 1), generator=generator) * 2 - 1
             rows.append(part[fine])
             points.append(shown(x, sign * y[fine]))

@@ -16,6 +16,7 @@ from defectdb.errors import SelectionError, UsageError
 from defectdb.learn.segvae.front import Scored, select
 from defectdb.learn.segvae.grammar import Grammar
 from defectdb.learn.segvae.islands import merged, search_islands
+from defectdb.learn.segvae.model import ModelConfig
 from defectdb.learn.segvae.problem import Problem
 from defectdb.learn.segvae.rounding import Data
 from defectdb.learn.segvae.search import Search, SearchConfig
@@ -41,7 +42,7 @@ class SymbolicRegressor:
     names the columns (default x, or x1, x2 ...); ``max_tokens`` bounds a finished formula; ``time_limit`` in
     seconds; ``islands`` seeds are searched, two at a time; ``huber`` (units of ``y``) for data with
     outliers; ``predicate`` accepts or refuses skeletons; ``units`` are exponents of base units, one row a
-    variable.
+    variable; ``conditional``: the network that proposes formulas sees the data as well.
 
     After ``fit``: ``front_`` (Scored formulas, simplest first), ``best_`` the chosen one, ``rounded_``
     formulas in round numbers, ``stability_`` the share of islands whose front holds each formula.
@@ -66,12 +67,14 @@ class SymbolicRegressor:
         forbidden: Sequence[str] = (),
         units: Sequence[Sequence[float]] = (),
         predicate: Callable[[Expression], bool] | None = None,
+        conditional: bool = False,
     ) -> None:
         self.operators, self.numbers, self.variables = operators, numbers, variables
         self.max_tokens, self.max_terms = max_tokens, max_terms
         self.generations, self.population, self.time_limit = generations, population, time_limit
         self.exhaustive_limit, self.islands, self.seed, self.huber = exhaustive_limit, islands, seed, huber
         self.required, self.forbidden, self.units, self.predicate = required, forbidden, units, predicate
+        self.conditional = conditional
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:  # noqa: ARG002  (scikit-learn's signature)
         """The parameters by name."""
@@ -150,7 +153,7 @@ class SymbolicRegressor:
         config = SearchConfig(
             seed=self.seed, generations=self.generations, time_limit=self.time_limit, population=self.population,
             max_complexity=self.max_tokens, patience=max(10, self.generations // 2), target_mse=exact,
-            exhaustive_limit=self.exhaustive_limit, rounded=True,
+            exhaustive_limit=self.exhaustive_limit, rounded=True, model=ModelConfig(conditional=self.conditional),
         )  # fmt: skip
         seeds = polynomial_seeds(grammar)
         if self.islands > 1:
