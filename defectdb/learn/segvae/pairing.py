@@ -24,7 +24,8 @@ _SQUARE = 4_000  # functions on both sides where they are polynomials
 _SHORT = 5  # tokens below which a first summand may be doubled or halved
 _KEPT = 8  # pairs kept of every form and pair of lengths
 _SCALES = (1.0, -1.0, 2.0, -2.0, 0.5, -0.5)
-_SHIFTS = (1.0, -1.0, 2.0, -2.0)  # whole numbers that may stand beside a product
+_NUMBERS = (1.0, -1.0, 2.0, -2.0)  # whole numbers that may stand beside a product
+_NOWHERE = 1e9
 _POLYNOMIAL = ("add", "sub", "mul", "div", "square", "cube")
 _OUTER = ("exp", "log", "sqrt", "square", "inv")
 
@@ -122,46 +123,55 @@ def _nearest(left: _Side, right: _Side, goal: _Goal, grammar: Grammar) -> Iterat
     for form, number, error, scale in (
         *_sums(left, right, goal, grammar), *_products(left, right, goal, grammar)
     ):  # fmt: skip
-        lowest, column = error.nan_to_num(nan=torch.inf).min(1)
+        lowest, column = error.min(1)
         best = lowest.topk(min(_KEPT, len(lowest)), largest=False).indices
-        ends = scale[best, column[best]], left.rows[best], right.rows[column[best]]
+        ends = _rounded(scale[best, column[best]], form), left.rows[best], right.rows[column[best]]
         for s, i, j in zip(*(end.tolist() for end in ends), strict=True):
             yield form, s, number, i, j
 
 
+def _rounded(scale: Tensor, form: str) -> Tensor:
+    """The sign of a sum's second function; of a product's factor 1, 2 or 1/2 with its sign."""
+    size = scale.abs()
+    return scale.sign() * (1.0 if form == "add" else 0.5 + 0.5 * (size > 0.75) + (size > 1.5))
+
+
 def _sums(left: _Side, right: _Side, goal: _Goal, grammar: Grammar) -> Iterator[Block]:
-    """scale * left + right, and scale * left - right."""
+    """number * left + right, and number * left - right."""
     if "add" not in grammar.index:
         return
     w, size = goal.weight, (goal.weight * right.values.square()).sum(1)
-    for scale in _SCALES if not goal.outer and left.size < _SHORT else (1.0, -1.0):
-        rest = goal.y - scale * left.values
+    for number in _SCALES if not goal.outer and left.size < _SHORT else (1.0, -1.0):
+        rest = goal.y - number * left.values
         cross = (w * rest) @ right.values.T
-        error = (w * rest.square()).sum(1, keepdim=True) - 2 * cross.abs() + size
-        yield "add", scale, error, cross.sign()
+        yield "add", number, (w * rest.square()).sum(1, keepdim=True) - 2 * cross.abs() + size, cross
 
 
 def _products(left: _Side, right: _Side, goal: _Goal, grammar: Grammar) -> Iterator[Block]:
-    """scale * left * right, and left / right and right / left, with a whole number added or none."""
+    """factor * left * right, left / right and right / left; products with a whole number added as well."""
     y, w = goal.y, goal.weight
     total = (w * y.square()).sum()
     for form, f, g in (
-        ("mul", left.values, right.values), ("div", left.values, 1 / right.values),
-        ("over", 1 / left.values, right.values),
+        ("mul", left.values, right.values), ("div", left.values, _inverse(right.values)),
+        ("over", _inverse(left.values), right.values),
     ):  # fmt: skip
         if ("mul" if form == "mul" else "div") not in grammar.index:
             continue
         even, cross = (w * f.square()) @ g.square().T, (w * y * f) @ g.T
-        yield form, 0.0, total - 2 * cross.abs() + even, cross.sign()
+        yield form, 0.0, total - 2 * cross.abs() + even, cross.sgn()
         if goal.outer:
             continue
-        size = (cross / even).abs_()
-        scale = cross.sign() * (0.5 + 0.5 * (size > 0.75) + (size > 1.5))
-        yield form, 0.0, total - scale * (2 * cross - scale * even), scale
-        mean = (w * f) @ g.T
-        for shift in _SHIFTS if "add" in grammar.index else ():
-            about = cross - shift * mean
-            yield form, shift, (w * (y - shift).square()).sum() - 2 * about.abs() + even, about.sign()
+        scale = cross / even
+        factor = _rounded(scale, form)
+        yield form, 0.0, total - factor * (2 * cross - factor * even), scale
+        for number in _NUMBERS if form == "mul" and "add" in grammar.index else ():
+            about = cross - number * ((w * f) @ g.T)
+            yield form, number, (w * (y - number).square()).sum() - 2 * about.abs() + even, about.sgn()
+
+
+def _inverse(values: Tensor) -> Tensor:
+    """1 / values, where there is none something that lies near nothing."""
+    return (1 / values).nan_to_num(nan=_NOWHERE, posinf=_NOWHERE, neginf=_NOWHERE)
 
 
 def _written(form: str, scale: float, number: float, left: Names, right: Names) -> Names:
