@@ -9,7 +9,7 @@ from torch import Tensor
 
 from defectdb.learn.segvae.grammar import PAD, Grammar
 from defectdb.learn.segvae.layout import children, summand_splits
-from defectdb.learn.segvae.units import POWERS, PRODUCTS, SUMS
+from defectdb.schema.dimensions import POWERS, PRODUCTS, SUMS
 from defectdb.schema.expression import Expression, from_prefix
 from defectdb.schema.operators import OPERATORS
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from defectdb.learn.segvae.units import ONE, POWERS, PRODUCTS, SUMS, unit_table, within
+from defectdb.learn.segvae.units import ONE, unit_table, within
+from defectdb.schema.dimensions import POWERS, PRODUCTS, SUMS
 
 if TYPE_CHECKING:
     from defectdb.learn.segvae.grammar import Decoder, Grammar

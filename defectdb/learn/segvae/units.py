@@ -18,15 +18,10 @@ import torch
 from torch import Tensor
 
 from defectdb.errors import UsageError
+from defectdb.schema.dimensions import POWERS, PRODUCTS, SUMS
 
 if TYPE_CHECKING:
     from defectdb.learn.segvae.grammar import Grammar
-
-POWERS = {"neg": 1.0, "abs": 1.0, "inv": -1.0, "square": 2.0, "cube": 3.0, "sqrt": 0.5}
-"""Operators that raise their operand's unit to a power; an operand of any unit will do."""
-
-SUMS, PRODUCTS = ("add", "sub"), ("mul", "div")
-"""Operators of operands with equal units, and of operands with any; all others take and give pure numbers."""
 
 BOUND = 6
 """Exponents of the base units that the tables hold, at the most."""
