@@ -97,6 +97,7 @@ def formula_records(kernel: Kernel, run_id: int, material: str) -> list[FormulaR
             n_train=len(task.y), mae_train=scored.mae,
             mae_cv=scored.mae_cv if np.isfinite(scored.mae_cv) else None,
             bic=scored.bic if scored.bic else None,
+            description_length=scored.description_length if np.isfinite(scored.description_length) else None,
             r_min=float(inside.min()) - _ROUNDING, r_max=float(inside.max()) + _ROUNDING,
             dz_min=task.dz_min, dz_max=task.dz_max,
             images=task.config.images,

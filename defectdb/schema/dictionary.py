@@ -246,6 +246,7 @@ TABLES: tuple[Table, ...] = (
         mae_train | eV | mean absolute error on those rows
         mae_cv | eV | mean absolute error in cross-validation
         bic | | Bayesian information criterion
+        description_length | nat | data and formula together, with the noise that the formula leaves
         r_min | angstrom | shortest distance it was fitted to
         r_max | angstrom | longest distance it was fitted to
         dz_min | angstrom | smallest dz it holds for

@@ -70,6 +70,7 @@ class FormulaRecord(Record):
     mae_train: float = Field(ge=0)
     mae_cv: float | None = None
     bic: float | None = None
+    description_length: float | None = None
     r_min: float = Field(ge=0)
     r_max: float
     dz_min: float = Field(default=0.0, ge=0)

@@ -32,7 +32,8 @@ class Scored:
 
     ``mse`` and ``mae`` in training; ``mae_cv`` mean absolute error by leave-one-out or k-fold;
     ``mae_cv_interior`` the same without the rows at the ends of the first variable's range; ``bic`` Bayesian
-    information criterion.
+    information criterion; ``description_length`` nats of data and formula together (see ``uncertainty``), NaN where it
+    was not asked for.
     """
 
     expression: Expression
@@ -44,6 +45,7 @@ class Scored:
     mae_cv_interior: float
     bic: float
     skeleton: tuple[int, ...]
+    description_length: float = math.nan
 
 
 def cross_validate(

@@ -17,6 +17,7 @@ from defectdb.learn.segvae.problem import Problem
 from defectdb.learn.segvae.programs import Programs
 
 MAX_CONSTANT = 60.0  # a nonlinear constant beyond this is a pole or a step in disguise (variables up to 15)
+MAX_COEFFICIENT = 1e12  # of a summand, or its inverse, in units of the data: beyond, something inside cancels itself
 MAX_CANCELLATION = 30.0  # summands this many times larger than the data cancel one another: no readable law
 
 
@@ -75,8 +76,10 @@ def _trial(
     sse = dot(rest, rest)
     n_terms = programs.terms.shape[1]
     size = torch.stack(sizes[:n_terms], dim=1)
-    heavy = (size * beta[:, :n_terms].abs()).amax(1) > MAX_CANCELLATION * _size(programs, problem)
-    bad = ~torch.isfinite(sse) | heavy
+    scale, factors = _size(programs, problem), beta[:, :n_terms].abs()
+    heavy = (size * factors).amax(1) > MAX_CANCELLATION * scale
+    tiny = torch.where(factors > 0, factors, torch.inf).amin(1) < scale / MAX_COEFFICIENT
+    bad = ~torch.isfinite(sse) | heavy | tiny | (factors.amax(1) > scale * MAX_COEFFICIENT)
     if theta.shape[2]:
         bad |= theta.abs().amax(2) > MAX_CONSTANT * max(1.0, problem.reach / 15.0)
     sse = torch.where(bad, torch.inf, sse)

@@ -15,8 +15,9 @@ from defectdb.learn.segvae.finish import finish
 from defectdb.learn.segvae.front import Scored, score_front
 from defectdb.learn.segvae.grammar import Grammar
 from defectdb.learn.segvae.problem import Fit, Problem
-from defectdb.learn.segvae.rounding import plainest
+from defectdb.learn.segvae.rounding import Data, plainest
 from defectdb.learn.segvae.simplify import simplify
+from defectdb.learn.segvae.uncertainty import description_length
 from defectdb.schema.expression import complexity
 
 _SIMPLIFIED = 12  # formulas of every complexity that are simplified before the front is drawn
@@ -44,7 +45,9 @@ def final_front(
     bound = torch.cat([best.fit.sse.new_tensor([torch.inf]), best.fit.sse.cummin(0).values[:-1]])
     best = best[(best.fit.sse < bound * _PROGRESS).nonzero().squeeze(1)]
     front = plainest(score_front(best.tokens, grammar, best.fit, problem, folds), problem, grammar, domain)
-    return shortened(front, problem, grammar, domain, algebra_until)
+    front = shortened(front, problem, grammar, domain, algebra_until)
+    data = Data.of(problem, grammar)
+    return [replace(scored, description_length=description_length(scored, data)) for scored in front]
 
 
 def _simplified(archive: Archive, grammar: Grammar, problem: Problem) -> Tensor:

@@ -192,6 +192,7 @@ CREATE TABLE formulas (
     mae_train DOUBLE NOT NULL,
     mae_cv DOUBLE,
     bic DOUBLE,
+    description_length DOUBLE,
     r_min DOUBLE NOT NULL,
     r_max DOUBLE NOT NULL,
     dz_min DOUBLE NOT NULL DEFAULT 0,
