@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import polars as pl
 
     from defectdb.learn import Learned
+    from defectdb.learn.kernels import Kernel
+    from defectdb.learn.segvae.front import Scored
     from defectdb.learn.segvae.settings import Generation
 
 
@@ -93,6 +95,11 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--conditional", is_flag=True, help="Let the network that proposes formulas see the data as well."
+)
+@click.option(
+    "--units",
+    is_flag=True,
+    help="Only dimensionally sound formulas: cos(c*r), not cos(r); constants carry units.",
 )
 @click.option("--warm", is_flag=True, help="Start from the stored formulas of the same kernels as well.")
 @click.option(
@@ -212,6 +219,7 @@ def _summary(learned: Learned) -> dict[str, Any]:
                         "infix": to_infix(s.expression, s.constants), "complexity": s.complexity,
                         "n_constants": len(s.constants), "mse": s.mse, "mae": s.mae, "mae_cv": s.mae_cv,
                         "mae_cv_interior": s.mae_cv_interior, "bic": s.bic, "chosen": i == kernel.chosen,
+                        **_units(s, kernel),
                     }
                     for i, s in enumerate(kernel.front)
                 ],
@@ -220,6 +228,19 @@ def _summary(learned: Learned) -> dict[str, Any]:
             for kernel, formula_id in zip(learned.kernels, learned.formula_ids, strict=True)
         ],
     }  # fmt: skip
+
+
+def _units(scored: Scored, kernel: Kernel) -> dict[str, Any]:
+    """With --units: exponents of angstrom and eV of every constant."""
+    from defectdb.schema.dimensions import ENERGY, constant_units, kernel_unit
+
+    if not kernel.task.config.units:
+        return {}
+    variables = {name: kernel_unit(name) for name in kernel.task.variables}
+    solved = (constant_units(scored.expression, variables, value) for value in (ENERGY, None))
+    found: list[Any] = next((units for units in solved if units is not None), [])
+    named = [None if unit is None else {"angstrom": unit[0], "eV": unit[1]} for unit in found]
+    return {"units": named}
 
 
 def _statistics(generation: Generation) -> dict[str, Any]:

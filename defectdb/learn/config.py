@@ -10,6 +10,7 @@ from defectdb.errors import UnknownNameError
 from defectdb.learn.segvae.grammar import Grammar
 from defectdb.learn.segvae.model import ModelConfig
 from defectdb.learn.segvae.search import SearchConfig
+from defectdb.schema.dimensions import kernel_unit
 from defectdb.schema.operators import OPERATORS
 from defectdb.schema.records import Images
 
@@ -21,6 +22,9 @@ KERNEL_OPERATORS = (*CORE_OPERATORS, "cube", "sqrt", "log", "sin")
 
 EXHAUSTIVE = 140_000
 """Skeletons that are all tried first at the most: those of eight tokens of the core operators, of seven of all."""
+
+SUMMANDS = 3
+"""Summands of a kernel with a coefficient, and so a unit, of their own: as many as ``Problem.max_terms``."""
 
 
 class LearnConfig(BaseModel):
@@ -51,6 +55,7 @@ class LearnConfig(BaseModel):
     warm: bool = False
     nested: bool = False
     conditional: bool = False
+    units: bool = False
     islands: int = Field(default=1, ge=1, le=64)
     workers: int = Field(default=0, ge=0)
 
@@ -72,6 +77,8 @@ class LearnConfig(BaseModel):
             max_length=max(3, self.max_tokens - 4),
             required=self.required,
             forbidden=self.forbidden,
+            units=tuple(kernel_unit(name)[:1] for name in variables) if self.units else (),
+            summands=SUMMANDS if self.units else 1,
         )
 
     def search(self, device: str) -> SearchConfig:

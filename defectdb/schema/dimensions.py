@@ -17,12 +17,23 @@ POWERS = {"neg": 1.0, "abs": 1.0, "inv": -1.0, "square": 2.0, "cube": 3.0, "sqrt
 SUMS, PRODUCTS = ("add", "sub"), ("mul", "div")
 """Operators of operands with equal units, and of operands with any; all others take and give pure numbers."""
 
+ENERGY = (0.0, 1.0)
+"""Exponents of (angstrom, eV) of a kernel's values, whatever the target: all are in eV."""
+
 _TOLERANCE = 1e-9
 
 
 def kernel_unit(variable: str) -> tuple[float, ...]:
     """Exponents of (angstrom, eV) of a kernel's variable: distances are lengths, all else is a pure number."""
     return (1.0, 0.0) if variable.startswith(("r", "dz")) else (0.0, 0.0)
+
+
+def unit_text(unit: Sequence[float] | None) -> str:
+    """A unit of (angstrom, eV) for people: ``eV angstrom^-1``, ``1`` for a pure number, ``any`` for one left open."""
+    if unit is None:
+        return "any"
+    powers = [(name, x) for name, x in zip(("eV", "angstrom"), reversed(unit), strict=True) if x]
+    return " ".join(name if x == 1 else f"{name}^{x:g}" for name, x in powers) or "1"
 
 
 def constant_units(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from defectdb.learn.segvae.acceptance import has_units
 from defectdb.learn.segvae.grammar import Grammar, random_formulas
-from defectdb.schema.dimensions import constant_units, kernel_unit
+from defectdb.schema.dimensions import constant_units, kernel_unit, unit_text
 from defectdb.schema.expression import from_prefix
 from defectdb.schema.operators import OPERATORS
 
@@ -53,6 +53,12 @@ def test_without_a_unit_of_its_own_the_formula_takes_what_comes_out():
 def test_distances_of_kernels_are_lengths_and_angles_are_pure():
     units = {name: kernel_unit(name) for name in ("r", "dz", "r12", "dz23", "theta")}
     assert units == {"r": (1, 0), "dz": (1, 0), "r12": (1, 0), "dz23": (1, 0), "theta": (0, 0)}
+
+
+def test_units_are_written_for_people():
+    assert [unit_text(u) for u in ((0, 0), (0, 1), (-1, 1), (1, 0), (0.5, 0), None)] == [
+        "1", "eV", "eV angstrom^-1", "angstrom", "angstrom^0.5", "any",
+    ]  # fmt: skip
 
 
 @settings(max_examples=25, deadline=None)

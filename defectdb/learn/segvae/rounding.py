@@ -20,6 +20,7 @@ from defectdb.learn.segvae.front import Scored
 from defectdb.learn.segvae.grammar import Grammar
 from defectdb.learn.segvae.problem import Problem
 from defectdb.learn.segvae.simplify import renumbered, simplify
+from defectdb.schema.dimensions import constant_units
 from defectdb.schema.engines import evaluate_numpy
 from defectdb.schema.expression import (
     Call,
@@ -112,7 +113,7 @@ def _plainer(scored: Scored, data: Data, grammar: Grammar, domain: Domain | None
     floor = _EXACT * float(np.sum(data.weight * data.y**2))
     limit = data.loss(scored.expression, scored.constants) * (1 + _RISE) + floor
     best = (scored.expression, scored.constants)
-    for step in (simplify, lambda e, c: round_numbers(e, c, data, limit), simplify):
+    for step in (simplify, lambda e, c: round_numbers(e, c, data, limit, grammar), simplify):
         trial = step(*best)
         if data.loss(*trial) <= limit and safe(*trial, grammar, domain):
             best = trial
@@ -133,11 +134,11 @@ def rescored(scored: Scored, expression: Expression, constants: tuple[float, ...
 
 
 def round_numbers(
-    expression: Expression, constants: tuple[float, ...], data: Data, limit: float
+    expression: Expression, constants: tuple[float, ...], data: Data, limit: float, grammar: Grammar
 ) -> tuple[Expression, tuple[float, ...]]:
     """Integers, halves and quarters for constants, one after another, while the error stays below ``limit``.
 
-    The other constants are refitted every time.
+    The other constants are refitted every time. A constant that carries one of the grammar's units stays.
     """
     for index in range(n_constants(expression)):
         value = constants[index]
@@ -145,6 +146,8 @@ def round_numbers(
             if abs(value - nearest) > _NEAR * max(abs(value), 0.25) or (nearest == 0.0 and abs(value) > 1e-3):
                 continue
             trial = _with_number(expression, index, nearest)
+            if not keeps_units(trial, grammar):
+                continue
             fixed, others = renumbered(trial, constants)
             others = others if data.loss(fixed, others) <= limit else data.refit(fixed, others)
             if data.loss(fixed, others) <= limit:
@@ -171,8 +174,8 @@ def _with_number(node: Expression, index: int, value: float) -> Expression:
 
 
 def safe(expression: Expression, constants: Sequence[float], grammar: Grammar, domain: Domain | None) -> bool:
-    """Whether a variable is left and the formula is safe over the domain."""
-    if not variables(expression):
+    """Whether a variable is left, the units fit and the formula is safe over the domain."""
+    if not variables(expression) or not keeps_units(expression, grammar):
         return False
     if domain is None:
         return True
@@ -180,3 +183,9 @@ def safe(expression: Expression, constants: Sequence[float], grammar: Grammar, d
     values = evaluate_numpy(expression, dict(zip(grammar.variables, grid, strict=True)), constants)
     whole = torch.from_numpy(np.broadcast_to(values, grid[0].shape).copy()).unsqueeze(0)
     return bool(replace(domain, grid=domain.grid.cpu()).holds(whole))
+
+
+def keeps_units(expression: Expression, grammar: Grammar) -> bool:
+    """Whether some units of the constants make the formula dimensionally sound; always where the grammar has none."""
+    units = dict(zip(grammar.variables, grammar.units, strict=False))
+    return not units or constant_units(expression, units) is not None

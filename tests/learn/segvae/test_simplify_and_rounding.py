@@ -74,6 +74,7 @@ def test_fitted_constants_become_the_round_numbers_that_made_the_data():
         fitted,
         data,
         1e-20,
+        Grammar(),
     )
     assert " ".join(to_prefix(expression)) == "add -0.5 mul 2 div cos mul 3 r square r"
     assert constants == ()
@@ -83,10 +84,20 @@ def test_constants_that_are_not_round_stay_as_they_were_fitted():
     y = 1.9 * np.exp(-0.8123 * R)
     data = Data({"r": R}, y, np.ones_like(R), None)
     expression, constants = round_numbers(
-        from_prefix(["mul", "c0", "exp", "mul", "c1", "r"]), (1.9, -0.8123), data, 1e-20
+        from_prefix(["mul", "c0", "exp", "mul", "c1", "r"]), (1.9, -0.8123), data, 1e-20, Grammar()
     )
     assert constants == (1.9, -0.8123)
     assert " ".join(to_prefix(expression)) == "mul c0 exp mul c1 r"
+
+
+def test_constants_that_carry_a_unit_are_not_rounded():
+    y = 2 * np.exp(-R / 2) * np.cos(3 * R + 1)
+    data = Data({"r": R}, y, np.ones_like(R), None)
+    form = from_prefix(["mul", "exp", "mul", "c0", "r", "cos", "add", "mul", "c1", "r", "c2"])
+    whole = from_prefix(["mul", "c3", *to_prefix(form)])
+    expression, constants = round_numbers(whole, (-0.5, 3.0, 1.0, 2.0), data, 1e-20, Grammar(units=((1.0,),)))
+    assert " ".join(to_prefix(expression)) == "mul 2 mul exp mul c0 r cos add mul c1 r 1"
+    assert constants == (-0.5, 3.0)
 
 
 def test_a_front_loses_the_formulas_that_a_rounded_one_surpasses():
