@@ -60,7 +60,7 @@ class Box:
     """All units with exponents of up to ``half`` steps, by index; ``stride`` [base unit]."""
 
     half: int
-    stride: Tensor
+    stride: tuple[int, ...]
 
     @classmethod
     def around(cls, units: Tensor, half: int) -> Box:
@@ -70,7 +70,7 @@ class Box:
         while half > least and (2 * half + 1) ** n > _CELLS:
             half -= 1
         half = max(half, least)
-        return cls(half, torch.tensor([(2 * half + 1) ** i for i in range(n)], dtype=torch.float64))
+        return cls(half, tuple((2 * half + 1) ** i for i in range(n)))
 
     @property
     def outside(self) -> int:
@@ -80,9 +80,9 @@ class Box:
     def index(self, unit: Tensor) -> Tensor:
         """Index of units [..., base unit], int64 [...]."""
         whole = unit.round()
-        code = torch.full_like(whole[..., 0], float(self.half * self.stride.sum()))
+        code = torch.full_like(whole[..., 0], float(self.half * sum(self.stride)))
         inside = torch.ones_like(code, dtype=torch.bool)
-        for base, stride in enumerate(self.stride.tolist()):
+        for base, stride in enumerate(self.stride):
             part = whole[..., base]
             inside &= ((unit[..., base] - part).abs() < 1e-6) & (part.abs() <= self.half)
             code += stride * part
@@ -92,7 +92,7 @@ class Box:
         """Every unit, and last one that is outside, [unit, base unit]."""
         width = 2 * self.half + 1
         cells = torch.arange(self.outside).unsqueeze(1)
-        inside = (cells // self.stride.long()) % width - self.half
+        inside = (cells // torch.tensor(self.stride)) % width - self.half
         return torch.cat([inside, torch.full_like(inside[:1], 2 * self.half + 1)]).double()
 
 
@@ -117,9 +117,8 @@ class UnitTable:
 
     def to(self, device: torch.device | str) -> UnitTable:
         """The tables on a device."""
-        box = Box(self.box.half, self.box.stride.to(device))
         rest = (t.to(device) for t in (self.slot, self.own, self.factor))
-        return UnitTable(box, self.variable.to(device), self.default, *rest)
+        return UnitTable(self.box, self.variable.to(device), self.default, *rest)
 
 
 @cache
