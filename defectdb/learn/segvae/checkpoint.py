@@ -36,10 +36,10 @@ def identity(search: Search) -> str:
     config = asdict(replace(search.config, generations=0, time_limit=1.0))
     digest = hashlib.sha256(json.dumps([search.grammar.fingerprint(), config], sort_keys=True).encode())
     problem = search.problem.to("cpu")
-    for name in ("x", "y", "weight", "mixing"):
+    for name in ("x", "y", "weight", "mixing", "groups"):
         block = getattr(problem, name)
         digest.update(b"none" if block is None else block.numpy().tobytes())
-    digest.update(json.dumps([problem.offset, problem.max_terms, problem.huber]).encode())
+    digest.update(json.dumps([problem.offset, problem.max_terms, problem.huber, problem.extreme]).encode())
     return digest.hexdigest()
 
 

@@ -83,17 +83,23 @@ def _binary(grammar: Grammar, sizes: list[list[Skeleton]], size: int) -> list[Sk
                 found.append(("mul", *a, *b))
             if "div" in allowed and a != b:
                 found.append(("div", *a, *b))
-    if grammar.constants and size >= 3:
-        for a in sizes[size - 2]:
-            scaled = a[:2] in _SCALED
-            if "add" in allowed and a[:2] != ("add", "c"):
-                found.append(("add", "c", *a))
-            if "mul" in allowed and not scaled and a[0] != "neg" and not (a[0] == "inv" and "div" in allowed):
-                found.append(("mul", "c", *a))
-            if "div" in allowed and not scaled and a[0] not in ("neg", "inv"):
-                found.append(("div", "c", *a))
-            if "pow" in grammar.index and a[0] not in _POWERS:
-                found.append(("pow", *a, "c"))
+    return found
+
+
+def _with_constant(grammar: Grammar, below: list[Skeleton]) -> list[Skeleton]:
+    """Sums, products and quotients of a fitted constant and a skeleton, and fitted powers."""
+    found: list[Skeleton] = []
+    allowed = set(grammar.index)
+    for a in below:
+        if "add" in allowed and a[:2] != ("add", "c"):
+            found.append(("add", "c", *a))
+        free = a[:2] not in _SCALED and a[0] != "neg"
+        if free and "mul" in allowed and not (a[0] == "inv" and "div" in allowed):
+            found.append(("mul", "c", *a))
+        if free and "div" in allowed and a[0] != "inv":
+            found.append(("div", "c", *a))
+        if "pow" in allowed and a[0] not in _POWERS:
+            found.append(("pow", *a, "c"))
     return found
 
 
@@ -113,6 +119,8 @@ def skeletons(grammar: Grammar, size: int, limit: int = 60_000) -> tuple[Skeleto
     total = list(sizes[1])
     for n in range(2, size + 1):
         level = [*_unary(grammar, sizes[n - 1]), *_binary(grammar, sizes, n)]
+        if grammar.constants and n >= 3:
+            level += _with_constant(grammar, sizes[n - 2])
         level = [s for s in level if s.count("c") <= grammar.max_constants]
         roots = [s for s in level if s[0] != "neg" and s[:2] not in (("add", "c"), *_SCALED)]
         if len(total) + len(roots) > limit:

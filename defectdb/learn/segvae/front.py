@@ -74,12 +74,14 @@ def cross_validate(
 
 
 def make_folds(problem: Problem, groups: Tensor | None = None, max_folds: int = 64) -> Tensor:
-    """Folds [row]: ``groups``, else one for every distinct point up to 64 (leave one out), else five in
-    turn.
+    """Folds [row]: ``groups``, else one for every distinct point (or row of an extreme) up to 64 (leave one out), else
+    five in turn.
     """
     if groups is not None:
         return groups
-    if problem.mixing is None:
+    if problem.groups is not None and len(problem.y) <= max_folds:
+        return torch.arange(len(problem.y), device=problem.y.device)
+    if problem.pointwise:
         near = (problem.x / (SAME_POINT * problem.x.abs().amax(1, keepdim=True))).round()
         distinct: Tensor = torch.unique(near, dim=1, return_inverse=True)[1]
         if int(distinct.max()) < max_folds:
@@ -90,12 +92,13 @@ def make_folds(problem: Problem, groups: Tensor | None = None, max_folds: int = 
 def score_front(tokens: Tensor, grammar: Grammar, fit: Fit, problem: Problem, folds: Tensor) -> list[Scored]:
     """Every formula with its training and cross-validated errors, in the order of complexity."""
     values = predict(tokens, grammar, fit, problem.x, problem)
-    rows = values if problem.mixing is None else values @ problem.mixing.T
-    error = problem.y - rows
+    error = problem.y - problem.rows_of(values)
     blind = cross_validate(tokens, grammar, fit, problem, folds)
     first = problem.x[0]
     if problem.mixing is not None:  # a sum's own point is its first
         first = torch.where(problem.mixing > 0, first, torch.inf).amin(1)
+    elif problem.groups is not None:
+        first = first[problem.groups].amin(1)
     interior = torch.ones_like(problem.y, dtype=torch.bool)
     if len(first.unique()) > 2:
         interior = (first > first.min()) & (first < first.max())
@@ -122,7 +125,7 @@ def score_front(tokens: Tensor, grammar: Grammar, fit: Fit, problem: Problem, fo
 
 def _points_left(problem: Problem, folds: Tensor) -> int:
     """Distinct points (or mixed rows) that a formula may see when the largest fold is held out."""
-    if problem.mixing is not None:
+    if not problem.pointwise:
         return len(problem.y) - int(torch.bincount(folds).max())
     point: Tensor = torch.unique(problem.x, dim=1, return_inverse=True)[1]
     return min(len(point[folds != k].unique()) for k in folds.unique().tolist())

@@ -7,7 +7,7 @@ normal equations of all fits are solved together.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -16,25 +16,32 @@ from defectdb.learn.segvae.linear import coefficients, dot, orthonormal, solve_p
 from defectdb.learn.segvae.problem import Problem
 from defectdb.learn.segvae.programs import Programs
 
+_ROUNDS = 3  # of choosing the points that decide extremes
 MAX_CONSTANT = 60.0  # a nonlinear constant beyond this is a pole or a step in disguise (variables up to 15)
-MAX_COEFFICIENT = 1e12  # of a summand, or its inverse, in units of the data: beyond, something inside cancels itself
+MAX_COEFFICIENT = (
+    1e12  # of a summand, or its inverse, in units of the data: beyond, something inside cancels itself
+)
 MAX_CANCELLATION = 30.0  # summands this many times larger than the data cancel one another: no readable law
 
 
-def _columns(programs: Programs, table: Tensor, problem: Problem) -> list[Tensor]:
-    """The linear part's columns, each [formula, start, row], weighted; zero where a formula has fewer terms."""
+def _columns(programs: Programs, table: Tensor, problem: Problem, deciding: Tensor | None) -> list[Tensor]:
+    """The linear part's columns, each [formula, start, row], weighted; zero where a formula has fewer terms.
+
+    ``deciding`` [formula, start, row] are the points that stand for the rows of an extreme.
+    """
     root = problem.root
     columns = []
     for k in range(programs.terms.shape[1]):
         values = table.index_select(0, programs.terms[:, k])
         if problem.mixing is not None:
             values = values @ problem.mixing.T
+        elif deciding is not None:
+            values = values.gather(2, deciding)
         if root is not None:
             values = values * root
         columns.append(values * programs.term_mask[:, k].view(-1, 1, 1) if k else values)
     if problem.offset:
-        ones = problem.y.new_ones(problem.x.shape[1])
-        ones = ones if problem.mixing is None else problem.mixing @ ones
+        ones = problem.y.new_ones(len(problem.y)) if problem.mixing is None else problem.mixing.sum(1)
         column = (ones if root is None else ones * root).expand_as(columns[0])
         columns.append(column if programs.plain is None else column * ~programs.plain.view(-1, 1, 1))
     return columns
@@ -48,6 +55,7 @@ class _Trial:
     beta: Tensor  # [formula, column, start]
     hessian: Tensor | None  # [formula, start, k, k]
     gradient: Tensor | None  # [formula, start, k]
+    deciding: Tensor | None  # [formula, start, row]
 
 
 def _size(programs: Programs, problem: Problem) -> Tensor:
@@ -58,45 +66,111 @@ def _size(programs: Programs, problem: Problem) -> Tensor:
     return torch.where(programs.plain.unsqueeze(1), whole, problem.scale())
 
 
-def _trial(
-    programs: Programs, problem: Problem, theta: Tensor, *, derivatives: bool, table: Tensor | None = None
-) -> _Trial:
-    """``table`` is an earlier trial's to write over."""
-    table = programs.values(problem.x, theta, table)
-    columns = _columns(programs, table, problem)
-    basis, triangle, sizes = orthonormal(columns)
+@dataclass(frozen=True, slots=True)
+class _Linear:
+    """The linear part, solved: what is left of the rows, coefficients, orthonormal columns and their sizes."""
+
+    rest: Tensor  # [formula, start, row]
+    beta: Tensor  # [formula, column, start]
+    basis: list[Tensor]  # each [formula, start, row]
+    size: Tensor  # [formula, term, start]
+
+
+def _solved(programs: Programs, table: Tensor, problem: Problem, deciding: Tensor | None) -> _Linear:
+    """The coefficients of least squares and what they leave."""
+    basis, triangle, sizes = orthonormal(_columns(programs, table, problem, deciding))
     root = problem.root
-    target = (problem.y if root is None else problem.y * root).expand_as(basis[0])
-    rest, parts = target, []
+    rest = (problem.y if root is None else problem.y * root).expand_as(basis[0])
+    parts = []
     for direction in basis:
         part = dot(direction, rest)
         rest = torch.addcmul(rest, part.unsqueeze(2), direction, value=-1)
         parts.append(part)
     beta = coefficients(triangle, parts)
-    sse = dot(rest, rest)
-    n_terms = programs.terms.shape[1]
-    size = torch.stack(sizes[:n_terms], dim=1)
-    scale, factors = _size(programs, problem), beta[:, :n_terms].abs()
-    heavy = (size * factors).amax(1) > MAX_CANCELLATION * scale
-    tiny = torch.where(factors > 0, factors, torch.inf).amin(1) < scale / MAX_COEFFICIENT
-    bad = ~torch.isfinite(sse) | heavy | tiny | (factors.amax(1) > scale * MAX_COEFFICIENT)
-    if theta.shape[2]:
-        bad |= theta.abs().amax(2) > MAX_CONSTANT * max(1.0, problem.reach / 15.0)
-    sse = torch.where(bad, torch.inf, sse)
+    return _Linear(rest, beta, basis, torch.stack(sizes[: programs.terms.shape[1]], dim=1))
+
+
+def _decided(
+    programs: Programs, table: Tensor, problem: Problem, deciding: Tensor | None
+) -> tuple[_Linear, Tensor]:
+    """The linear part of rows that are extremes, and the points that have them.
+
+    Which point decides follows from the coefficients, and these from the points: a few rounds from the given ones, or
+    from the rows' first. What is left is that of the true extremes.
+    """
+    assert problem.groups is not None
+    if deciding is None:
+        deciding = problem.groups[:, 0].expand(programs.n_formulas, table.shape[1], -1)
+    for _ in range(_ROUNDS):
+        linear = _solved(programs, table, problem, deciding)
+        extreme, deciding = problem.deciding(_valued(programs, table, problem, linear.beta))
+    rest = problem.y - extreme
+    return replace(linear, rest=rest if problem.root is None else rest * problem.root), deciding
+
+
+def _valued(programs: Programs, table: Tensor, problem: Problem, beta: Tensor) -> Tensor:
+    """Values at the points, [formula, start, point], for coefficients [formula, column, start]."""
+    values = table.new_zeros(programs.n_formulas, table.shape[1], table.shape[2])
+    for term in range(programs.terms.shape[1]):
+        share = beta[:, term].unsqueeze(2) * table[programs.terms[:, term]]
+        values = torch.where(programs.term_mask[:, term].view(-1, 1, 1), values + share, values)
+    return values + beta[:, -1].unsqueeze(2) if problem.offset else values
+
+
+def _trial(
+    programs: Programs,
+    problem: Problem,
+    theta: Tensor,
+    *,
+    derivatives: bool,
+    table: Tensor | None = None,
+    deciding: Tensor | None = None,
+) -> _Trial:
+    """``table`` is an earlier trial's to write over; ``deciding`` are its points, where rows are extremes."""
+    table = programs.values(problem.x, theta, table)
+    if problem.groups is None:
+        linear = _solved(programs, table, problem, None)
+    else:
+        linear, deciding = _decided(programs, table, problem, deciding)
+    sse = dot(linear.rest, linear.rest)
+    sse = torch.where(torch.isfinite(sse) & _readable(programs, problem, theta, linear), sse, torch.inf)
     if not derivatives:
-        return _Trial(sse, beta, None, None)
-    jacobian = programs.derivatives(table, beta[:, :n_terms])  # [formula, k, start, point]
+        return _Trial(sse, linear.beta, None, None, deciding)
+    jacobian = _projected(programs, table, problem, linear, deciding)
+    hessian = jacobian @ jacobian.transpose(2, 3)
+    gradient = (jacobian @ torch.nan_to_num(linear.rest).unsqueeze(3)).squeeze(3)
+    return _Trial(sse, linear.beta, hessian, gradient, deciding)
+
+
+def _readable(programs: Programs, problem: Problem, theta: Tensor, linear: _Linear) -> Tensor:
+    """Whether constants and coefficients are of a size that a law has, bool [formula, start]."""
+    scale, factors = _size(programs, problem), linear.beta[:, : programs.terms.shape[1]].abs()
+    fine = (linear.size * factors).amax(1) <= MAX_CANCELLATION * scale
+    fine &= torch.where(factors > 0, factors, torch.inf).amin(1) >= scale / MAX_COEFFICIENT
+    fine &= factors.amax(1) <= scale * MAX_COEFFICIENT
+    if theta.shape[2]:
+        fine &= theta.abs().amax(2) <= MAX_CONSTANT * max(1.0, problem.reach / 15.0)
+    return fine
+
+
+def _projected(
+    programs: Programs, table: Tensor, problem: Problem, linear: _Linear, deciding: Tensor | None
+) -> Tensor:
+    """Kaufman's Jacobian [formula, start, k, row]: derivatives of the rows without what the linear part takes up."""
+    root = problem.root
+    jacobian = programs.derivatives(
+        table, linear.beta[:, : programs.terms.shape[1]]
+    )  # [formula, k, start, point]
     if problem.mixing is not None:
         jacobian = jacobian @ problem.mixing.T
+    elif deciding is not None:
+        jacobian = jacobian.gather(3, deciding.unsqueeze(1).expand(-1, jacobian.shape[1], -1, -1))
     if root is not None:
         jacobian = jacobian * (root.unsqueeze(1) if root.dim() == 3 else root)
-    for direction in basis:
+    for direction in linear.basis:
         across = direction.unsqueeze(1)
         jacobian = torch.addcmul(jacobian, dot(jacobian, across).unsqueeze(3), across, value=-1)
-    jacobian = torch.nan_to_num(jacobian, nan=0.0, posinf=0.0, neginf=0.0).transpose(1, 2)
-    hessian = jacobian @ jacobian.transpose(2, 3)
-    gradient = (jacobian @ torch.nan_to_num(rest).unsqueeze(3)).squeeze(3)
-    return _Trial(sse, beta, hessian, gradient)
+    return torch.nan_to_num(jacobian, nan=0.0, posinf=0.0, neginf=0.0).transpose(1, 2)
 
 
 def levenberg_marquardt(
@@ -121,12 +195,17 @@ def levenberg_marquardt(
         step = torch.nan_to_num(solve_positive(system, best.gradient))
         reach = 1.0 + theta.abs()
         trial_theta = theta + torch.maximum(torch.minimum(step, reach), -reach)
-        trial = _trial(programs, problem, trial_theta, derivatives=i < iterations - 1, table=table)
+        last = i == iterations - 1
+        trial = _trial(
+            programs, problem, trial_theta, derivatives=not last, table=table, deciding=best.deciding
+        )
         better = trial.sse < best.sse
         damping = torch.where(better, damping * 0.3, damping * 5.0).clamp(1e-9, 1e9)
         theta = torch.where(better.unsqueeze(2), trial_theta, theta)
         best.sse = torch.where(better, trial.sse, best.sse)
         best.beta = torch.where(better.unsqueeze(1), trial.beta, best.beta)
+        if trial.deciding is not None and best.deciding is not None:
+            best.deciding = torch.where(better.unsqueeze(2), trial.deciding, best.deciding)
         if trial.hessian is not None and trial.gradient is not None:
             best.hessian = torch.where(better.view(*better.shape, 1, 1), trial.hessian, best.hessian)
             best.gradient = torch.where(better.unsqueeze(2), trial.gradient, best.gradient)
@@ -142,11 +221,5 @@ def residuals(programs: Programs, problem: Problem, theta: Tensor, beta: Tensor)
     """Data minus formula, [formula, start, row], for constants [formula, start, k] and [formula, column,
     start].
     """
-    table = programs.values(problem.x, theta)
-    values = table.new_zeros(len(theta), theta.shape[1], problem.x.shape[1])
-    for term in range(programs.terms.shape[1]):
-        share = beta[:, term].unsqueeze(2) * table[programs.terms[:, term]]
-        values = torch.where(programs.term_mask[:, term].view(-1, 1, 1), values + share, values)
-    if problem.offset:
-        values = values + beta[:, -1].unsqueeze(2)
-    return problem.y - (values if problem.mixing is None else values @ problem.mixing.T)
+    values = _valued(programs, programs.values(problem.x, theta), problem, beta)
+    return problem.y - problem.rows_of(values)

@@ -45,8 +45,7 @@ def round_halves(fitted: Archive, grammar: Grammar, problem: Problem) -> Archive
 def _squares(some: Archive, grammar: Grammar, problem: Problem) -> Tensor:
     """Weighted squared errors, [formula]; infinite where there is no value."""
     values = predict(some.tokens, grammar, some.fit, problem.x, problem)
-    rows = values if problem.mixing is None else values @ problem.mixing.T
-    total = (problem.weight * (problem.y - rows).square()).sum(1)
+    total = (problem.weight * (problem.y - problem.rows_of(values)).square()).sum(1)
     return torch.where(torch.isfinite(total), total, torch.inf)
 
 
@@ -72,7 +71,7 @@ def literal_formulas(rounded: Archive, grammar: Grammar, problem: Problem) -> li
     rounded, problem = rounded.to("cpu"), problem.to("cpu")
     n, weight = len(problem.y), problem.weight
     values = predict(rounded.tokens, grammar, rounded.fit, problem.x, problem)
-    error = problem.y - (values if problem.mixing is None else values @ problem.mixing.T)
+    error = problem.y - problem.rows_of(values)
     found: dict[Expression, Scored] = {}
     for i in range(len(rounded)):
         tree, constants = finish(

@@ -59,10 +59,10 @@ class _Goal:
 def nearest_pairs(problem: Problem, grammar: Grammar) -> Tensor:
     """Formulas without fitted constants near the data, int64 [formula, position]: each once, some of every length.
 
-    None for sums over points, which products do not survive. All obey the grammar.
+    None for sums over points and extremes, which products do not survive. All obey the grammar.
     """
     found: dict[tuple[str, ...], None] = {}
-    if problem.mixing is None and problem.weight.dim() == 1:
+    if problem.pointwise and problem.weight.dim() == 1:
         for few, many in _families(problem, grammar):
             texts = few.names(grammar), many.names(grammar)
             found |= dict.fromkeys(tuple(names) for names in texts[1])

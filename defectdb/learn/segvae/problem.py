@@ -16,15 +16,19 @@ class Problem:
     """What the formulas must reproduce.
 
     ``x`` [variable, point]; ``y`` [row]; ``weight`` [row], or [start, row] for one set per start, or
-    [formula, 1, row]; ``mixing`` [row, point] adds point values up into rows (a sum over pairs), None where
-    rows are points; ``offset`` adds a free constant; ``max_terms`` free coefficients at the most. ``huber``:
-    residuals beyond it (in units of ``y``) count linearly instead of squared; 0 for plain least squares.
+    [formula, 1, row]; ``mixing`` [row, point] adds point values up into rows (a sum over pairs); ``groups``
+    [row, place] names the points of which each row is the ``extreme``, "min" or "max" (a gap is its pairs'
+    smallest), short rows filled with one of their own; without either, rows are points. ``offset`` adds a free
+    constant; ``max_terms`` free coefficients at the most. ``huber``: residuals beyond it (in units of ``y``) count
+    linearly instead of squared; 0 for plain least squares.
     """
 
     x: Tensor
     y: Tensor
     weight: Tensor
     mixing: Tensor | None = None
+    groups: Tensor | None = None
+    extreme: str = "min"
     offset: bool = True
     max_terms: int = 3
     huber: float = 0.0
@@ -41,7 +45,8 @@ class Problem:
         if not (torch.isfinite(x).all() and torch.isfinite(y).all()):
             raise SelectionError("the data hold NaN or infinite values; leave those rows out (--where)")
         problem = cls(x, y, weight, **options)  # type: ignore[arg-type]
-        rows = x.shape[1] if problem.mixing is None else problem.mixing.shape[0]
+        joint = problem.mixing if problem.groups is None else problem.groups
+        rows = x.shape[1] if joint is None else len(joint)
         if rows != len(y) or (problem.mixing is not None and problem.mixing.shape[1] != x.shape[1]):
             raise SelectionError(f"{rows} rows of variables for {len(y)} values")
         if not (torch.isfinite(weight).all() and (weight >= 0).all() and weight.sum() > 0):
@@ -66,17 +71,35 @@ class Problem:
 
     def to(self, device: torch.device | str) -> Problem:
         """The same problem on another device."""
-        mixing = None if self.mixing is None else self.mixing.to(device)
-        return replace(
-            self, x=self.x.to(device), y=self.y.to(device), weight=self.weight.to(device), mixing=mixing
-        )
+        mixing, groups = (None if block is None else block.to(device) for block in (self.mixing, self.groups))
+        x, y, weight = (block.to(device) for block in (self.x, self.y, self.weight))
+        return replace(self, x=x, y=y, weight=weight, mixing=mixing, groups=groups)
+
+    @property
+    def pointwise(self) -> bool:
+        """Whether rows are points, nothing summed and no extreme taken."""
+        return self.mixing is None and self.groups is None
+
+    def rows_of(self, values: Tensor) -> Tensor:
+        """What values at the points [..., point] make of the rows, [..., row]."""
+        if self.groups is not None:
+            return self.deciding(values)[0]
+        return values if self.mixing is None else values @ self.mixing.T
+
+    def deciding(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """The rows' extremes and the points that have them, both [..., row], from values [..., point]."""
+        assert self.groups is not None
+        grouped = values[..., self.groups]
+        extreme, place = grouped.min(-1) if self.extreme == "min" else grouped.max(-1)
+        points = self.groups.expand_as(grouped).gather(-1, place.unsqueeze(-1)).squeeze(-1)
+        return extreme, points
 
     def scale(self) -> Tensor:
         """Size of what there is to explain, [start] or scalar: the data's norm, or its norm about the mean.
 
         With an offset the mean is explained already, and must not hide summands that cancel one another.
         """
-        if not self.offset or self.mixing is not None:
+        if not self.offset or not self.pointwise:
             return (self.weight * self.y.square()).sum(-1).sqrt()
         mean = (self.weight * self.y).sum(-1, keepdim=True) / self.weight.sum(-1, keepdim=True).clamp(
             min=1e-300

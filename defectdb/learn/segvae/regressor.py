@@ -27,6 +27,7 @@ from defectdb.schema.texts import to_infix
 
 Floats = NDArray[np.float64]
 MAX_VARIABLES = 6
+AGGREGATES = ("sum", "min", "max")
 EXACT = 1e-20
 """A mean squared error below this share of the data's mean square ends the search: the law is found."""
 
@@ -41,8 +42,9 @@ class SymbolicRegressor:
     Parameters are stored as given (``get_params``, ``set_params``), as scikit-learn's are. ``variables``
     names the columns (default x, or x1, x2 ...); ``max_tokens`` bounds a finished formula; ``time_limit`` in
     seconds; ``islands`` seeds are searched, two at a time; ``huber`` (units of ``y``) for data with
-    outliers; ``predicate`` accepts or refuses skeletons; ``units`` are exponents of base units, one row a
-    variable; ``conditional``: the network that proposes formulas sees the data as well.
+    outliers; ``aggregate`` ("sum", "min", "max") what groups of points make of their values; ``predicate``
+    accepts or refuses skeletons; ``units`` are exponents of base units, one row a variable; ``conditional``: the
+    network that proposes formulas sees the data as well.
 
     After ``fit``: ``front_`` (Scored formulas, simplest first), ``best_`` the chosen one, ``rounded_``
     formulas in round numbers, ``stability_`` the share of islands whose front holds each formula.
@@ -63,6 +65,7 @@ class SymbolicRegressor:
         islands: int = 1,
         seed: int = 0,
         huber: float = 0.0,
+        aggregate: str = "sum",
         required: Sequence[str] = (),
         forbidden: Sequence[str] = (),
         units: Sequence[Sequence[float]] = (),
@@ -73,6 +76,7 @@ class SymbolicRegressor:
         self.max_tokens, self.max_terms = max_tokens, max_terms
         self.generations, self.population, self.time_limit = generations, population, time_limit
         self.exhaustive_limit, self.islands, self.seed, self.huber = exhaustive_limit, islands, seed, huber
+        self.aggregate = aggregate
         self.required, self.forbidden, self.units, self.predicate = required, forbidden, units, predicate
         self.conditional = conditional
 
@@ -91,18 +95,28 @@ class SymbolicRegressor:
             setattr(self, name, value)
         return self
 
-    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
+    ) -> Self:
         """Search. ``X`` [row, variable] or [row], ``y`` [row].
 
-        Raises SelectionError for data from which nothing can be learned, UsageError for options that do not
-        fit them; warns of variables without range and of a constant target.
+        With ``groups`` [point] the rows of ``X`` are points (pairs of defects), and group i of them makes ``y[i]``:
+        their sum, smallest or largest value, as ``aggregate`` says.
+
+        Raises SelectionError for data from which nothing can be learned, UsageError for options that do not fit them;
+        warns of variables without range and of a constant target.
         """
         x, target = _columns(X), np.asarray(y, dtype=np.float64)
         self.variables_ = self._names(x.shape[1])
         weight = None if sample_weight is None else torch.tensor(np.asarray(sample_weight, dtype=np.float64))
         problem = Problem.of(
-            torch.tensor(x.T.copy()), torch.tensor(target), weight, max_terms=self.max_terms, huber=self.huber
-        )
+            torch.tensor(x.T.copy()), torch.tensor(target), weight, max_terms=self.max_terms, huber=self.huber,
+            **self._joined(groups, len(x), len(target)),
+        )  # fmt: skip
         if len(target) < 3:
             raise SelectionError(f"{len(target)} rows are too few for a formula; give at least 3")
         grammar, self.rounded_ = self._grammar(x), list[Scored]()
@@ -120,6 +134,25 @@ class SymbolicRegressor:
         self.best_ = self._choose(self.rounded_, self._data)
         self.rounded_ = merged([self.rounded_])
         return self
+
+    def _joined(self, groups: ArrayLike | None, points: int, rows: int) -> dict[str, Any]:
+        """How points make rows, as options of a problem."""
+        if self.aggregate not in AGGREGATES:
+            raise UsageError(f"unknown aggregate {self.aggregate!r}; try {', '.join(AGGREGATES)}")
+        if groups is None:
+            return {}
+        row = _groups(groups, points)
+        if len(np.unique(row)) != rows or row.max() != rows - 1:
+            raise SelectionError(f"the groups must be numbered 0 to {rows - 1}, one for every value of y")
+        if self.aggregate == "sum":
+            mixing = np.zeros((rows, points))
+            mixing[row, np.arange(points)] = 1.0
+            return {"mixing": torch.from_numpy(mixing)}
+        order = np.argsort(row, kind="stable")
+        count = np.bincount(row)
+        place = np.minimum(np.arange(count.max()), count[:, None] - 1)
+        table = order[(np.cumsum(count) - count)[:, None] + place]
+        return {"groups": torch.from_numpy(table), "extreme": self.aggregate}
 
     def _names(self, count: int) -> tuple[str, ...]:
         if self.variables is not None:
@@ -187,12 +220,22 @@ class SymbolicRegressor:
         x = _columns(X)
         return averaged(self.front_, {name: x[:, i] for i, name in enumerate(self.variables_)})
 
-    def predict(self, X: ArrayLike, index: int | None = None) -> Floats:
-        """Values [row] of the chosen formula, or of ``front_[index]``; NaN outside its domain."""
+    def predict(self, X: ArrayLike, index: int | None = None, groups: ArrayLike | None = None) -> Floats:
+        """Values [row] of the chosen formula, or of ``front_[index]``; NaN outside its domain.
+
+        With ``groups`` [point] the sums or extremes of the groups' points, in the order of their numbers.
+        """
         x = _columns(X)
         chosen = self._fitted() if index is None else self.front_[index]
         env = {name: x[:, i] for i, name in enumerate(self.variables_)}
-        return np.broadcast_to(evaluate_numpy(chosen.expression, env, chosen.constants), (len(x),)).copy()
+        values = np.broadcast_to(evaluate_numpy(chosen.expression, env, chosen.constants), (len(x),)).copy()
+        if groups is None:
+            return values
+        row = _groups(groups, len(x))
+        start = {"sum": 0.0, "min": np.inf, "max": -np.inf}[self.aggregate]
+        out = np.full(row.max() + 1, start)
+        {"sum": np.add, "min": np.minimum, "max": np.maximum}[self.aggregate].at(out, row, values)
+        return out
 
     def score(self, X: ArrayLike, y: ArrayLike) -> float:
         """Coefficient of determination R^2 of the chosen formula."""
@@ -218,6 +261,14 @@ class SymbolicRegressor:
         if not hasattr(self, "best_"):
             raise UsageError("this regressor is not fitted yet; call fit first")
         return self.best_
+
+
+def _groups(groups: ArrayLike, points: int) -> NDArray[np.int64]:
+    """Group numbers [point]. Raises SelectionError where they are no whole numbers from 0, one for every point."""
+    row = np.asarray(groups)
+    if row.shape != (points,) or row.dtype.kind not in "iu" or row.min() < 0:
+        raise SelectionError(f"groups must be {points} whole numbers from 0, one for every row of X")
+    return row.astype(np.int64)
 
 
 def _columns(X: ArrayLike) -> Floats:

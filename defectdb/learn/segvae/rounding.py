@@ -41,13 +41,17 @@ _EXACT = 1e-24  # squared errors below this share of the data's squares are roun
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """The rows in numpy: variables by name [point], values and weights [row], and how points mix into rows."""
+    """The rows in numpy: variables by name [point], values and weights [row], and how points mix into rows, or of which
+    points the rows are the extreme [row, place].
+    """
 
     x: dict[str, Floats]
     y: Floats
     weight: Floats
     mixing: Floats | None
     huber: float = 0.0
+    groups: NDArray[np.int64] | None = None
+    extreme: str = "min"
 
     @classmethod
     def of(cls, problem: Problem, grammar: Grammar) -> Data:
@@ -55,7 +59,9 @@ class Data:
         local = problem.to("cpu")
         x = {name: local.x[i].numpy().copy() for i, name in enumerate(grammar.variables)}
         mixing = None if local.mixing is None else local.mixing.numpy().copy()
-        return cls(x, local.y.numpy().copy(), local.weight.numpy().copy(), mixing, local.huber)
+        groups = None if local.groups is None else local.groups.numpy().copy()
+        y, weight = local.y.numpy().copy(), local.weight.numpy().copy()
+        return cls(x, y, weight, mixing, local.huber, groups, local.extreme)
 
     def residuals(self, expression: Expression, constants: Sequence[float] | Floats) -> Floats:
         """Data minus formula, [row]."""
@@ -63,6 +69,9 @@ class Data:
             evaluate_numpy(expression, self.x, [float(c) for c in constants]),
             next(iter(self.x.values())).shape,
         )
+        if self.groups is not None:
+            grouped = values[self.groups]
+            values = np.min(grouped, axis=1) if self.extreme == "min" else np.max(grouped, axis=1)
         return self.y - (values if self.mixing is None else self.mixing @ values)
 
     def loss(self, expression: Expression, constants: Sequence[float]) -> float:

@@ -37,9 +37,11 @@ def shown_of(problem: Problem) -> Tensor:
     """The problem's own points, [1, point, feature].
 
     Of sums over pairs the values at the points are not known: shown are the smallest that give the sums (ridge
-    regression).
+    regression). An extreme is shown at its row's first point.
     """
     x, y = problem.x, problem.y
+    if problem.groups is not None:
+        x = x[:, problem.groups[:, 0]]
     if problem.mixing is not None:
         gram = problem.mixing @ problem.mixing.T
         ridge = _RIDGE * gram.diagonal().mean() * torch.eye(len(y), dtype=y.dtype, device=y.device)

@@ -54,7 +54,7 @@ def sparse_seeds(
     nothing = Dressed.of(
         torch.zeros(0, grammar.max_length, dtype=torch.long, device=problem.x.device), grammar
     )
-    if not {"c", "add", "mul"} <= set(grammar.index):
+    if problem.groups is not None or not {"c", "add", "mul"} <= set(grammar.index):
         return nothing
     bricks = _bricks(problem, grammar, size, limit, beyond)
     if not len(bricks):
