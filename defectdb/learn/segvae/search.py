@@ -18,6 +18,7 @@ from torch import Tensor
 
 from defectdb.learn.segvae.acceptance import Acceptance
 from defectdb.learn.segvae.archive import Archive
+from defectdb.learn.segvae.canonical import canonical_keys
 from defectdb.learn.segvae.checkpoint import restore, save
 from defectdb.learn.segvae.constants import fit
 from defectdb.learn.segvae.domain import Domain, in_domain
@@ -82,9 +83,6 @@ class Search:
         self.history: list[Generation] = []
         self.yields = torch.ones(len(SOURCES), dtype=torch.float64)
         self.stop_at = time.monotonic() + _SEARCHING * config.time_limit
-        self.hash_weights = torch.randint(
-            1, 2**62, (grammar.max_length,), generator=torch.Generator().manual_seed(7)
-        ).to(config.device)
 
     @cached_property
     def network(self) -> tuple[SEGVAE, torch.optim.Optimizer]:
@@ -107,9 +105,9 @@ class Search:
         return found.best(_STANDING, self.config.max_complexity)
 
     def _novel(self, tokens: Tensor, plain: Tensor) -> Tensor:
-        """Rows of the skeletons not fitted before, without repetitions."""
-        mixed = tokens.mul(2654435761).add(97).bitwise_xor(tokens << 17)
-        keys = (mixed * self.hash_weights).sum(1).bitwise_xor(plain.long() * 0x5DEECE66D)
+        """Rows of the skeletons not fitted before, in this order of operands or another, without repetitions."""
+        keys = canonical_keys(tokens, self.grammar, self.problem.max_terms)
+        keys = keys.bitwise_xor(plain.long() * 0x5DEECE66D)
         keys, order = keys.sort(stable=True)
         first = torch.ones_like(keys, dtype=torch.bool)
         first[1:] = keys[1:] != keys[:-1]

@@ -1,0 +1,44 @@
+"""Token sequences to keys that are equal for formulas that algebra's simplest rules make equal: what is fitted once.
+
+Operands of commutative operators count in any order, and so do a formula's summands, whose coefficients are free: there
+a difference is a sum.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from defectdb.learn.segvae.grammar import Grammar
+from defectdb.learn.segvae.layout import children, summand_splits
+from defectdb.schema.operators import OPERATORS
+
+_FIRST, _SECOND, _TOKEN = 0x2545F4914F6CDD1D, 0x27D4EB2F165667C5, 0x165667B19E3779F9
+
+
+def canonical_keys(tokens: Tensor, grammar: Grammar, max_terms: int) -> Tensor:
+    """One int64 key for every sequence [formula, position]; ``max_terms`` summands have coefficients of their own."""
+    n, length = tokens.shape
+    arity = torch.tensor(grammar.arity, device=tokens.device)[tokens]
+    second = children(tokens, arity)[:, :, 1]
+    split = summand_splits(tokens, grammar, max_terms)
+    either = torch.tensor(
+        [name in OPERATORS and OPERATORS[name].commutative for name in grammar.tokens], device=tokens.device
+    )
+    either = either[tokens] | split
+    seeds = torch.where(split, grammar.index.get("add", 0), tokens)
+    keys = tokens.new_zeros(length + 1, n)
+    for t in range(length - 1, -1, -1):
+        left = _mixed(keys[t + 1] * _FIRST)
+        right = keys.gather(0, second[:, t].unsqueeze(0))[0]
+        right = _mixed(right * torch.where(either[:, t], _FIRST, _SECOND))
+        below = torch.where(arity[:, t] > 1, left + right, torch.where(arity[:, t] > 0, left, 0))
+        keys[t] = _mixed((seeds[:, t] + 1) * _TOKEN + below)
+    return keys[0]
+
+
+def _mixed(keys: Tensor) -> Tensor:
+    """Bits of a key spread over all of it (Steele, Lea & Flood, OOPSLA 2014)."""
+    keys = (keys ^ (keys >> 30)) * -0x40A7B892E31B1A47
+    keys = (keys ^ (keys >> 27)) * -0x6B2FB644ECCEEE15
+    return keys ^ (keys >> 31)
