@@ -173,6 +173,8 @@ def _front(learned: Learned) -> pl.DataFrame:
             "MAE_meV": 1000 * s.mae,
             "MAE_cv_meV": 1000 * s.mae_cv,
             "interior_cv_meV": 1000 * s.mae_cv_interior,
+            "BIC": s.bic,
+            "DL_nats": s.description_length,
             "formula": to_infix(s.expression, s.constants, 5),
         }
         for i, s in enumerate(kernel.front)
@@ -218,7 +220,8 @@ def _summary(learned: Learned) -> dict[str, Any]:
                     {
                         "infix": to_infix(s.expression, s.constants), "complexity": s.complexity,
                         "n_constants": len(s.constants), "mse": s.mse, "mae": s.mae, "mae_cv": s.mae_cv,
-                        "mae_cv_interior": s.mae_cv_interior, "bic": s.bic, "chosen": i == kernel.chosen,
+                        "mae_cv_interior": s.mae_cv_interior, "bic": s.bic,
+                        "description_length": s.description_length, "chosen": i == kernel.chosen,
                         **_units(s, kernel),
                     }
                     for i, s in enumerate(kernel.front)

@@ -39,7 +39,9 @@ class LearnDisplay:
         self.done, self.total = 0, 0
         self.begin = time.monotonic()
         self.history: list[Generation] = []
-        self.beside: dict[str, tuple[float, Generation]] = {}  # when each search in other processes began
+        self.beside: dict[
+            tuple[str, str], tuple[float, Generation]
+        ] = {}  # (kernel, island): begun when, latest
         self.live: Live | None = None
 
     def __enter__(self) -> LearnDisplay:
@@ -71,13 +73,13 @@ class LearnDisplay:
         if total > 1:
             self.history = []
             if kernel is not None:
-                self.beside = {n: s for n, s in self.beside.items() if not n.startswith(kernel.task.name)}
+                self.beside = {at: s for at, s in self.beside.items() if at[0] != kernel.task.name}
                 self._say(_finished(kernel))
 
     def _beside(self, task: KernelTask, generation: Generation) -> None:
-        name = task.name if task.config.islands == 1 else f"{task.name} #{task.island + 1}"
-        begin, _ = self.beside.get(name, (time.monotonic() - generation.seconds, None))
-        self.beside = {**self.beside, name: (begin, generation)}  # a new one: the display reads it meanwhile
+        at = task.name, "" if task.config.islands == 1 else f" #{task.island + 1}"
+        begin, _ = self.beside.get(at, (time.monotonic() - generation.seconds, None))
+        self.beside = {**self.beside, at: (begin, generation)}  # a new one: the display reads it meanwhile
 
     def _generation(self, generation: Generation) -> None:
         if generation.generation == 0:  # of several islands each has the time to itself
@@ -119,9 +121,9 @@ class LearnDisplay:
         """The latest generation of every search in other processes, with its time left."""
         table = _empty_table("search", "left")
         shown = sorted(self.beside.items())[: self._room(len(self.beside))]
-        for name, (begin, generation) in shown:
+        for (name, island), (begin, generation) in shown:
             left = max(0.0, begin + self.time_limit - time.monotonic())
-            table.add_row(name, _minutes(left), *_cells(generation))
+            table.add_row(name + island, _minutes(left), *_cells(generation))
         return table
 
     def _room(self, rows: int) -> int:

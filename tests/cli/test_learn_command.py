@@ -14,8 +14,10 @@ from defectdb.cli import Settings, run
 from defectdb.cli.live import LearnDisplay
 from defectdb.db import open_database
 from defectdb.learn.config import LearnConfig
-from defectdb.learn.kernels import KernelTask
+from defectdb.learn.kernels import Kernel, KernelTask
+from defectdb.learn.segvae.front import Scored
 from defectdb.learn.segvae.settings import Generation
+from defectdb.schema.expression import Constant
 
 SHORT = ["--generations", "1", "--population", "64", "--max-tokens", "9"]
 REACHED = ((3, 4e-4), (7, 1e-4), (11, 9e-6))
@@ -123,6 +125,12 @@ def test_searches_in_other_processes_are_rows_below_a_bar_over_the_kernels() -> 
     assert "Vac_Mo-Vac_S #1" in text
     assert "Vac_S-Vac_S #2" in text
     assert "0:5" in text  # of the minute that each has
+    best = Scored(Constant(0), (0.0,), 1, 0.0, 0.0, 0.0, 0.0, 0.0, ())
+    display.progress().kernel(Kernel(task, [best], 0, [], 1.0, 0), 1, 5)
+    text = shown(display)
+    assert "1/5" in text
+    assert "Vac_S-Vac_S" not in text
+    assert "Vac_Mo-Vac_S #1" in text
 
 
 def test_time_that_is_over_is_not_negative() -> None:

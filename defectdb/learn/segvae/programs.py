@@ -72,8 +72,8 @@ _DERIVATIVES: dict[str, tuple[Derivative, ...]] = {
 }
 # which operands' values each derivative reads: gathering the others would be wasted
 _READS: dict[str, tuple[str, ...]] = {
-    "mul": ("y", "x"), "div": ("y", "y"), "pow": ("xy", "x"), "damped": ("", "xy"), "square": ("x",), "cube": ("x",), "log": ("x",),
-    "sin": ("x",), "cos": ("x",), "abs": ("x",),
+    "mul": ("y", "x"), "div": ("y", "y"), "pow": ("xy", "x"), "damped": ("", "xy"), "square": ("x",), "cube": ("x",),
+    "log": ("x",), "sin": ("x",), "cos": ("x",), "abs": ("x",),
 }  # fmt: skip
 
 
