@@ -22,9 +22,7 @@ __all__ = ["Fit", "Problem", "fit", "levenberg_marquardt", "random_starts", "res
 
 _LEG = 14  # steps after which fits that no longer move are left alone
 _PROGRESS = 1e-9
-_GUESSES = (
-    4  # guesses valued for every start of a formula with several constants: a value costs a tenth of a run
-)
+_GUESSES = 4  # for every start of a formula with several constants: a value costs a tenth of a run
 _CHUNK = 3_000_000  # numbers per node table: some 24 MB, which a processor's last cache still holds
 
 

@@ -76,7 +76,7 @@ def _roles(tokens: Tensor, k: int, grammar: Grammar) -> tuple[Tensor, Tensor]:
     role[above(1, ("add", "sub"))] = _PLACE
     role[above(1, ("div",))] = _LENGTH
     role[factor & above(2, ("exp",))] = _RATE
-    role[factor & (above(2, waves) | above(4, waves))] = _FREQUENCY
+    role[factor & (above(2, waves) | above(3, waves) | above(4, waves))] = _FREQUENCY
     return torch.where(beside >= 0, role, _SIZE), beside.clamp(min=0)
 
 
