@@ -37,9 +37,15 @@ unit: $(VENV)/.installed-dev
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m benchmarks
 
-# $DEFECTDB_PEERS may name a Python with pyoperon and gplearn, to be measured beside
-bench-learn: $(VENV)/.installed-dev
-	$(BIN)/python -m benchmarks learn
+# the peers, pyoperon and gplearn, live in an environment of their own; $DEFECTDB_PEERS may name another one's Python
+DEFECTDB_PEERS ?= $(CURDIR)/.venv-peers/bin/python
+bench-learn: export DEFECTDB_PEERS := $(DEFECTDB_PEERS)
+bench-learn: $(VENV)/.installed-dev $(DEFECTDB_PEERS)
+	$(BIN)/python -m benchmarks learn kernels peers
+
+.venv-peers/bin/python $(CURDIR)/.venv-peers/bin/python:
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/pip install --quiet --disable-pip-version-check pyoperon gplearn
 
 clean:
-	rm -rf $(VENV) demo-out
+	rm -rf $(VENV) .venv-peers demo-out

@@ -1,14 +1,7 @@
-"""The learner against known laws and its own speed: Nguyen and Livermore sets, fits per second, peers beside
-it.
-
-Peers (pyoperon, gplearn) are never dependencies: name the Python of an environment that has them in
-$DEFECTDB_PEERS; without it the peers' columns are left out.
-"""
+"""The learner against known laws and its own speed: Nguyen and Livermore sets, evaluations and fits per second."""
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -224,59 +217,13 @@ def throughput() -> None:
     )
 
 
-_PEER = """
-import sys, time
-import numpy as np
-data = np.load(sys.argv[1]); x, y, xt, yt = (data[k] for k in ("x", "y", "xt", "yt"))
-try:
-    if sys.argv[2] == "operon":
-        from pyoperon.sklearn import SymbolicRegressor as R
-        model = R(max_evaluations=1_000_000, max_time=60, n_threads=1, random_state=0,
-                  allowed_symbols="add,sub,mul,div,constant,variable,sin,cos,exp,log,sqrt,square")
-    else:
-        from gplearn.genetic import SymbolicRegressor as R
-        model = R(population_size=2000, generations=20, random_state=0,
-                  function_set=("add","sub","mul","div","sin","cos","log","sqrt"))
-except ImportError:
-    print("absent"); sys.exit()
-begin = time.perf_counter(); model.fit(x, y)
-print(np.mean((model.predict(xt) - yt) ** 2), time.perf_counter() - begin)
-"""
-
-
-def peers() -> None:
-    """Nguyen's laws by pyoperon and gplearn, in their own environment."""
-    python = os.environ.get("DEFECTDB_PEERS")
-    if not python:
-        print("peers: skipped ($DEFECTDB_PEERS names no Python with pyoperon and gplearn)")
-        return
-    import tempfile
-    from pathlib import Path
-
-    for peer in ("operon", "gplearn"):
-        for law in [law for law in laws() if law.name.startswith("Nguyen")]:
-            with tempfile.TemporaryDirectory() as folder:
-                file = Path(folder) / "data.npz"
-                (x, y), (xt, yt) = sampled(law, 0), sampled(law, 1_000, 1000)
-                np.savez(file, x=x, y=y, xt=xt, yt=yt)
-                result = subprocess.run(
-                    [python, "-c", _PEER, str(file), peer], capture_output=True, text=True, check=False
-                )
-            out = result.stdout.split() or ["failed"]
-            if out[0] in ("absent", "failed"):
-                print(f"{peer}: {out[0]} in {python}")
-                break
-            print(f"{peer:>8} {law.name:>10} mse {float(out[0]):9.2e} {float(out[1]):6.1f} s", flush=True)
-
-
 def main(seeds: int = 2) -> None:
-    """Throughput, recovery without and with noise, peers."""
+    """Throughput, recovery without and with noise."""
     throughput()
     recovery("Nguyen", seeds)
     recovery("Livermore", seeds)
     recovery("Nguyen", seeds, noise=0.1)
     recovery("Nguyen", seeds, noise=0.1, more=10)
-    peers()
 
 
 if __name__ == "__main__":

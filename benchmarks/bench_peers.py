@@ -1,0 +1,268 @@
+"""The learner beside pyoperon and gplearn on the real kernels: errors at left-out distances, at equal length and time.
+
+Peers are never dependencies: name the Python of an environment that has them in $DEFECTDB_PEERS (`make bench-learn`
+makes one); without it they are left out.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import least_squares
+
+from benchmarks.bench_kernels import DATA
+from defectdb.db import open_database
+from defectdb.ingest import load
+from defectdb.learn.config import LearnConfig
+from defectdb.learn.kernels import KernelTask, kernel_tasks, learn_kernel
+from defectdb.learn.segvae.simplify import renumbered, simplify
+from defectdb.learn.select import select_pairs
+from defectdb.schema.engines import evaluate_numpy
+from defectdb.schema.expression import Call, Constant, Expression, Variable, complexity
+from defectdb.schema.texts import to_infix
+
+Floats = NDArray[np.float64]
+Formula = tuple[Expression, tuple[float, ...]]
+LABELS = (
+    "Se_S-Se_S", "Se_S-Vac_Mo", "Se_S-Vac_S", "Se_S-W_Mo", "Vac_Mo-Vac_S", "Vac_S-Vac_S", "Vac_S-W_Mo",
+)  # fmt: skip
+TARGETS = ("formation_energy", "homo_lumo_gap")
+PEERS = ("operon", "gplearn")
+SECONDS = 12.0
+
+_OPERON = """
+import json, sys
+import numpy as np
+from pyoperon.sklearn import SymbolicRegressor
+data = np.load(sys.argv[1])
+model = SymbolicRegressor(
+    allowed_symbols="add,sub,mul,div,constant,variable,sin,cos,exp,log,sqrt,square,tanh", objectives=["mse", "length"],
+    max_length=25, max_time=int(float(sys.argv[2])), n_threads=1, random_state=0, population_size=1000, pool_size=1000,
+    generations=10**6, max_evaluations=10**9, optimizer_iterations=10,
+)
+model.fit(data["x"][:, None], data["y"])
+print(json.dumps([model.get_model_string(s["tree"], 12) for s in model.pareto_front_]))
+"""
+_GPLEARN = """
+import json, sys, time
+import numpy as np
+from gplearn.genetic import SymbolicRegressor
+data = np.load(sys.argv[1]); x, y = data["x"][:, None], data["y"]
+end, best, generations = time.time() + float(sys.argv[2]), {}, 1
+model = SymbolicRegressor(
+    population_size=1000, generations=1, random_state=0, parsimony_coefficient=1e-5, warm_start=True, low_memory=True,
+    const_range=(-10, 10), metric="mse",
+    function_set=("add", "sub", "mul", "div", "sin", "cos", "log", "sqrt", "neg", "inv"),
+)
+def text(program):
+    stack = []
+    for node in reversed(program):
+        if isinstance(node, int): stack.append("X1")
+        elif hasattr(node, "arity"): stack.append(f"{node.name}({', '.join(stack.pop() for _ in range(node.arity))})")
+        else: stack.append(repr(float(node)))
+    return stack[0]
+while time.time() < end:
+    model.set_params(generations=generations); model.fit(x, y); generations += 1
+    for program in model._programs[-1]:
+        if program is not None and program.length_ <= 25:
+            mse = float(np.mean((program.execute(x) - y) ** 2))
+            if np.isfinite(mse) and mse < best.get(program.length_, (np.inf,))[0]:
+                best[program.length_] = (mse, text(program.program))
+print(json.dumps([t for _, t in best.values()]))
+"""
+_NAMES = (
+    "add",
+    "sub",
+    "mul",
+    "div",
+    "neg",
+    "inv",
+    "sin",
+    "cos",
+    "exp",
+    "log",
+    "sqrt",
+    "tanh",
+    "square",
+    "abs",
+)
+_SIGNS = {ast.Add: "add", ast.Sub: "sub", ast.Mult: "mul", ast.Div: "div"}
+
+
+def parsed(text: str) -> Formula:
+    """A peer's infix text as an expression in r and its constants; nothing is evaluated.
+
+    gplearn's logarithm and root take absolute values, which its formulas here are not given: where it matters they have
+    no value. Raises ValueError for what no peer writes.
+    """
+    constants: list[float] = []
+    tree = _node(ast.parse(text.replace("^", "**"), mode="eval").body, constants)
+    return simplify(*renumbered(tree, constants))
+
+
+def _node(node: ast.expr, constants: list[float]) -> Expression:  # noqa: PLR0911
+    match node:
+        case ast.Constant(value=float() | int() as value):
+            constants.append(float(value))
+            return Constant(len(constants) - 1)
+        case ast.Name(id="X1"):
+            return Variable("r")
+        case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=value)):
+            return _node(ast.Constant(-float(str(value))), constants)
+        case ast.UnaryOp(op=ast.USub(), operand=operand):
+            return Call("neg", (_node(operand, constants),))
+        case ast.BinOp(left=left, op=ast.Pow(), right=ast.Constant(value=2)):
+            return Call("square", (_node(left, constants),))
+        case ast.BinOp(left=left, op=op, right=right) if type(op) in _SIGNS:
+            return Call(_SIGNS[type(op)], (_node(left, constants), _node(right, constants)))
+        case ast.Call(func=ast.Name(id=name), args=args) if name in _NAMES:
+            return Call(name, tuple(_node(arg, constants) for arg in args))
+    raise ValueError(f"unknown part of a peer's formula: {ast.dump(node)}")
+
+
+def peer_formulas(peer: str, task: KernelTask, seconds: float) -> list[Formula]:
+    """The peer's formulas of every length for one kernel, from a search of so many seconds in its own environment."""
+    script = _OPERON if peer == "operon" else _GPLEARN
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "data.npz"
+        np.savez(file, x=task.r, y=task.y)
+        command = [os.environ["DEFECTDB_PEERS"], "-W", "ignore", "-c", script, str(file), str(seconds)]
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+    if result.returncode:
+        print(f"{peer} failed: {result.stderr.strip().splitlines()[-1:]}", file=sys.stderr)
+        return []
+    return [parsed(text) for text in json.loads(result.stdout.splitlines()[-1])]
+
+
+@dataclass(frozen=True)
+class Score:
+    """One formula on one kernel, eV: mean squared error on all rows, and mean errors at distances left out."""
+
+    formula: Formula
+    mse: float
+    left_out: float
+    interior: float
+
+
+def _residual(formula: Expression, theta: Sequence[float] | Floats, task: KernelTask) -> Floats:
+    with np.errstate(all="ignore"):
+        values = evaluate_numpy(formula, {"r": task.r}, [float(v) for v in theta])
+    return np.clip(np.nan_to_num(np.broadcast_to(values, task.y.shape) - task.y, nan=1e6), -1e6, 1e6)
+
+
+def _refitted(formula: Formula, task: KernelTask, rows: NDArray[np.bool_]) -> Floats:
+    """Constants of least squares on some rows, from where they are."""
+    tree, constants = formula
+    start = np.array(constants, dtype=np.float64)
+    if not len(start):
+        return start
+    found = least_squares(
+        lambda theta: _residual(tree, theta, task)[rows], start, x_scale=np.abs(start) + 1e-6, max_nfev=200,
+        xtol=1e-12, ftol=1e-12, gtol=1e-12,
+    )  # fmt: skip
+    return np.asarray(found.x, dtype=np.float64)
+
+
+def scored(formula: Formula, task: KernelTask) -> Score:
+    """One formula with its constants refitted, to all rows and without every distance in turn."""
+    tree, constants = formula
+    everything = np.ones(len(task.y), dtype=bool)
+    theta = _refitted(formula, task, everything)
+    before, after = (float(np.mean(_residual(tree, t, task) ** 2)) for t in (constants, theta))
+    theta = theta if after < before else np.array(constants)
+    near = task.r.round(4)
+    errors = np.empty(len(task.y))
+    for r in np.unique(near):
+        out = near == r
+        errors[out] = np.abs(_residual(tree, _refitted((tree, tuple(theta)), task, ~out), task)[out])
+    inside = (near > near.min()) & (near < near.max())
+    return Score((tree, tuple(theta)), min(before, after), float(errors.mean()), float(errors[inside].mean()))
+
+
+def best_score(formulas: Sequence[Formula], task: KernelTask, length: int) -> Score | None:
+    """The formula of lowest error on all rows of no more than so many tokens; None where there is none."""
+    short = [f for f in formulas if complexity(f[0]) <= length]
+    everything = np.ones(len(task.y), dtype=bool)
+    fits = [(tree, tuple(_refitted((tree, theta), task, everything))) for tree, theta in short]
+    if not fits:
+        return None
+    return scored(min(fits, key=lambda f: float(np.mean(_residual(f[0], f[1], task) ** 2))), task)
+
+
+def _tasks(folder: Path) -> Iterator[tuple[str, str, list[KernelTask]]]:
+    """(label, target, its kernels) of the real archive."""
+    with open_database(folder / "d.duckdb", create=True) as db:
+        load(db, [DATA / "2dmd-mos2-low-train.zip"])
+        for target in TARGETS:
+            config = LearnConfig(target=target)
+            tasks = kernel_tasks(db, select_pairs(db, config, "MoS2", list(LABELS)), config, "cpu")
+            for label in LABELS:
+                yield label, target, [task for task in tasks if task.label == label]
+
+
+def _measured(task: KernelTask, seconds: float) -> dict[str, Score | None]:
+    """Ours and the peers' scores for one kernel, at the length of the formula that ours chooses."""
+    config = task.config.model_copy(update={"time_limit": seconds})
+    kernel = learn_kernel(replace(task, config=config))
+    chosen = kernel.front[kernel.chosen]
+    found: dict[str, Score | None] = {"ours": scored((chosen.expression, chosen.constants), task)}
+    for peer in PEERS if os.environ.get("DEFECTDB_PEERS") else ():
+        found[peer] = best_score(peer_formulas(peer, task, seconds), task, chosen.complexity)
+    return found
+
+
+def main(seconds: float = SECONDS) -> None:
+    """One line for every label and target, then how often ours is lower than both."""
+    if not (DATA / "2dmd-mos2-low-train.zip").exists():
+        print(f"skipped: the shared data are absent ({DATA})")
+        return
+    if not os.environ.get("DEFECTDB_PEERS"):
+        print("peers are left out ($DEFECTDB_PEERS names no Python with pyoperon and gplearn)")
+    won = {"left_out": 0, "interior": 0}
+    total = 0
+    with tempfile.TemporaryDirectory() as folder:
+        for label, target, tasks in _tasks(Path(folder)):
+            found = [_measured(task, seconds) for task in tasks]
+            total += 1
+            means = {kind: _means(found, tasks, kind) for kind in won}
+            for kind, mean in means.items():
+                won[kind] += all(mean["ours"] < mean[peer] for peer in mean if peer != "ours")
+            cells = "  ".join(
+                f"{who} {means['left_out'][who]:8.2f} / {means['interior'][who]:7.2f}"
+                for who in means["left_out"]
+            )
+            lengths = "+".join(str(complexity(f["ours"].formula[0])) for f in found if f["ours"] is not None)
+            rows = sum(len(task.y) for task in tasks)
+            print(f"{label:>14} {target:>16} {rows:>3} rows  @{lengths:<6} meV: {cells}", flush=True)
+            for task, scores in zip(tasks, found, strict=True):
+                for who, score in scores.items():
+                    if score is not None:
+                        tree, theta = score.formula
+                        print(f"{'':>16}{task.name} {who} mse {score.mse:.1e}: {to_infix(tree, theta, 4)}")
+    print(f"lower than every peer: left out {won['left_out']}, inner distances {won['interior']} of {total}")
+
+
+def _means(
+    found: Sequence[dict[str, Score | None]], tasks: Sequence[KernelTask], kind: str
+) -> dict[str, float]:
+    """Mean errors in meV over a label's kernels, rows weighing alike; infinite where a peer had no formula."""
+    rows = np.array([len(task.y) for task in tasks])
+    return {
+        who: 1000
+        * float(np.average([getattr(f[who], kind) if f[who] else np.inf for f in found], weights=rows))
+        for who in found[0]
+    }
+
+
+if __name__ == "__main__":
+    main(float(sys.argv[1]) if len(sys.argv) > 1 else SECONDS)
