@@ -26,6 +26,8 @@ _KEPT = 8  # pairs kept of every form and pair of lengths
 _SCALES = (1.0, -1.0, 2.0, -2.0, 0.5, -0.5)
 _NUMBERS = (1.0, -1.0, 2.0, -2.0)  # whole numbers that may stand beside a product
 _NOWHERE = 1e9
+_BLOCK = 1_000  # functions of one side that are paired at once: some 4 MB for every matrix
+_CHECKED = 8_192  # sequences whose masks are made at once
 _POLYNOMIAL = ("add", "sub", "mul", "div", "square", "cube")
 _OUTER = ("exp", "log", "sqrt", "square", "inv")
 
@@ -75,7 +77,7 @@ def nearest_pairs(problem: Problem, grammar: Grammar) -> Tensor:
         if len(names) <= grammar.max_length and all(name in grammar.index for name in names)
     ]  # fmt: skip
     tokens = torch.tensor(rows, dtype=torch.long, device=problem.x.device).view(-1, grammar.max_length)
-    return tokens[grammar_masks(tokens, grammar)[1]]
+    return torch.cat([part[grammar_masks(part, grammar)[1]] for part in tokens.split(_CHECKED)])
 
 
 def _all_nearest(few: Library, many: Library, goal: _Goal, grammar: Grammar) -> Iterator[Found]:
@@ -99,7 +101,7 @@ def _sides(some: Library) -> Iterator[_Side]:
     """The library in parts of one length; single precision is enough for a shortlist."""
     for size in some.size.unique().tolist():
         rows = (some.size == size).nonzero().squeeze(1)
-        for part in rows.split(2_000):
+        for part in rows.split(_BLOCK):
             yield _Side(size, part, some.values[part].float())
 
 
