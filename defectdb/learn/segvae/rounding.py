@@ -72,7 +72,8 @@ class Data:
         if self.groups is not None:
             grouped = values[self.groups]
             values = np.min(grouped, axis=1) if self.extreme == "min" else np.max(grouped, axis=1)
-        return self.y - (values if self.mixing is None else self.mixing @ values)
+        with np.errstate(all="ignore"):  # infinite values times nothing
+            return self.y - (values if self.mixing is None else self.mixing @ values)
 
     def loss(self, expression: Expression, constants: Sequence[float]) -> float:
         """Weighted squared (or Huber) error; infinite where the formula has no value."""
