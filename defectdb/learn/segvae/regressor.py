@@ -237,10 +237,11 @@ class SymbolicRegressor:
         {"sum": np.add, "min": np.minimum, "max": np.maximum}[self.aggregate].at(out, row, values)
         return out
 
-    def score(self, X: ArrayLike, y: ArrayLike) -> float:
-        """Coefficient of determination R^2 of the chosen formula."""
+    def score(self, X: ArrayLike, y: ArrayLike, groups: ArrayLike | None = None) -> float:
+        """Coefficient of determination R^2 of the chosen formula; ``groups`` as in ``predict``."""
         target = np.asarray(y, dtype=np.float64)
-        return 1.0 - float(np.sum((target - self.predict(X)) ** 2) / np.sum((target - target.mean()) ** 2))
+        error = target - self.predict(X, groups=groups)
+        return 1.0 - float(np.sum(error**2) / np.sum((target - target.mean()) ** 2))
 
     def sympy(self) -> Any:
         """The chosen formula as a sympy expression."""

@@ -40,6 +40,7 @@ from defectdb.learn.segvae.training import train
 from defectdb.schema.expression import Expression
 
 _LITERAL = 12  # formulas with rounded constants kept for every complexity
+_REMEMBERED = 4_000_000  # keys of fitted skeletons, 32 MB: memory does not grow with the generations
 _REPEATED = 0.3  # of a fit: what it costs to make one candidate, whether new or not
 _SEARCHING = 0.92  # of the time limit; the rest is for the front
 _STANDING = 40  # formulas without fitted constants kept for every complexity
@@ -112,7 +113,7 @@ class Search:
         first = torch.ones_like(keys, dtype=torch.bool)
         first[1:] = keys[1:] != keys[:-1]
         fresh = first & ~torch.isin(keys, self.seen)
-        self.seen = torch.cat([self.seen, keys[fresh]])
+        self.seen = torch.cat([self.seen, keys[fresh]])[-_REMEMBERED:]
         return order[fresh].sort().values
 
     def _absorb(

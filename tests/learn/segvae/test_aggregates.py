@@ -52,6 +52,7 @@ def test_a_law_is_recovered_from_what_its_pairs_add_up_to_or_decide(law: str, ho
     seen |= how == "sum"
     assert np.abs(model.predict(fresh) - expected)[seen].max() < 1e-6 * np.ptp(expected)
     assert np.allclose(model.predict(R, groups=GROUPS), aggregated(truth(R), how), atol=1e-9)
+    assert model.score(R, aggregated(truth(R), how), groups=GROUPS) == pytest.approx(1.0)
 
 
 def test_constants_behind_a_minimum_are_those_of_scipy() -> None:
