@@ -19,6 +19,7 @@ from defectdb.schema.operators import OPERATORS, Family
 
 _KNOWING = 0.6  # share of the starts in which places and frequencies are guessed as such
 _BEYOND = 0.15  # how far places may lie outside the data, as a share of their range
+_LONGEST = 2.5  # times the largest value of a variable: what it divides
 _FASTEST = 10.0  # decays within the data's range, at the most
 _SIZE, _PLACE, _LENGTH, _FREQUENCY, _RATE = range(5)
 
@@ -50,7 +51,8 @@ def starts_of(
     draw = torch.rand(2, n, starts, k, generator=generator, dtype=torch.float64, device=generator.device)
     draw = draw.to(tokens.device)
     knowing = (draw[0] < _KNOWING) & (role != _SIZE).unsqueeze(1)
-    share = torch.where((role == _FREQUENCY).unsqueeze(1), draw[1].square(), draw[1])  # slow ones more often
+    small = ((role == _FREQUENCY) | (role == _LENGTH)).unsqueeze(1)  # the smaller the likelier
+    share = torch.where(small, draw[1].square(), draw[1])
     return torch.where(knowing, low + (high - low) * share, values)
 
 
@@ -89,7 +91,7 @@ def _ranges(role: Tensor, beside: Tensor, problem: Problem) -> tuple[Tensor, Ten
     low = torch.stack(
         [nothing, -(last + _BEYOND * span), 0.3 * first, 0.5 * math.pi / span, -_FASTEST / span]
     )
-    high = torch.stack([nothing, _BEYOND * span - first, last, fastest, nothing])
+    high = torch.stack([nothing, _BEYOND * span - first, _LONGEST * last, fastest, nothing])
     return low[role, beside], high[role, beside]
 
 

@@ -33,7 +33,7 @@ def share_within(values: torch.Tensor, low: float, high: float) -> float:
     [
         ("square add c r", -9.9, -2.1),  # the range of r, a little more on both sides
         ("square add c s", -109.9, -102.1),
-        ("sin div c r", 0.9, 9.0),
+        ("sin div c r", 0.9, 22.5),
         ("cos mul c r", math.pi / 12, 2 * math.pi),  # half a period over all points to one over two steps
         ("sin add s mul c r", math.pi / 12, 2 * math.pi),
         ("exp mul c r", -10 / 6, 0.0),
