@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -171,8 +172,11 @@ class Search:
         """Generation 0: the caller's seeds, sparse sums and every small skeleton."""
         c = self.config
         begin = time.monotonic()
-        tokens, plain = small_skeletons(self.problem, self.grammar, c)
         unique, safe, tried = self._given()
+        hurry = self.archive is not None and self._enough()
+        tokens, plain = small_skeletons(
+            self.problem, self.grammar, replace(c, exhaustive_size=min(4, c.exhaustive_size)) if hurry else c
+        )
         for part, flags in zip(tokens.split(4096), plain.split(4096), strict=True):
             if self.archive is not None and self._enough():
                 break

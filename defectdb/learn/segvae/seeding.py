@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -10,7 +11,7 @@ from torch import Tensor
 from defectdb.learn.segvae.domain import Domain
 from defectdb.learn.segvae.enumerate import skeletons
 from defectdb.learn.segvae.evolve import Dressed
-from defectdb.learn.segvae.grammar import Grammar
+from defectdb.learn.segvae.grammar import PAD, Grammar
 from defectdb.learn.segvae.problem import Problem
 from defectdb.learn.segvae.settings import SearchConfig
 from defectdb.learn.segvae.sparse import sparse_seeds
@@ -26,15 +27,20 @@ def small_skeletons(problem: Problem, grammar: Grammar, config: SearchConfig) ->
     """
     limit = int(config.exhaustive_limit * min(1.0, 20.0 / problem.x.shape[1]))
     core = replace(grammar, operators=config.exhaustive_operators or grammar.operators, required=())
-    found = (
-        *skeletons(core, config.exhaustive_size, limit),
-        *skeletons(grammar, config.exhaustive_size - 1, limit),
-    )
+    tokens, plain = _encoded(grammar, core, config.exhaustive_size, limit)
+    if not problem.offset:
+        tokens, plain = tokens[~plain], plain[~plain]
+    return tokens.to(config.device), plain.to(config.device)
+
+
+@lru_cache(maxsize=4)
+def _encoded(grammar: Grammar, core: Grammar, size: int, limit: int) -> tuple[Tensor, Tensor]:
+    """All skeletons, then the shorter ones once more as those without offset: kept for the next search of a process."""
+    found = (*skeletons(core, size, limit), *skeletons(grammar, size - 1, limit))
     small = [s for s in dict.fromkeys(found) if len(s) <= grammar.max_length]
-    short = [s for s in small if len(s) < config.exhaustive_size - 1] if problem.offset else []
-    rows = [grammar.encode(s) for s in (*small, *short)]
-    tokens = torch.tensor(rows, dtype=torch.long, device=config.device).view(-1, grammar.max_length)
-    return tokens, torch.arange(len(rows), device=config.device) >= len(small)
+    rows = torch.tensor([grammar.encode(s) for s in small], dtype=torch.long).view(-1, grammar.max_length)
+    short = rows[(rows != PAD).sum(1) < size - 1]
+    return torch.cat([rows, short]), torch.arange(len(rows) + len(short)) >= len(rows)
 
 
 def sparse_sums(problem: Problem, grammar: Grammar, config: SearchConfig, domain: Domain | None) -> Dressed:
