@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _ROWS = 12  # generations that the table shows, the latest
 _AROUND = 9  # lines that the rest of the display takes
+_FIRST = "small formulas and sums of them"  # what a search tries before its first generation
 _MEV = 1000.0  # meV in an eV, the unit of every target
 
 
@@ -106,8 +107,12 @@ class LearnDisplay:
             parts += [self._table(), _reached(self.history[-1])]
         if self.history or (self.total == 1 and not self.beside):
             parts.append(self._clock())
-        if self.beside:
+        elif self.beside:
             parts.append(self._side_by_side())
+        elif self.done < self.total:
+            parts.append(
+                _dim(f"{_FIRST} first, then generations; {_minutes(self.time_limit)} a search at the most")
+            )
         return Group(*parts)
 
     def _table(self) -> Table:
@@ -133,19 +138,23 @@ class LearnDisplay:
 
     def _clock(self) -> Text:
         """What the search is at and how much time is left."""
-        from rich.text import Text
-
         gone = time.monotonic() - self.begin
         left = max(0.0, self.time_limit - gone)
         if self.done and self.done == self.total:
-            return Text(f"{len(self.history)} generations", style="dim")
+            return _dim(f"{len(self.history)} generations")
         if not self.history:
-            state = "small formulas and sums of them"
+            state = _FIRST
         elif left == 0.0 or self.history[-1].generation >= self.last:
             state = "finishing the front"
         else:
             state = f"generation {self.history[-1].generation + 1} of {self.last}"
-        return Text(f"{state}   {_minutes(gone)} gone, {_minutes(left)} left at the most", style="dim")
+        return _dim(f"{state}   {_minutes(gone)} gone, {_minutes(left)} left at the most")
+
+
+def _dim(text: str) -> Text:
+    from rich.text import Text
+
+    return Text(text, style="dim")
 
 
 def _kernels_bar() -> KernelsBar:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
@@ -26,6 +25,7 @@ from defectdb.learn.laws import LAWS
 from defectdb.learn.segvae.constants import Problem
 from defectdb.learn.segvae.front import Domain, Scored, select
 from defectdb.learn.segvae.grammar import Grammar
+from defectdb.learn.segvae.parents import end_with
 from defectdb.learn.segvae.search import Generation, Search
 from defectdb.learn.select import Selection, dz_windows, lattice_points
 from defectdb.schema.engines import evaluate_numpy
@@ -303,7 +303,7 @@ _spoken: list[Told] = []
 
 def _begin(parent: int, queue: Told | None) -> None:
     """What a worker process does first."""
-    _end_with(parent)
+    end_with(parent)
     if queue is not None:
         _spoken.append(queue)
 
@@ -333,17 +333,6 @@ def _heard(parts: Sequence[KernelTask], beside: Beside | None) -> Iterator[Told 
         queue.put(None)
         listener.join()
         queue.close()
-
-
-def _end_with(parent: int) -> None:
-    """Let a worker end soon after the process that started it was killed, instead of searching on for nobody."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1.0)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def _islands(task: KernelTask) -> list[KernelTask]:

@@ -116,6 +116,7 @@ def test_many_generations_keep_the_latest_and_a_new_island_starts_anew() -> None
 def test_searches_in_other_processes_are_rows_below_a_bar_over_the_kernels() -> None:
     display = display_of()
     display.progress().kernel(None, 0, 5)
+    assert "small formulas and sums of them first" in shown(display)
     config = LearnConfig(islands=2)
     for label, island in (("Vac_Mo-Vac_S", 0), ("Vac_S-Vac_S", 1)):
         task = KernelTask(label, 0.0, 1e9, None, None, None, None, 30.0, config, "cpu", island=island)  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ from torch import Tensor
 from defectdb.learn.segvae.domain import Domain
 from defectdb.learn.segvae.front import Scored
 from defectdb.learn.segvae.grammar import Grammar
+from defectdb.learn.segvae.parents import end_with
 from defectdb.learn.segvae.problem import Problem
 from defectdb.learn.segvae.search import Outcome, Search, SearchConfig
 from defectdb.schema.expression import expression_hash
@@ -63,7 +65,8 @@ def search_islands(
     if workers < 2 or count < 2:
         outcomes = [_run(voyage) for voyage in voyages]
     else:
-        with ProcessPoolExecutor(min(workers, count), mp_context=get_context("spawn")) as pool:
+        spawn, me = get_context("spawn"), os.getpid()
+        with ProcessPoolExecutor(min(workers, count), spawn, initializer=end_with, initargs=(me,)) as pool:
             outcomes = list(pool.map(_run, voyages))
     front = merged([outcome.front for outcome in outcomes])
     held = [{expression_hash(s.expression) for s in outcome.front} for outcome in outcomes]
