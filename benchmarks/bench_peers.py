@@ -12,9 +12,11 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +27,8 @@ from defectdb.db import open_database
 from defectdb.ingest import load
 from defectdb.learn.config import LearnConfig
 from defectdb.learn.kernels import KernelTask, kernel_tasks, learn_kernel
+from defectdb.learn.segvae.algebra import Algebra, same_values
+from defectdb.learn.segvae.front import Scored
 from defectdb.learn.segvae.simplify import renumbered, simplify
 from defectdb.learn.select import select_pairs
 from defectdb.schema.engines import evaluate_numpy
@@ -33,12 +37,16 @@ from defectdb.schema.texts import to_infix
 
 Floats = NDArray[np.float64]
 Formula = tuple[Expression, tuple[float, ...]]
+Kind = Literal["left_out", "interior"]
+KINDS: tuple[Kind, ...] = ("left_out", "interior")
 LABELS = (
     "Se_S-Se_S", "Se_S-Vac_Mo", "Se_S-Vac_S", "Se_S-W_Mo", "Vac_Mo-Vac_S", "Vac_S-Vac_S", "Vac_S-W_Mo",
 )  # fmt: skip
 TARGETS = ("formation_energy", "homo_lumo_gap")
 PEERS = ("operon", "gplearn")
 SECONDS = 12.0
+ALGEBRA_SECONDS = 10.0
+"""Time for sympy to shorten one answer's formulas, as ours are shortened; beside the time of the search."""
 
 _OPERON = """
 import json, sys
@@ -68,7 +76,9 @@ def text(program):
     stack = []
     for node in reversed(program):
         if isinstance(node, int): stack.append("X1")
-        elif hasattr(node, "arity"): stack.append(f"{node.name}({', '.join(stack.pop() for _ in range(node.arity))})")
+        elif hasattr(node, "arity"):
+            inner = ", ".join(stack.pop() for _ in range(node.arity))
+            stack.append(f"{node.name}(abs({inner}))" if node.name in ("log", "sqrt") else f"{node.name}({inner})")
         else: stack.append(repr(float(node)))
     return stack[0]
 while time.time() < end:
@@ -102,8 +112,7 @@ _SIGNS = {ast.Add: "add", ast.Sub: "sub", ast.Mult: "mul", ast.Div: "div"}
 def parsed(text: str) -> Formula:
     """A peer's infix text as an expression in r and its constants; nothing is evaluated.
 
-    gplearn's logarithm and root take absolute values, which its formulas here are not given: where it matters they have
-    no value. Raises ValueError for what no peer writes.
+    Raises ValueError for what no peer writes.
     """
     constants: list[float] = []
     tree = _node(ast.parse(text.replace("^", "**"), mode="eval").body, constants)
@@ -130,8 +139,11 @@ def _node(node: ast.expr, constants: list[float]) -> Expression:  # noqa: PLR091
     raise ValueError(f"unknown part of a peer's formula: {ast.dump(node)}")
 
 
-def peer_formulas(peer: str, task: KernelTask, seconds: float) -> list[Formula]:
-    """The peer's formulas of every length for one kernel, from a search of so many seconds in its own environment."""
+def peer_formulas(peer: str, task: KernelTask, seconds: float) -> list[Formula] | None:
+    """The peer's formulas of every length for one kernel, as short as algebra makes them, and the mean of the rows.
+
+    The search runs so many seconds in the peer's own environment. None, and why on stderr, where it fails.
+    """
     script = _OPERON if peer == "operon" else _GPLEARN
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "data.npz"
@@ -139,9 +151,42 @@ def peer_formulas(peer: str, task: KernelTask, seconds: float) -> list[Formula]:
         command = [os.environ["DEFECTDB_PEERS"], "-W", "ignore", "-c", script, str(file), str(seconds)]
         result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode:
-        print(f"{peer} failed: {result.stderr.strip().splitlines()[-1:]}", file=sys.stderr)
-        return []
-    return [parsed(text) for text in json.loads(result.stdout.splitlines()[-1])]
+        print(f"{peer} failed: {result.stderr.strip()[-300:]}", file=sys.stderr)
+        return None
+    return read(json.loads(result.stdout.splitlines()[-1]), task)
+
+
+def read(texts: Sequence[str], task: KernelTask) -> list[Formula]:
+    """A peer's texts as formulas, and the mean of the rows, which any program has."""
+    found = _shortened([_without_abs(parsed(text), task.r) for text in texts], task.r)
+    return [*found, (Constant(0), (float(task.y.mean()),))]
+
+
+def _without_abs(formula: Formula, r: Floats) -> Formula:
+    """Without the absolute values of what is positive in every row: gplearn's log and sqrt take them of everything."""
+
+    def plain(node: Expression) -> Expression:
+        if not isinstance(node, Call):
+            return node
+        args = tuple(plain(arg) for arg in node.args)
+        if node.operator == "abs" and bool((evaluate_numpy(args[0], {"r": r}, formula[1]) > 0).all()):
+            return args[0]
+        return Call(node.operator, args)
+
+    return simplify(*renumbered(plain(formula[0]), formula[1]))
+
+
+def _shortened(formulas: Sequence[Formula], r: Floats) -> list[Formula]:
+    """Every formula as short as sympy makes it without other values, at the rows or between them."""
+    points = {"r": np.concatenate([r, (r + np.roll(r, 1)) / 2])}
+    short = list(formulas)
+    with Algebra(time.monotonic() + ALGEBRA_SECONDS) as algebra:
+        for i, (tree, theta) in enumerate(formulas):
+            asked = Scored(tree, theta, complexity(tree), *[np.nan] * 5, ())
+            for form in algebra.forms(asked, _NAMES, thorough=False):
+                if complexity(form[0]) < complexity(short[i][0]) and same_values(form, short[i], points):
+                    short[i] = form
+    return short
 
 
 @dataclass(frozen=True)
@@ -189,14 +234,26 @@ def scored(formula: Formula, task: KernelTask) -> Score:
     return Score((tree, tuple(theta)), min(before, after), float(errors.mean()), float(errors[inside].mean()))
 
 
-def best_score(formulas: Sequence[Formula], task: KernelTask, length: int) -> Score | None:
-    """The formula of lowest error on all rows of no more than so many tokens; None where there is none."""
-    short = [f for f in formulas if complexity(f[0]) <= length]
+def best_score(formulas: Sequence[Formula], task: KernelTask, length: int) -> Score:
+    """The formula of lowest error on all rows of no more than so many tokens."""
     everything = np.ones(len(task.y), dtype=bool)
+    short = [(tree, theta) for tree, theta in formulas if complexity(tree) <= length]
     fits = [(tree, tuple(_refitted((tree, theta), task, everything))) for tree, theta in short]
-    if not fits:
-        return None
     return scored(min(fits, key=lambda f: float(np.mean(_residual(f[0], f[1], task) ** 2))), task)
+
+
+def chosen_score(
+    formulas: Sequence[Formula], task: KernelTask, length: int, tolerance: float = 0.05
+) -> Score:
+    """The formula that our rule would choose: the simplest within 5 % of the least error at inner distances left out.
+
+    Only those of no more than so many tokens, with fewer constants than distances that are left.
+    """
+    room = len(np.unique(task.r.round(4))) - 1
+    short = [f for f in formulas if complexity(f[0]) <= length and len(f[1]) < room]
+    scores = [scored(f, task) for f in sorted(short, key=lambda f: complexity(f[0]))]
+    bound = (1 + tolerance) * min(s.interior for s in scores)
+    return next(s for s in scores if s.interior <= bound)
 
 
 def _tasks(folder: Path) -> Iterator[tuple[str, str, list[KernelTask]]]:
@@ -210,58 +267,76 @@ def _tasks(folder: Path) -> Iterator[tuple[str, str, list[KernelTask]]]:
                 yield label, target, [task for task in tasks if task.label == label]
 
 
-def _measured(task: KernelTask, seconds: float) -> dict[str, Score | None]:
-    """Ours and the peers' scores for one kernel, at the length of the formula that ours chooses."""
+@dataclass(frozen=True)
+class Measured:
+    """Scores on one kernel by program, peers by their training error and as our rule would choose."""
+
+    task: KernelTask
+    length: int
+    nearest: dict[str, Score]
+    chosen: dict[str, Score]
+
+
+def _measured(task: KernelTask, seconds: float) -> Measured:
+    """Scores for one kernel at the length that ours chooses; peers that fail are left out."""
     config = task.config.model_copy(update={"time_limit": seconds})
     kernel = learn_kernel(replace(task, config=config))
-    chosen = kernel.front[kernel.chosen]
-    found: dict[str, Score | None] = {"ours": scored((chosen.expression, chosen.constants), task)}
+    ours = kernel.front[kernel.chosen]
+    own = scored((ours.expression, ours.constants), task)
+    nearest, chosen = {"ours": own}, {"ours": own}
     for peer in PEERS if os.environ.get("DEFECTDB_PEERS") else ():
-        found[peer] = best_score(peer_formulas(peer, task, seconds), task, chosen.complexity)
-    return found
+        formulas = peer_formulas(peer, task, seconds)
+        if formulas is not None:
+            nearest[peer] = best_score(formulas, task, ours.complexity)
+            chosen[peer] = chosen_score(formulas, task, ours.complexity)
+    return Measured(task, ours.complexity, nearest, chosen)
+
+
+def _means(scores: Sequence[dict[str, Score]], tasks: Sequence[KernelTask], kind: Kind) -> dict[str, float]:
+    """Mean errors in meV over a label's kernels, rows weighing alike, of the programs that answered for all of them."""
+    rows = [len(task.y) for task in tasks]
+    programs = [who for who in scores[0] if all(who in s for s in scores)]
+    return {
+        who: 1000 * float(np.average([getattr(s[who], kind) for s in scores], weights=rows))
+        for who in programs
+    }
+
+
+def _show(label: str, target: str, found: Sequence[Measured]) -> dict[str, bool]:
+    """Print one label and target; whether ours is lowest, by kind of comparison, where both peers answered."""
+    tasks, won = [one.task for one in found], {}
+    for name in ("nearest", "chosen"):
+        means = {kind: _means([getattr(one, name) for one in found], tasks, kind) for kind in KINDS}
+        cells = "  ".join(f"{w} {m:8.2f} / {means['interior'][w]:7.2f}" for w, m in means["left_out"].items())
+        winner = min(means["left_out"], key=lambda who, m=means: m["left_out"][who])
+        lengths = "+".join(str(one.length) for one in found)
+        rows = sum(len(task.y) for task in tasks)
+        print(
+            f"{label:>14} {target:>16} {rows:>3} rows @{lengths:<6} {name:>7} meV: {cells}  {winner}",
+            flush=True,
+        )
+        if set(means["left_out"]) == {"ours", *PEERS}:
+            won |= {f"{name}, {k}": min(m, key=lambda who, m=m: m[who]) == "ours" for k, m in means.items()}
+    for one in found:
+        for who, score in one.nearest.items():
+            print(f"{'':>16}{one.task.name} {who} mse {score.mse:.1e}: {to_infix(*score.formula, 4)}")
+    return won
 
 
 def main(seconds: float = SECONDS) -> None:
-    """One line for every label and target, then how often ours is lower than both."""
+    """Two lines for every label and target, then how often ours is lower than both peers."""
     if not (DATA / "2dmd-mos2-low-train.zip").exists():
         print(f"skipped: the shared data are absent ({DATA})")
         return
     if not os.environ.get("DEFECTDB_PEERS"):
         print("peers are left out ($DEFECTDB_PEERS names no Python with pyoperon and gplearn)")
-    won = {"left_out": 0, "interior": 0}
-    total = 0
+    won: dict[str, list[bool]] = {}
     with tempfile.TemporaryDirectory() as folder:
         for label, target, tasks in _tasks(Path(folder)):
-            found = [_measured(task, seconds) for task in tasks]
-            total += 1
-            means = {kind: _means(found, tasks, kind) for kind in won}
-            for kind, mean in means.items():
-                won[kind] += all(mean["ours"] < mean[peer] for peer in mean if peer != "ours")
-            cells = "  ".join(
-                f"{who} {means['left_out'][who]:8.2f} / {means['interior'][who]:7.2f}"
-                for who in means["left_out"]
-            )
-            lengths = "+".join(str(complexity(f["ours"].formula[0])) for f in found if f["ours"] is not None)
-            rows = sum(len(task.y) for task in tasks)
-            print(f"{label:>14} {target:>16} {rows:>3} rows  @{lengths:<6} meV: {cells}", flush=True)
-            for task, scores in zip(tasks, found, strict=True):
-                for who, score in scores.items():
-                    if score is not None:
-                        tree, theta = score.formula
-                        print(f"{'':>16}{task.name} {who} mse {score.mse:.1e}: {to_infix(tree, theta, 4)}")
-    print(f"lower than every peer: left out {won['left_out']}, inner distances {won['interior']} of {total}")
-
-
-def _means(
-    found: Sequence[dict[str, Score | None]], tasks: Sequence[KernelTask], kind: str
-) -> dict[str, float]:
-    """Mean errors in meV over a label's kernels, rows weighing alike; infinite where a peer had no formula."""
-    rows = np.array([len(task.y) for task in tasks])
-    return {
-        who: 1000
-        * float(np.average([getattr(f[who], kind) if f[who] else np.inf for f in found], weights=rows))
-        for who in found[0]
-    }
+            for kind, lowest in _show(label, target, [_measured(task, seconds) for task in tasks]).items():
+                won.setdefault(kind, []).append(lowest)
+    for kind, lowest_of in won.items():
+        print(f"lower than both peers on {sum(lowest_of)} of {len(lowest_of)}: {kind}")
 
 
 if __name__ == "__main__":
