@@ -40,9 +40,8 @@ class LearnDisplay:
         self.done, self.total = 0, 0
         self.begin = time.monotonic()
         self.history: list[Generation] = []
-        self.beside: dict[
-            tuple[str, str], tuple[float, Generation]
-        ] = {}  # (kernel, island): begun when, latest
+        # of every (kernel, island): when it began, its latest generation
+        self.beside: dict[tuple[str, str], tuple[float, Generation]] = {}
         self.live: Live | None = None
 
     def __enter__(self) -> LearnDisplay:

@@ -16,9 +16,9 @@ from defectdb.learn.segvae.layout import build, count_constants, term_roots
 from defectdb.learn.segvae.levenberg import errors, levenberg_marquardt, residuals
 from defectdb.learn.segvae.problem import Fit, Problem
 from defectdb.learn.segvae.programs import Programs
-from defectdb.learn.segvae.starts import random_starts, starts_of
+from defectdb.learn.segvae.starts import starts_of
 
-__all__ = ["Fit", "Problem", "fit", "levenberg_marquardt", "random_starts", "residuals"]
+__all__ = ["Fit", "Problem", "fit", "levenberg_marquardt", "residuals"]
 
 _LEG = 14  # steps after which fits that no longer move are left alone
 _PROGRESS = 1e-9

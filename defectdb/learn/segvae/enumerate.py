@@ -7,7 +7,6 @@ another. Literal numbers are left to the fitted constants.
 
 from __future__ import annotations
 
-from functools import cache
 from itertools import product
 
 from defectdb.learn.segvae.grammar import Grammar
@@ -107,7 +106,6 @@ _POWERS = ("neg", "inv", "square", "cube", "sqrt", "exp", "pow", "cos", "sin", "
 """Roots of which a fitted power is a fitted constant elsewhere, or no number where they are negative."""
 
 
-@cache
 def skeletons(grammar: Grammar, size: int, limit: int = 60_000) -> tuple[Skeleton, ...]:
     """Every skeleton of up to ``size`` tokens, smaller ones first; stops before a size that passes
     ``limit``.

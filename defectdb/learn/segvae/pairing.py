@@ -69,8 +69,8 @@ def nearest_pairs(problem: Problem, grammar: Grammar) -> Tensor:
             texts = few.names(grammar), many.names(grammar)
             found |= dict.fromkeys(tuple(names) for names in texts[1])
             for goal in _goals(problem, grammar):
-                for form, scale, shift, i, j in _all_nearest(few, many, goal, grammar):
-                    names = _written(form, scale, shift, texts[0][i], texts[1][j])
+                for form, scale, number, i, j in _all_nearest(few, many, goal, grammar):
+                    names = _written(form, scale, number, texts[0][i], texts[1][j])
                     found[(goal.outer, *names) if goal.outer else tuple(names)] = None
     rows = [
         grammar.encode(names) for names in found
@@ -182,9 +182,7 @@ def _written(form: str, scale: float, number: float, left: Names, right: Names) 
         if number == -1.0:
             return ["sub", *right, *left] if scale > 0 else ["neg", "add", *left, *right]
         return ["add" if scale > 0 else "sub", *_scaled(number, left), *right]
-    pair = {"mul": ["mul", *left, *right], "div": ["div", *left, *right], "over": ["div", *right, *left]}[
-        form
-    ]
+    pair = ["div", *right, *left] if form == "over" else [form, *left, *right]
     if not number:
         return _scaled(scale, pair)
     whole = f"{abs(number):.0f}"

@@ -41,6 +41,7 @@ from defectdb.learn.segvae.training import train
 from defectdb.schema.expression import Expression
 
 _LITERAL = 12  # formulas with rounded constants kept for every complexity
+_HURRIED = 4  # tokens of the skeletons that are tried although the time is over
 _REMEMBERED = 4_000_000  # keys of fitted skeletons, 32 MB: memory does not grow with the generations
 _REPEATED = 0.3  # of a fit: what it costs to make one candidate, whether new or not
 _SEARCHING = 0.92  # of the time limit; the rest is for the front
@@ -175,7 +176,9 @@ class Search:
         unique, safe, tried = self._given()
         hurry = self.archive is not None and self._enough()
         tokens, plain = small_skeletons(
-            self.problem, self.grammar, replace(c, exhaustive_size=min(4, c.exhaustive_size)) if hurry else c
+            self.problem,
+            self.grammar,
+            replace(c, exhaustive_size=min(_HURRIED, c.exhaustive_size)) if hurry else c,
         )
         for part, flags in zip(tokens.split(4096), plain.split(4096), strict=True):
             if self.archive is not None and self._enough():
