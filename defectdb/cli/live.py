@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _ROWS = 12  # generations that the table shows, the latest
 _AROUND = 9  # lines that the rest of the display takes
+_COLUMNS = ("gen.", "candidates", "per s", "unique", "new", "safe", "KL", "RMSE, meV")
 _FIRST = "small formulas and sums of them"  # what a search tries before its first generation
 _MEV = 1000.0  # meV in an eV, the unit of every target
 
@@ -116,18 +117,19 @@ class LearnDisplay:
 
     def _table(self) -> Table:
         """The latest generations, one a row."""
-        table = _empty_table()
+        table = _table_of(*_COLUMNS)
         for generation in self.history[-self._room(_ROWS) :]:
             table.add_row(*_cells(generation))
         return table
 
     def _side_by_side(self) -> Table:
         """The latest generation of every search in other processes, with its time left."""
-        table = _empty_table("search", "left")
+        table = _table_of("search", "left", *_COLUMNS[:1], *_COLUMNS[3:])
         shown = sorted(self.beside.items())[: self._room(len(self.beside))]
         for (name, island), (begin, generation) in shown:
             left = max(0.0, begin + self.time_limit - time.monotonic())
-            table.add_row(name + island, _minutes(left), *_cells(generation))
+            number, _, _, *rest = _cells(generation)
+            table.add_row(name + island, _minutes(left), number, *rest)
         return table
 
     def _room(self, rows: int) -> int:
@@ -166,16 +168,14 @@ def _kernels_bar() -> KernelsBar:
     )
 
 
-def _empty_table(*first: str) -> Table:
-    """The columns of ``_cells``, behind those that say whose they are."""
+def _table_of(*columns: str) -> Table:
+    """An empty table with these columns; numbers on the right, none of them cut off."""
     from rich import box
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in first[:1]:
-        table.add_column(name)
-    for name in (*first[1:], "generation", "candidates", "per s", "new", "in domain", "KL", "RMSE, meV"):
-        table.add_column(name, justify="right", no_wrap=True)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for name in columns:
+        table.add_column(name, justify="left" if name == "search" else "right", no_wrap=True)
     return table
 
 
@@ -187,7 +187,8 @@ def _cells(g: Generation) -> list[str]:
         f"{g.n_candidates:,}",
         f"{rate:,.0f}",
         f"{g.n_unique / max(1, g.n_candidates):.0%}",
-        f"{g.n_in_domain / max(1, g.n_unique):.0%}",
+        f"{g.n_new / max(1, g.n_candidates):.0%}",
+        f"{g.n_in_domain / max(1, g.n_new):.0%}",
         f"{g.kl:.1f}" if g.kl else "",
         f"{_MEV * g.best_mse**0.5:.4g}",
     ]
@@ -207,10 +208,11 @@ def _reached(generation: Generation) -> Table:
 
 def _line(g: Generation) -> str:
     """A generation on one line."""
-    rate = g.n_unique / g.seconds if g.seconds > 0 else 0.0
+    rate = g.n_new / g.seconds if g.seconds > 0 else 0.0
     return (
-        f"generation {g.generation:3d}  candidates {g.n_candidates:6d}  new {g.n_unique:6d}  "
-        f"in domain {g.n_in_domain:6d}  {rate:8.0f} fits/s  best RMSE {_MEV * g.best_mse**0.5:9.3f} meV"
+        f"generation {g.generation:3d}  candidates {g.n_candidates:6d}  unique {g.n_unique:6d}  "
+        f"new {g.n_new:6d}  in domain {g.n_in_domain:6d}  {rate:8.0f} fits/s  "
+        f"best RMSE {_MEV * g.best_mse**0.5:9.3f} meV"
     )
 
 

@@ -141,8 +141,9 @@ def generation_rows(kernel: Kernel, run_id: int, note: str = "") -> pl.DataFrame
     rows = [
         {
             "run_id": run_id, "task": kernel.task.name + note, "generation": g.generation, "seconds": g.seconds,
-            "n_candidates": g.n_candidates, "n_unique": g.n_unique, "n_in_domain": g.n_in_domain,
-            "best_error": g.best_mse, "kl": g.kl, "loss": g.loss,
+            "n_candidates": g.n_candidates, "n_unique": g.n_unique, "n_new": g.n_new, "n_in_domain": g.n_in_domain,
+            "best_mse": g.best_mse, "reached": [{"complexity": c, "mse": mse} for c, mse in g.reached],
+            "kl": g.kl, "loss": g.loss,
         }
         for g in kernel.generations
     ]  # fmt: skip

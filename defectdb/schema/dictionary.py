@@ -219,10 +219,12 @@ TABLES: tuple[Table, ...] = (
         task | | which search of the run: label and target
         generation | | number of the generation
         seconds | s | time that it took
-        n_candidates | | formulas sampled
-        n_unique | | different ones among them
-        n_in_domain | | those defined on the whole range
-        best_error | eV | smallest error so far
+        n_candidates | | formulas written
+        n_unique | | those that differ by more than the order of operands
+        n_new | | those of them that were fitted for the first time
+        n_in_domain | | those of the new ones that are safe over the whole range
+        best_mse | eV^2 | lowest mean squared error so far
+        reached | eV^2 | complexities at which the lowest error so far falls, each with its mean squared error
         kl | nat | Kullback-Leibler term of the autoencoder's loss
         loss | nat | the autoencoder's loss
     """),

@@ -29,7 +29,7 @@ def _cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyP
 
 
 def generation(number: int) -> Generation:
-    return Generation(number, 2.0, 4000, 3000, 1500, 9e-6, 7.25 if number else 0.0, 10.0, REACHED)
+    return Generation(number, 2.0, 4000, 3200, 3000, 1500, 9e-6, 7.25 if number else 0.0, 10.0, REACHED)
 
 
 def shown(display: LearnDisplay) -> str:
@@ -62,12 +62,12 @@ def test_json_holds_the_statistics_that_the_database_holds(
     learned = json.loads(capsys.readouterr().out)
     with open_database(toy_path, read_only=True) as db:
         stored = db.frame(
-            "SELECT generation, n_candidates, n_unique, n_in_domain, best_error FROM generations "
+            "SELECT generation, n_candidates, n_unique, n_new, n_in_domain, best_mse FROM generations "
             "WHERE run_id = ? ORDER BY task, generation",
             [learned["run_id"]],
         )
     assert len(learned["kernels"]) > 1  # in processes of their own
-    names = ("generation", "n_candidates", "n_unique", "n_in_domain", "best_mse")
+    names = ("generation", "n_candidates", "n_unique", "n_new", "n_in_domain", "best_mse")
     printed = [tuple(g[name] for name in names) for k in learned["kernels"] for g in k["generations"]]
     assert sorted(printed) == sorted(stored.rows())
     searched = [kernel for kernel in learned["kernels"] if kernel["generations"]]
@@ -91,7 +91,7 @@ def test_the_live_table_shows_shares_rates_errors_by_length_and_time() -> None:
         hooks.generation(generation(number))
     text = shown(display)
     row = next(line for line in text.splitlines() if line.split()[:1] == ["2"])
-    assert row.split() == ["2", "4,000", "2,000", "75%", "50%", "7.2", "3"]
+    assert row.split() == ["2", "4,000", "2,000", "80%", "75%", "50%", "7.2", "3"]
     assert "3: 20" in text
     assert "7: 10" in text
     assert "11: 3" in text

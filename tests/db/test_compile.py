@@ -306,7 +306,7 @@ def test_a_run_is_recorded_from_start_to_end(db: Database) -> None:
     with db.transaction():
         run_id = toy.run(db)
         log = {"run_id": [run_id], "task": ["t"], "generation": [0], "seconds": [0.5], "n_candidates": [9],
-               "n_unique": [8], "n_in_domain": [7]}  # fmt: skip
+               "n_unique": [8], "n_new": [8], "n_in_domain": [7]}  # fmt: skip
         append_generations(db, pl.DataFrame(log))
         finish_run(db, run_id, "done")
     assert db.frame("SELECT status, finished_at >= started_at AS later FROM runs").row(0) == ("done", True)

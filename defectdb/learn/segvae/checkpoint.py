@@ -34,7 +34,8 @@ def identity(search: Search) -> str:
     The number of generations and the time limit may differ.
     """
     config = asdict(replace(search.config, generations=0, time_limit=1.0))
-    digest = hashlib.sha256(json.dumps([search.grammar.fingerprint(), config], sort_keys=True).encode())
+    kept = [field.name for field in fields(Generation)]
+    digest = hashlib.sha256(json.dumps([search.grammar.fingerprint(), config, kept], sort_keys=True).encode())
     problem = search.problem.to("cpu")
     for name in ("x", "y", "weight", "mixing", "groups"):
         block = getattr(problem, name)
@@ -108,9 +109,7 @@ def _archive(arrays: dict[str, torch.Tensor], kept: str, device: str) -> Archive
 
 def _generation(kept: dict[str, Any]) -> Generation:
     """A generation's record from JSON, where tuples are lists."""
-    names = {field.name for field in fields(Generation)}
-    known = {name: value for name, value in kept.items() if name in names}
-    return Generation(**{**known, "reached": tuple((size, mse) for size, mse in known.get("reached", ()))})
+    return Generation(**{**kept, "reached": tuple((size, mse) for size, mse in kept["reached"])})
 
 
 def _part(arrays: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

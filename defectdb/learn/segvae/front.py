@@ -25,6 +25,9 @@ __all__ = [
 SAME_POINT = 1e-6
 """Points nearer than this share of a variable's largest value are one point: left out together."""
 
+_WHOLE = 0.1
+"""Weight of all rows' left-out error beside that of the inner ones, where a formula is chosen."""
+
 
 @dataclass(frozen=True, slots=True)
 class Scored:
@@ -138,11 +141,15 @@ def _mean(values: Tensor, weight: Tensor) -> float:
 
 
 def select(front: list[Scored], tolerance: float = 0.05) -> int:
-    """Index of the formula to use: the simplest whose interior cross-validated error is within 5 % of the
-    least, or a millionth of the simplest formula's error from it (round-off is no reason for complexity).
+    """Index of the formula to use: the simplest whose error where it was left out is within 5 % of the least, or a
+    millionth of the simplest formula's error from it (round-off is no reason for complexity).
+
+    Inner rows decide, since beyond its rows no formula is to be trusted; that of all rows counts for a tenth, so that
+    none is used that goes astray as soon as an end point is missing.
     """
-    finite = [s.mae_cv_interior for s in front if math.isfinite(s.mae_cv_interior)]
+    errors = [s.mae_cv_interior + _WHOLE * s.mae_cv for s in front]
+    finite = [error for error in errors if math.isfinite(error)]
     if not finite:
         return min(range(len(front)), key=lambda i: front[i].mae)
     bound = min(finite) * (1 + tolerance) + 1e-6 * front[0].mae
-    return next(i for i, s in enumerate(front) if s.mae_cv_interior <= bound)
+    return next(i for i, error in enumerate(errors) if error <= bound)

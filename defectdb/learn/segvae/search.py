@@ -35,7 +35,7 @@ from defectdb.learn.segvae.pairing import nearest_pairs
 from defectdb.learn.segvae.pretrain import pretrained
 from defectdb.learn.segvae.problem import Fit, Problem
 from defectdb.learn.segvae.seeding import small_skeletons, sparse_sums
-from defectdb.learn.segvae.settings import Generation, Outcome, SearchConfig
+from defectdb.learn.segvae.settings import Counts, Generation, Outcome, SearchConfig
 from defectdb.learn.segvae.shown import shown_of
 from defectdb.learn.segvae.training import train
 from defectdb.schema.expression import Expression
@@ -107,10 +107,13 @@ class Search:
         found = standing(tokens[self.accepts(tokens)], self.grammar, self.problem)
         return found.best(_STANDING, self.config.max_complexity)
 
-    def _novel(self, tokens: Tensor, plain: Tensor) -> Tensor:
-        """Rows of the skeletons not fitted before, in this order of operands or another, without repetitions."""
+    def _keys(self, tokens: Tensor, plain: Tensor) -> Tensor:
+        """One key [formula] for skeletons that are one formula, in this order of operands or another."""
         keys = canonical_keys(tokens, self.grammar, self.problem.max_terms)
-        keys = keys.bitwise_xor(plain.long() * 0x5DEECE66D)
+        return keys.bitwise_xor(plain.long() * 0x5DEECE66D)
+
+    def _novel(self, keys: Tensor) -> Tensor:
+        """Rows of the keys that were not fitted before, without repetitions."""
         keys, order = keys.sort(stable=True)
         first = torch.ones_like(keys, dtype=torch.bool)
         first[1:] = keys[1:] != keys[:-1]
@@ -120,17 +123,19 @@ class Search:
 
     def _absorb(
         self, made: Dressed, source: Tensor, plain: Tensor, *, thorough: bool = False, starts: int = 0
-    ) -> tuple[int, int]:
-        """Fit new skeletons, drop the unsafe, merge the rest; how many were new and how many safe."""
+    ) -> Counts:
+        """Fit new skeletons, drop the unsafe, merge the rest."""
         c, g = self.config, self.grammar
         size = complexities(made.tokens, g, self.problem, plain)
         sound = (size <= c.max_complexity) & distinct_terms(made.tokens, g, self.problem)
         rows = sound.nonzero().squeeze(1)
-        rows = rows[self._novel(made.tokens[rows], plain[rows])]
+        keys = self._keys(made.tokens, plain)
+        unique = len(keys.unique())
+        rows = rows[self._novel(keys[rows])]
         rows = rows[self.accepts(made.tokens[rows])]
         self.fitted = torch.bincount(source[rows], minlength=len(SOURCES))
         if not len(rows):
-            return 0, 0
+            return Counts(len(made), unique, 0, 0)
         tokens, plain, size = made.tokens[rows], plain[rows], size[rows]
         bound = None
         if self.archive is not None and len(self.archive):
@@ -149,7 +154,7 @@ class Search:
             self._round(new)
         whole = new if self.archive is None else self.archive.joined(new)
         self.archive = whole.best(c.per_complexity, c.max_complexity)
-        return len(tokens), int(safe.sum())
+        return Counts(len(made), unique, len(tokens), int(safe.sum()))
 
     def _round(self, new: Archive) -> None:
         """Keep the best of every complexity with all constants rounded: under noise the law may be among these."""
@@ -173,7 +178,7 @@ class Search:
         """Generation 0: the caller's seeds, sparse sums and every small skeleton."""
         c = self.config
         begin = time.monotonic()
-        unique, safe, tried = self._given()
+        counts = self._given()
         hurry = self.archive is not None and self._enough()
         tokens, plain = small_skeletons(
             self.problem,
@@ -184,26 +189,24 @@ class Search:
             if self.archive is not None and self._enough():
                 break
             source = torch.zeros(len(part), dtype=torch.long, device=c.device)
-            counts = self._absorb(Dressed.of(part, self.grammar), source, flags)
-            unique, safe = unique + counts[0], safe + counts[1]
-        self._record(begin, tried + len(tokens), unique, safe, 0.0, 0.0)
+            counts += self._absorb(Dressed.of(part, self.grammar), source, flags)
+        self._record(begin, counts, 0.0, 0.0)
 
-    def _given(self) -> tuple[int, int, int]:
-        """The caller's seeds, then sparse sums, with and without offset: new, safe and tried."""
+    def _given(self) -> Counts:
+        """The caller's seeds, then sparse sums, with and without offset."""
         c = self.config
-        counts = [(0, 0, 0)]
+        counts = Counts()
         if self.seeds is not None and len(self.seeds):
             made = Dressed.of(self.seeds.to(c.device), self.grammar)
             source = torch.zeros(len(made), dtype=torch.long, device=c.device)
-            counts.append((*self._absorb(made, source, source.bool(), thorough=True), len(made)))
+            counts += self._absorb(made, source, source.bool(), thorough=True)
         if c.sparse_size and not self._enough():
             made = sparse_sums(self.problem, self.grammar, c, self.domain)
             source = torch.zeros(len(made), dtype=torch.long, device=c.device)
             for plain in (False, True) if self.problem.offset else (False,):
                 flags = torch.full_like(source, plain).bool()
-                counts.append((*self._absorb(made, source, flags, starts=2), len(made)))
-        new, safe, tried = (sum(column) for column in zip(*counts, strict=True))
-        return new, safe, tried
+                counts += self._absorb(made, source, flags, starts=2)
+        return counts
 
     def _enough(self) -> bool:
         """Whether the time is over or the error that was asked for is reached."""
@@ -241,12 +244,15 @@ class Search:
             return float("inf")
         return float(self.archive.fit.sse.min()) / float(self.problem.weight.sum())
 
-    def _record(self, begin: float, made: int, unique: int, safe: int, kl: float, loss: float) -> None:
+    def _record(self, begin: float, counts: Counts, kl: float, loss: float) -> None:
         seconds = time.monotonic() - begin
         weight = float(self.problem.weight.sum())
         steps = () if self.archive is None else self.archive.reached()
         reached = tuple((size, sse / weight) for size, sse in steps)
-        record = Generation(len(self.history), seconds, made, unique, safe, self._best(), kl, loss, reached)
+        record = Generation(
+            len(self.history), seconds, counts.made, counts.unique, counts.new, counts.safe, self._best(), kl, loss,
+            reached,
+        )  # fmt: skip
         self.history.append(record)
         self.report(record)
 
@@ -257,11 +263,11 @@ class Search:
         begin = time.monotonic()
         kl, loss = self._train()
         before = self.archive.lowest(c.max_complexity)
-        counts = shares(self.yields, c.population)
-        made, source = breed(self.archive, self.network[0], self.grammar, counts, self.generator, self.shown)
-        unique, safe = self._absorb(made, source, self._plain(len(made)))
+        asked = shares(self.yields, c.population)
+        made, source = breed(self.archive, self.network[0], self.grammar, asked, self.generator, self.shown)
+        counts = self._absorb(made, source, self._plain(len(made)))
         self._credit(source)
-        self._record(begin, len(made), unique, safe, kl, loss)
+        self._record(begin, counts, kl, loss)
         improved = bool((self.archive.lowest(c.max_complexity) < before * 0.999).any())
         self.idle = 0 if improved else self.idle + 1
 

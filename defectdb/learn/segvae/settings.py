@@ -45,17 +45,34 @@ class SearchConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class Counts:
+    """Formulas written, different ones among them, those of these that were fitted for the first time, safe ones."""
+
+    made: int = 0
+    unique: int = 0
+    new: int = 0
+    safe: int = 0
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(
+            self.made + other.made, self.unique + other.unique, self.new + other.new, self.safe + other.safe
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Generation:
     """Counts and scores of one generation, for progress displays and the ``generations`` table.
 
-    ``seconds`` that it took; ``reached`` are the complexities at which the lowest mean squared error so far falls,
-    each with that error.
+    ``seconds`` that it took. Of ``n_candidates`` written, ``n_unique`` differ by more than the order of operands,
+    ``n_new`` of these were never fitted before and are now, and ``n_in_domain`` of these are safe over the domain.
+    ``reached`` are the complexities at which the lowest mean squared error so far falls, each with that error.
     """
 
     generation: int
     seconds: float
     n_candidates: int
     n_unique: int
+    n_new: int
     n_in_domain: int
     best_mse: float
     kl: float

@@ -166,8 +166,10 @@ CREATE TABLE generations (
     seconds DOUBLE NOT NULL,
     n_candidates BIGINT NOT NULL,
     n_unique BIGINT NOT NULL,
+    n_new BIGINT NOT NULL,
     n_in_domain BIGINT NOT NULL,
-    best_error DOUBLE,
+    best_mse DOUBLE,
+    reached STRUCT(complexity INTEGER, mse DOUBLE)[],
     kl DOUBLE,
     loss DOUBLE
 );

@@ -209,7 +209,7 @@ def test_a_search_with_the_conditional_network_repeats(reference):
 
 def test_the_conditional_network_searches_otherwise_than_the_plain_one(reference):
     plain = Search(problem(), GRAMMAR, replace(QUICK, model=replace(SMALL, conditional=False))).run()
-    assert [g.n_unique for g in plain.generations] != [g.n_unique for g in reference.generations]
+    assert [g.n_new for g in plain.generations] != [g.n_new for g in reference.generations]
 
 
 def test_a_killed_search_with_the_conditional_network_goes_on_unchanged(reference, tmp_path):

@@ -112,7 +112,7 @@ def test_the_same_seed_gives_the_same_front(reference):
 
 def test_another_seed_searches_otherwise(reference):
     other = Search(quick_problem(), GRAMMAR, replace(QUICK, seed=1)).run()
-    assert [g.n_unique for g in other.generations] != [g.n_unique for g in reference.generations]
+    assert [g.n_new for g in other.generations] != [g.n_new for g in reference.generations]
 
 
 def test_a_killed_run_goes_on_to_the_same_front(reference, tmp_path):
@@ -152,8 +152,8 @@ def test_a_front_falls_in_error_as_it_grows_in_complexity(reference):
 
 def test_generations_report_what_they_did(reference):
     for g in reference.generations[1:]:
-        assert 0 < g.n_in_domain <= g.n_unique <= g.n_candidates
-        assert g.n_unique >= 0.5 * g.n_candidates
+        assert 0 < g.n_in_domain <= g.n_new <= g.n_unique <= g.n_candidates
+        assert g.n_unique >= 0.6 * g.n_candidates
         assert g.kl > 1.0  # the latent space is used
     errors = [g.best_mse for g in reference.generations]
     assert errors == sorted(errors, reverse=True)
@@ -234,13 +234,19 @@ def test_every_sample_of_the_network_is_complete_and_valid():
     assert grammar_masks(rows, GRAMMAR)[1].all()
 
 
-def scored(complexity: int, error: float) -> Scored:
-    return Scored(Constant(0), (0.0,), complexity, error, error, error, error, 0.0, ())
+def scored(complexity: int, error: float, whole: float | None = None) -> Scored:
+    whole = error if whole is None else whole
+    return Scored(Constant(0), (0.0,), complexity, error, error, whole, error, 0.0, ())
 
 
 def test_the_simplest_of_the_formulas_that_predict_well_is_chosen():
     assert select([scored(5, 3.0), scored(9, 1.04), scored(15, 1.0), scored(21, 2.0)]) == 1
     assert select([scored(5, float("inf")), scored(9, float("inf"))]) in (0, 1)
+
+
+def test_inner_rows_decide_but_a_formula_that_goes_astray_beyond_them_is_not_chosen():
+    assert select([scored(5, 2.0, 2.0), scored(9, 1.0, 8.0)]) == 1
+    assert select([scored(5, 2.0, 2.0), scored(9, 1.0, 80.0)]) == 0
 
 
 def test_a_search_that_finds_nothing_safe_gives_an_empty_front():
