@@ -1,4 +1,4 @@
-"""Numbered SQL files to schema versions, each applied once, together with its record, in one transaction."""
+"""Numbered SQL files to schema versions, each applied once, all that are new in one transaction."""
 
 from __future__ import annotations
 
@@ -40,26 +40,25 @@ def pending(connection: duckdb.DuckDBPyConnection) -> list[str]:
 
 
 def migrate(connection: duckdb.DuckDBPyConnection, *, commented: bool = True) -> list[str]:
-    """Apply every pending migration; their names. Each one is all or nothing.
+    """Apply every pending migration, all or none; their names.
 
     Without ``commented`` columns go without their COMMENTs, half of the time: for databases nobody looks at.
     """
     version = schema_version(connection)
-    applied = []
-    for number, name, sql in _migrations():
-        if number <= version:
-            continue
-        connection.execute("BEGIN TRANSACTION")
-        try:
+    new = [migration for migration in _migrations() if migration[0] > version]
+    if not new:
+        return []
+    connection.execute("BEGIN TRANSACTION")
+    try:
+        for number, name, sql in new:
             connection.execute(sql)
             connection.execute(
                 "INSERT INTO schema_migrations VALUES (?, ?, now()::TIMESTAMP)", [number, name]
             )
-            for comment in comments() if commented else ():
-                connection.execute(comment)
-            connection.execute("COMMIT")
-        except BaseException:
-            connection.execute("ROLLBACK")
-            raise
-        applied.append(f"{number:04}_{name}")
-    return applied
+        for comment in comments() if commented else ():
+            connection.execute(comment)
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    return [f"{number:04}_{name}" for number, name, _ in new]

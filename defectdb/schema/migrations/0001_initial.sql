@@ -166,10 +166,8 @@ CREATE TABLE generations (
     seconds DOUBLE NOT NULL,
     n_candidates BIGINT NOT NULL,
     n_unique BIGINT NOT NULL,
-    n_new BIGINT NOT NULL,
     n_in_domain BIGINT NOT NULL,
-    best_mse DOUBLE,
-    reached STRUCT(complexity INTEGER, mse DOUBLE)[],
+    best_error DOUBLE,
     kl DOUBLE,
     loss DOUBLE
 );

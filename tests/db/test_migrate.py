@@ -1,0 +1,62 @@
+"""A file of an older schema to one of today's: rows stay, columns get the meaning that they have now."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from defectdb.db import open_database
+from defectdb.db.migrate import migrate, pending, schema_version
+from defectdb.errors import DatabaseError
+
+FIRST = (resources.files("defectdb.schema") / "migrations" / "0001_initial.sql").read_text(encoding="utf-8")
+
+
+def first_schema(path: Path) -> None:
+    """A file as the first schema made it, with one generation in it."""
+    with duckdb.connect(str(path)) as connection:
+        connection.execute(FIRST)
+        connection.execute("INSERT INTO schema_migrations VALUES (1, 'initial', now()::TIMESTAMP)")
+        connection.execute(
+            "INSERT INTO generations (run_id, task, generation, seconds, n_candidates, n_unique, n_in_domain, "
+            "best_error) VALUES (1, 't', 0, 0.5, 9, 8, 7, 0.25)"
+        )
+
+
+def test_opening_an_older_file_to_write_brings_it_up_to_date(tmp_path: Path) -> None:
+    path = tmp_path / "old.duckdb"
+    first_schema(path)
+    with open_database(path) as db:
+        row = db.frame("SELECT n_candidates, n_unique, n_new, n_in_domain, best_mse, reached FROM generations")
+        comment = db.value(
+            "SELECT comment FROM duckdb_columns() WHERE table_name = 'generations' AND column_name = 'n_new'"
+        )
+    assert row.rows() == [(9, None, 8, 7, 0.25, None)]  # what was called unique were the new ones
+    assert "first time" in comment
+    with duckdb.connect(str(path)) as connection:
+        assert pending(connection) == []
+        assert migrate(connection) == []
+
+
+def test_a_failing_migration_leaves_the_file_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "old.duckdb"
+    first_schema(path)
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("ALTER TABLE generations DROP COLUMN best_error")
+        with pytest.raises(duckdb.Error):
+            migrate(connection)
+        assert schema_version(connection) == 1
+        columns = [name for (name,) in connection.execute("SELECT column_name FROM (DESCRIBE generations)").fetchall()]
+    assert "n_new" not in columns
+
+
+def test_a_file_of_a_newer_schema_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "new.duckdb"
+    first_schema(path)
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("INSERT INTO schema_migrations VALUES (9999, 'later', now()::TIMESTAMP)")
+        with pytest.raises(DatabaseError, match="upgrade"):
+            schema_version(connection)
