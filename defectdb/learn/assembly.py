@@ -103,16 +103,26 @@ def _refined(
     return [(kernel, part) for (kernel, _), part in zip(terms, parts, strict=True)]
 
 
+def paying(
+    terms: list[tuple[Kernel, Part]], y: Floats, fold: NDArray[np.int64], train: Flags
+) -> tuple[list[tuple[Kernel, Part]], Floats]:
+    """The terms without the three-body ones that do not lower the error in cross-validation, each tried in turn, and
+    the residuals [structure] of what is left, refitted without the fold.
+    """
+    blind = cross_validate([part for _, part in terms], y, fold, train)
+    for place in reversed([i for i, (_, part) in enumerate(terms) if part.order == 3]):
+        fewer = _refined([*terms[:place], *terms[place + 1 :]], y, train, 15)
+        without = cross_validate([part for _, part in fewer], y, fold, train)
+        if PAYS * _mean(without, train) < _mean(blind, train):
+            terms, blind = fewer, without
+    return terms, blind
+
+
 def _with_triples(
     data: ModelData, terms: list[tuple[Kernel, Part]], spare: list[Kernel], y: Floats, train: Flags
 ) -> Fitted:
     """The terms less the products that do not pay, and with the three-body terms that do."""
-    blind = cross_validate([p for _, p in terms], y, data.fold, train)
-    for term in [t for t in terms if t[1].order == 3]:
-        fewer = _refined([t for t in terms if t is not term], y, train, 15)
-        without = cross_validate([p for _, p in fewer], y, data.fold, train)
-        if PAYS * _mean(without, train) < _mean(blind, train):
-            terms, blind = fewer, without
+    terms, blind = paying(terms, y, data.fold, train)
     left = []
     for kernel in spare:
         triples = next(t for t in data.triples if t.label == kernel.task.label)

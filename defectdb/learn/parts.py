@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from defectdb.learn.segvae.front import Domain
@@ -33,9 +32,7 @@ class Guard:
 
     def holds(self, constants: Sequence[float]) -> bool:
         """Whether it does with these constants."""
-        grid = self.domain.grid.numpy()
-        values = evaluate_numpy(self.expression, dict(zip(self.variables, grid, strict=True)), constants)
-        return bool(self.domain.holds(torch.from_numpy(values.copy())[None])[0])
+        return self.domain.permits(self.expression, constants, self.variables)
 
 
 @dataclass(frozen=True)

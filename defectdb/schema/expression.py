@@ -107,6 +107,12 @@ def substitute(expression: Expression, leaves: Mapping[str, Expression], shift: 
 # ---------------------------------------------------------------- prefix tokens
 
 
+def names_variable(text: str) -> bool:
+    """Whether a variable may be called so: small letters, digits and _, no operator's name nor a constant's."""
+    taken = text == "c" or text in OPERATORS or _CONSTANT.fullmatch(text) is not None
+    return _VARIABLE.fullmatch(text) is not None and not taken
+
+
 def number_text(value: float) -> str:
     return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
 

@@ -8,6 +8,7 @@ import torch
 from scipy.optimize import linprog
 
 from defectdb.learn import LearnConfig
+from defectdb.learn.assembly import paying
 from defectdb.learn.kernels import learn_kernel
 from defectdb.learn.model_fit import cross_validate, predict, refine
 from defectdb.learn.model_job import conformal_quantile
@@ -83,6 +84,25 @@ def test_the_kernels_metric_equals_the_squared_error_of_the_structures() -> None
 
     by_metric = float(((task.y - task.mixing @ trial) ** 2).sum())
     assert by_metric == pytest.approx(structures(trial) - structures(table[0]), rel=1e-6)
+
+
+def test_every_three_body_term_that_does_not_pay_is_dropped() -> None:
+    """One that the energies hold stays; three that they do not go, not only the first of them."""
+    a, _ = crystal(7)
+    rng = np.random.default_rng(8)
+    rows = np.arange(300)
+    there, *absent = (Triples(f"A_X-B_X-{i}", rng.uniform(2.0, 9.0, (3, 300)), rows) for i in range(4))
+    form = from_prefix(["mul", "c0", "inv", "r12"])
+    y = a.counts @ first(RADII) + 0.9 / there.x[0] + rng.normal(0, 0.01, 300)
+    parts = [
+        pair_part(a, Function(from_prefix(["mul", "c0", "exp", "mul", "c1", "r"]), (0.8, -0.6))),
+        *(triple_part(t, form, (0.1,), ("r12",)) for t in (absent[0], there, *absent[1:])),
+    ]
+    kernel = learn_kernel(metric_task("a", (0.0, 1e9), RADII, first(RADII), a.counts, np.ones(300), 1.0, QUICK, "cpu"))
+    train = np.ones(300, dtype=bool)
+    kept, blind = paying([(kernel, part) for part in parts], y, rows % 5, train)
+    assert [part.label for _, part in kept] == ["A_X-B_X", there.label]
+    assert np.abs(blind).mean() < 0.01
 
 
 def test_structures_of_many_defects_give_back_both_kernels() -> None:

@@ -18,7 +18,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from defectdb.learn.segvae.domain import Domain
+from defectdb.learn.segvae.domain import Domain, has_pole
 from defectdb.learn.segvae.front import Scored
 from defectdb.learn.segvae.grammar import Grammar
 from defectdb.learn.segvae.problem import Problem
@@ -176,7 +176,7 @@ def _replaces(
     required = set(grammar.required) & set(to_prefix(old))
     if complexity(new) >= complexity(old) or not required <= set(to_prefix(new)):
         return False
-    poles = crosses_zero(*form, points) and not crosses_zero(old, scored.constants, points)
+    poles = has_pole(*form, points) and not has_pole(old, scored.constants, points)
     same = same_values(form, (old, scored.constants), points)
     return same and not poles and safe(*form, grammar, domain)
 
@@ -190,16 +190,3 @@ def same_values(one: Formula, other: Formula, points: dict[str, Floats]) -> bool
     a, b = a[finite], b[finite]
     bound = _SAME * np.abs(b) + _CANCELLED * float(np.abs(b).max())
     return bool((np.abs(a - b) <= bound).all())
-
-
-def crosses_zero(expression: Expression, constants: Sequence[float], points: dict[str, Floats]) -> bool:
-    """Whether anything that the formula divides by or takes the logarithm of has both signs at the points, or is 0."""
-    for node in walk(expression):
-        if isinstance(node, Call) and node.operator in ("div", "inv", "log"):
-            below = node.args[-1]
-            while isinstance(below, Call) and below.operator in ("square", "cube", "abs"):
-                below = below.args[0]
-            values = evaluate_numpy(below, points, constants)
-            if not (np.nanmin(values) > 0 or np.nanmax(values) < 0):
-                return True
-    return False

@@ -5,10 +5,13 @@ not.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from defectdb.learn.segvae.grammar import Grammar
@@ -16,9 +19,14 @@ from defectdb.learn.segvae.layout import build, count_constants
 from defectdb.learn.segvae.problem import Fit, Problem
 from defectdb.learn.segvae.programs import Programs
 from defectdb.learn.segvae.resolution import Resolution
+from defectdb.schema.engines import evaluate_numpy
+from defectdb.schema.expression import Call, Expression, walk
 
+Floats = NDArray[np.float64]
 MAX_ROUGHNESS = 1.6  # total variation between the data points, as a multiple of the data's own
 MAX_JUMP = 0.1  # change from a data point to its close surroundings, as a fraction of the data's range
+_SINGULAR = ("div", "inv", "log")  # operators with a pole where their last operand is zero
+_EVEN = ("square", "cube", "abs")  # operators through which a zero stays where it is
 _BESIDE = (1e-7, 1e-6, 1e-5, 1e-4, 3e-4, 1e-3, 3e-3)  # distances looked at, as fractions of the largest
 _SAME = 1e-6  # distances nearer than this share of the largest are one distance
 MAX_OVERSHOOT = 0.25  # how far beyond the data's range a formula may swing, as a fraction of that range
@@ -55,16 +63,17 @@ class Domain:
 
         ``decay`` demands that the value vanish at the cutoff (to 2 % of the data's range).
         """
-        order = x.argsort()
+        order = x.argsort(stable=True)
         xs, ys = x[order], y[order]
         place = _places(xs)
         count = torch.bincount(place).to(x)
         distinct, means = (torch.zeros_like(count).index_add_(0, place, v) / count for v in (xs, ys))
         spread = float(means.max() - means.min()) or max(abs(float(means[0])), 1.0)
         low, high = float(xs[0]), float(xs[-1])
+        largest = max(abs(low), abs(high))
         even = _uneven(low, high, points).to(x)
         # Poles and spikes hide beside the data points that they serve: look closely there, at every scale.
-        steps = high * torch.tensor(_BESIDE, dtype=x.dtype, device=x.device)
+        steps = largest * torch.tensor(_BESIDE, dtype=x.dtype, device=x.device)
         beside = (distinct.unsqueeze(1) + torch.cat([-steps, steps.new_zeros(1), steps])).flatten()
         inside = torch.cat([even, beside[(beside >= low) & (beside <= high)]]).sort().values
         grid, n_inside = inside, len(inside)
@@ -76,10 +85,25 @@ class Domain:
         roughness = MAX_ROUGHNESS * float(means.diff().abs().sum()) + 0.1 * spread
         tail = 0.02 * spread if decay else math.inf
         bottom, top = float(means.min()) - margin, float(means.max()) + margin
-        near, jump = 1.01 * high * _BESIDE[-1], MAX_JUMP * spread
+        near, jump = 1.01 * largest * _BESIDE[-1], MAX_JUMP * spread
         track = torch.searchsorted(inside, torch.cat([even, distinct]).unique()).clamp(max=n_inside - 1)
         resolution = Resolution.of(distinct, means, inside, track, _noise(ys, place, means))
         return cls(grid.unsqueeze(0), n_inside, bottom, top, roughness, tail, near, jump, resolution)
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same domain on another device."""
+        resolution = None if self.resolution is None else self.resolution.to(device)
+        return replace(self, grid=self.grid.to(device), resolution=resolution)
+
+    def permits(self, expression: Expression, constants: Sequence[float], variables: Sequence[str]) -> bool:
+        """Whether one formula obeys, its values on the grid and what it divides by; ``variables`` name the grid's."""
+        here = self.to("cpu")
+        env = dict(zip(variables, here.grid.numpy(), strict=True))
+        values = np.broadcast_to(evaluate_numpy(expression, env, constants), here.grid.shape[1:])
+        if not bool(here.holds(torch.from_numpy(values.copy()).unsqueeze(0))):
+            return False
+        looked_at = self.n_inside > 0 or self.one_sign
+        return not (looked_at and has_pole(expression, constants, env, anywhere=self.one_sign))
 
     def holds(self, values: Tensor) -> Tensor:
         """Which formulas obey, bool [formula], from their values on the grid [formula, point]."""
@@ -111,15 +135,37 @@ def _uneven(low: float, high: float, points: int) -> Tensor:
 
 def _places(xs: Tensor) -> Tensor:
     """The place [point] of every sorted distance among the distinct ones; lattices repeat distances to round-off."""
-    apart = xs.diff() > _SAME * xs[-1].abs()
+    apart = xs.diff() > _SAME * torch.maximum(xs[-1].abs(), xs[0].abs())
     return torch.cat([apart.new_zeros(1), apart]).long().cumsum(0)
 
 
 def _noise(ys: Tensor, place: Tensor, means: Tensor) -> float:
-    """How far sorted data are from themselves: by equal points with different values, or half the median step."""
+    """How far data are from themselves: by equal points with different values, or half the median step."""
     step = 0.5 * float(means.diff().abs().median()) if len(means) > 1 else 0.0
-    same = place.diff() == 0
-    return max(step, float(ys.diff()[same].abs().amax())) if bool(same.any()) else step
+    high, low = (
+        torch.zeros_like(means).scatter_reduce(0, place, ys, how, include_self=False)
+        for how in ("amax", "amin")
+    )
+    return max(step, float((high - low).amax()))
+
+
+def has_pole(
+    expression: Expression, constants: Sequence[float], points: Mapping[str, Floats], *, anywhere: bool = True
+) -> bool:
+    """Whether a formula divides by, or takes the logarithm of, what is zero or changes sign among the points.
+
+    Not ``anywhere``: from one point to the next. A power changes sign where its base does.
+    """
+    for node in walk(expression):
+        if isinstance(node, Call) and node.operator in _SINGULAR:
+            below = node.args[-1]
+            while isinstance(below, Call) and below.operator in _EVEN:
+                below = below.args[0]
+            signs = np.sign(np.atleast_1d(evaluate_numpy(below, points, constants)))
+            before = signs[:-1] if len(signs) > 1 and not anywhere else signs[:1]
+            if not (signs[-len(before) :] * before > 0).all():
+                return True
+    return False
 
 
 def predict(tokens: Tensor, grammar: Grammar, fit: Fit, x: Tensor, problem: Problem) -> Tensor:
@@ -175,11 +221,11 @@ def _has_pole(programs: Programs, table: Tensor, *, anywhere: bool = False) -> T
     base = torch.arange(programs.n_rows, device=table.device)
     groups = (*programs.fixed, *programs.groups)
     for group in groups:
-        if group.operator in ("square", "cube", "abs"):
+        if group.operator in _EVEN:
             base[group.start : group.stop] = base[group.operands[0]]
     out = torch.zeros(programs.n_formulas, dtype=torch.bool, device=table.device)
     for group in groups:
-        if group.operator in ("div", "inv", "log"):
+        if group.operator in _SINGULAR:
             below = table[base[group.operands[-1]]]
             steps = below[:, 1:] * below[:, :-1]
             crosses = below.amin(1) * below.amax(1) <= 0 if anywhere else (steps <= 0).any(1)

@@ -19,6 +19,7 @@ from torch import Tensor
 from defectdb.errors import UsageError
 from defectdb.learn.segvae.unit_state import UnitState
 from defectdb.learn.segvae.units import scaled_units
+from defectdb.schema.expression import names_variable
 from defectdb.schema.operators import OPERATORS, Family
 
 PAD = 0
@@ -49,7 +50,8 @@ class Grammar:
     fitted constants occur. ``required`` and ``forbidden`` are token names a user asks for or refuses.
     ``units``: the exponents of the base units of every variable, for dimensional analysis (none: no
     analysis); fitted constants may carry any unit. ``summands``: how many summands of a whole formula have a
-    coefficient, and so a unit, of their own.
+    coefficient, and so a unit, of their own. ``value_unit``: the exponents of a finished formula's unit, in the
+    variables' base units and perhaps further ones that only coefficients carry; where it is not given any will do.
     """
 
     variables: tuple[str, ...] = ("r",)
@@ -64,6 +66,7 @@ class Grammar:
     required: tuple[str, ...] = ()
     units: tuple[tuple[float, ...], ...] = ()
     summands: int = 1
+    value_unit: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         unknown = sorted(set(self.operators) - set(OPERATORS))
@@ -71,6 +74,14 @@ class Grammar:
             raise UsageError(f"unknown operators {', '.join(unknown)}; known: {', '.join(OPERATORS)}")
         if not self.variables:
             raise UsageError("a formula needs at least one variable")
+        for name in self.variables:
+            if not names_variable(name):
+                raise UsageError(
+                    f"no variable can be called {name!r}: up to 16 small letters, digits and _, a letter first, "
+                    "and no operator's name nor c, c0, c1 ..."
+                )
+        if len(set(self.variables)) < len(self.variables):
+            raise UsageError(f"variables need names of their own, not {', '.join(self.variables)}")
         missing = sorted(set(self.required) - set(self.tokens))
         if missing:
             raise UsageError(f"required but not in the grammar: {', '.join(missing)}")
@@ -113,7 +124,10 @@ class Grammar:
 
     def fingerprint(self) -> str:
         """SHA-256 of everything that shapes the sequences: names a pretrained model's file."""
-        fields = {name: value for name, value in asdict(self).items() if name != "summands" or self.units}
+        fields = asdict(self)
+        del fields["value_unit"]  # a matter of the finished formula's coefficients
+        if not self.units:
+            del fields["summands"]
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
     def encode(self, names: Sequence[str], length: int | None = None) -> list[int]:

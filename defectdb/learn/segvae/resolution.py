@@ -7,7 +7,8 @@ refused here, from values on a dense grid, for all formulas at once.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -70,6 +71,11 @@ class Resolution:
         return cls(
             places, track, interval, turn_interval, reach, means.diff().abs(), noise, flat, grid[track].diff()
         )
+
+    def to(self, device: torch.device | str) -> Resolution:
+        """The same on another device."""
+        parts: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
+        return replace(self, **{name: p.to(device) for name, p in parts.items() if isinstance(p, Tensor)})
 
     def holds(self, values: Tensor) -> Tensor:
         """Which curves [formula, grid point] the data can tell from their like, bool [formula]."""

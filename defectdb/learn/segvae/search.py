@@ -71,7 +71,8 @@ class Search:
         state: Path | None = None,
     ) -> None:
         self.problem = problem.to(config.device)
-        self.grammar, self.config, self.domain = grammar, config, domain
+        self.grammar, self.config = grammar, config
+        self.domain = None if domain is None else domain.to(config.device)
         self.report = report or (lambda _: None)
         self.generator = torch.Generator(device=config.device).manual_seed(config.seed)
         self.seeds, self.state = seeds, state
@@ -308,7 +309,7 @@ class Search:
         front: list[Scored] = []
         plain: list[Scored] = []
         if self.archive is not None and len(self.archive):
-            rows = make_folds(self.problem) if folds is None else folds
+            rows = make_folds(self.problem) if folds is None else folds.to(self.config.device)
             until = self.stop_at if self.config.algebra else 0.0
             front = final_front(
                 self.archive, self.grammar, self.problem, self.domain, rows, self.generator, until

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ import torch
 from defectdb.learn.segvae.constants import Fit, Problem
 from defectdb.learn.segvae.domain import Domain, in_domain, predict
 from defectdb.learn.segvae.grammar import Grammar
+from defectdb.schema.expression import from_prefix
 
 X = torch.tensor([2.4, 4.0, 5.1, 6.8, 7.5, 8.2, 9.3, 11.3, 13.0, 14.8], dtype=torch.float64)
 Y = torch.exp(-0.5 * X) * torch.cos(0.7 * X)
@@ -61,6 +63,45 @@ def test_a_spike_on_a_data_point_is_refused_however_narrow_it_is(width):
 
 def test_a_swing_between_the_points_is_refused():
     assert not verdict(lambda r: law(r) + 0.2 * torch.sin(12 * r))
+
+
+@pytest.mark.parametrize(
+    ("text", "constants", "safe"),
+    [
+        ("add mul c0 inv r mul c1 inv sub r c2", (0.1, 1e-9, 10.0), False),  # far too weak to be seen in the values
+        ("add mul c0 inv r mul c1 inv sub r c2", (0.1, 1e-9, -10.0), True),
+        ("add mul c0 inv r mul c1 log square sub r c2", (0.1, 1e-9, 10.0), False),
+        ("mul c0 inv r", (0.1, 0.0, 0.0), True),
+        ("div 1 2", (), True),  # nothing divides by a number but zero
+    ],
+)
+def test_one_formula_is_judged_as_a_batch_is(text, constants, safe):
+    domain = Domain.of(X, 0.1 / X, cutoff=30.0)
+    tree = from_prefix(text.split())
+    low, high = replace(domain, low=-1.0, high=1.0), replace(domain, low=-1.0, high=1.0, one_sign=True)
+    assert low.permits(tree, constants, ("r",)) is safe
+    assert high.permits(tree, constants, ("r",)) is safe
+
+
+def test_the_order_of_rows_changes_nothing():
+    x = torch.tensor([3.0, 3.0, 3.0, 4.0, 5.0, 6.0, 7.0], dtype=torch.float64)
+    y = torch.tensor([0.0, 0.5, 1.0, 0.4, 0.3, 0.2, 0.1], dtype=torch.float64)
+    found = set()
+    for order in ([0, 1, 2], [0, 2, 1], [2, 0, 1]):
+        rows = torch.tensor([*order, 3, 4, 5, 6])
+        domain = Domain.of(x[rows], y[rows])
+        assert domain.resolution is not None
+        found.add(domain.resolution.noise)
+    assert found == {1.0}
+
+
+@pytest.mark.parametrize("shift", [-20.0, -8.0, 0.0])
+def test_variables_may_be_negative(shift):
+    domain = Domain.of(X + shift, Y)
+    r = domain.grid[0]
+    assert bool((r.diff() >= 0).all())
+    assert bool(domain.holds(law(r - shift).unsqueeze(0)))
+    assert not bool(domain.holds((law(r - shift) + 5e-7 / (r - shift - 8.2 - 1e-6)).unsqueeze(0)))
 
 
 def test_values_without_a_number_are_refused():

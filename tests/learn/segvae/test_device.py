@@ -1,0 +1,79 @@
+"""A search on a device of its own: nothing is mixed with the host's, and the same formulas come out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from pretended_device import NAME, pretended
+
+from defectdb.learn.segvae.domain import Domain
+from defectdb.learn.segvae.front import make_folds
+from defectdb.learn.segvae.grammar import Grammar
+from defectdb.learn.segvae.model import ModelConfig
+from defectdb.learn.segvae.pretrain import pretrained
+from defectdb.learn.segvae.problem import Problem
+from defectdb.learn.segvae.search import Outcome, Search, SearchConfig
+
+R = torch.linspace(3.0, 12.0, 15, dtype=torch.float64)
+Y = torch.exp(-0.4 * R) * torch.cos(1.3 * R) + 0.01 * torch.cos(2.0 * R)
+GRAMMAR = Grammar(
+    operators=("add", "sub", "mul", "div", "neg", "inv", "square", "exp", "cos"),
+    numbers=(1, 2),
+    max_length=13,
+)
+SMALL = SearchConfig(
+    generations=2, population=200, exhaustive_size=4, sparse_size=3, train_steps=2, batch=16, per_complexity=8,
+    max_complexity=17, starts=2, seed_starts=2, algebra=False, model=ModelConfig(embedding=8, hidden=16, latent=4),
+)  # fmt: skip
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _cache(tmp_path_factory: pytest.TempPathFactory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DEFECTDB_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+def searched(problem: Problem, grammar: Grammar, config: SearchConfig, domain: Domain | None) -> Outcome:
+    return Search(problem, grammar, config, domain).run(make_folds(problem))
+
+
+def cases() -> dict[str, tuple[Problem, Grammar, SearchConfig, Domain | None]]:
+    """Every part of a search that moves tensors about."""
+    domain = Domain.of(R, Y, cutoff=30.0)
+    one = Problem.of(R, Y)
+    mixing = torch.zeros(14, 15, dtype=torch.float64)
+    mixing[range(14), range(14)], mixing[range(14), range(1, 15)] = 1.0, 1.0
+    pairs = torch.stack([torch.arange(14), torch.arange(1, 15)], dim=1)
+    units = replace(GRAMMAR, units=((1.0,),), summands=3)
+    return {
+        "plain": (one, GRAMMAR, SMALL, domain),
+        "robust": (Problem.of(R, Y, huber=0.01), GRAMMAR, SMALL, domain),
+        "units": (one, units, SMALL, domain),
+        "sums": (Problem.of(R, mixing @ Y, mixing=mixing), GRAMMAR, SMALL, None),
+        "minima": (Problem.of(R, Y[pairs].amin(1), groups=pairs), GRAMMAR, SMALL, None),
+        "rounded": (one, GRAMMAR, replace(SMALL, rounded=True), None),
+        "conditional": (one, GRAMMAR, replace(SMALL, model=replace(SMALL.model, conditional=True)), domain),
+    }
+
+
+@pytest.mark.parametrize("name", cases())
+def test_a_search_on_another_device_gives_the_front_of_the_cpu(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("defectdb.learn.segvae.search.train", lambda *_, **__: (1.0, 1.0))  # has no gradients
+    problem, grammar, config, domain = cases()[name]
+    pretrained(grammar, config.model, "cpu")  # into the cache
+    here = searched(problem, grammar, config, domain)
+    with pretended() as copies:
+        there = searched(problem, grammar, replace(config, device=NAME), domain)
+        assert sum(copies.values()) < 20_000
+    assert len(here.front) > 3
+    assert [s.expression for s in there.front] == [s.expression for s in here.front]
+    for ours, theirs in zip(here.front, there.front, strict=True):
+        assert np.allclose(theirs.constants, ours.constants, rtol=1e-8, atol=1e-12)
+        assert theirs.mae_cv == pytest.approx(ours.mae_cv, rel=1e-6)
+    assert [s.expression for s in there.rounded] == [s.expression for s in here.rounded]
