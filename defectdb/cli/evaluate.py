@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from defectdb.cli.completion import targets
+from defectdb.cli.numbers import seconds, seed_number
 from defectdb.cli.terminal import emit, progress_bar, say
 from defectdb.errors import UsageError
 
@@ -41,13 +42,16 @@ DIGITS = "{:.4g}"
     help="What to train on: structures of one and two defects, or all.",
 )  # fmt: skip
 @click.option("--material", metavar="M", help="For training, where several materials have pairs.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the training and the draws.")
+@click.option(
+    "--seed", type=int, default=0, show_default=True, callback=seed_number,
+    help="Of the training and the draws.",
+)  # fmt: skip
 @click.option(
     "--seeds", type=click.IntRange(1, 100), default=3, show_default=True, help="Draws of every size."
 )
 @click.option(
     "--time-limit", type=click.FloatRange(min=0, min_open=True), default=300.0, show_default=True, metavar="S",
-    help="Seconds for training one kernel.",
+    callback=seconds, help="Seconds for training one kernel.",
 )  # fmt: skip
 @click.option(
     "--generations", type=click.IntRange(min=0), default=12, show_default=True, help="Rounds of the search."

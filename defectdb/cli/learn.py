@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
+import math
+import shutil
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from defectdb.cli import Settings
 from defectdb.cli.live import LearnDisplay
+from defectdb.cli.numbers import seconds, seed_number
 from defectdb.cli.terminal import emit, emit_json, say
 from defectdb.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import polars as pl
 
     from defectdb.learn import Learned
     from defectdb.learn.kernels import Kernel
     from defectdb.learn.segvae.front import Scored
     from defectdb.learn.segvae.settings import Generation
+
+
+_ERRORS = ("RMSE", "MAE", "MAE_cv", "interior")
+"""Columns of errors: in training, with each distance left out in turn, and of these without the end points."""
+
+
+_WIDE = 110
+"""Columns of a terminal that tables of all numbers and the formulas need."""
 
 
 @click.command("learn")
@@ -55,14 +69,16 @@ if TYPE_CHECKING:
     help="auto takes CUDA where there is one.",
 )  # fmt: skip
 @click.option(
-    "--seed", type=int, default=0, show_default=True, help="On the CPU the same seed repeats exactly."
-)
+    "--seed", type=int, default=0, show_default=True, callback=seed_number,
+    help="On the CPU the same seed repeats exactly.",
+)  # fmt: skip
 @click.option(
     "--time-limit",
     type=click.FloatRange(min=0, min_open=True),
     default=300.0,
     show_default=True,
     metavar="S",
+    callback=seconds,
     help="Seconds for one kernel; a search that it cuts short does not repeat exactly.",
 )
 @click.option(
@@ -105,7 +121,7 @@ if TYPE_CHECKING:
 @click.option(
     "--nested",
     is_flag=True,
-    help="With --from all: cross-validate the choice of the formulas too (six times the work).",
+    help="With --model --from all: cross-validate the choice of the formulas too (six times the work).",
 )
 @click.option(
     "--islands",
@@ -117,12 +133,18 @@ if TYPE_CHECKING:
 @click.option(
     "--workers", type=click.IntRange(min=0), default=0, help="Processes on the CPU (0: one for every core)."
 )
+@click.option(
+    "--activate/--no-activate", default=True, show_default=True,
+    help="Put what was learned to use, or store it as candidates.",
+)  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print what was learned as JSON.")
 @click.pass_obj
 def learn_command(settings: Settings, /, **options: Any) -> None:
     """Learn formulas for pairs by deep symbolic regression, or the whole material model.
 
-    Prints the front (best formula of every complexity) and makes the chosen formula the active one.
+    Prints, of one pair label, the front of every kernel (the best formula of every complexity; the chosen one is
+    marked *), of several labels the chosen formulas. These become the active ones, unless --no-activate; --json holds
+    everything.
 
     \b
     Examples:
@@ -153,54 +175,93 @@ def learn_command(settings: Settings, /, **options: Any) -> None:
     if options["as_json"]:
         emit_json(_summary(learned))
         return
-    if len(learned.kernels) == 1:
-        emit(_front(learned))
+    if len({kernel.task.label for kernel in learned.kernels}) == 1:
+        for kernel in learned.kernels:
+            click.echo(f"{_rows(kernel)}\n{_errors(learned)}")
+            emit(_fitting(_front(kernel)), floats="{:.4g}")
     else:
-        emit(_chosen(learned))
-    say(settings, f"run {learned.run_id}, model {learned.model_id} active, {learned.seconds:.1f} s")
+        click.echo(_errors(learned))
+        emit(_fitting(_chosen(learned)), floats="{:.4g}")
+    state = "active" if config.activate else "stored, not active"
+    say(settings, f"run {learned.run_id}, model {learned.model_id} {state}, {learned.seconds:.1f} s")
+    if not config.activate:
+        ids = ", ".join(str(formula_id) for formula_id in learned.formula_ids)
+        say(settings, f"`defectdb formulas activate ID` puts a formula to use; chosen: {ids}")
 
 
-def _front(learned: Learned) -> pl.DataFrame:
-    import polars as pl
+def _fitting(frame: pl.DataFrame) -> pl.DataFrame:
+    """The frame without what leaves the formulas no room, where stdout is a narrow terminal."""
+    if not sys.stdout.isatty() or shutil.get_terminal_size().columns >= _WIDE:
+        return frame
+    return frame.drop("BIC", "DL") if "DL" in frame.columns else frame.drop("RMSE", "MAE_cv")
 
+
+def _rows(kernel: Kernel) -> str:
+    """What a kernel was learned from, on one line."""
+    from defectdb.learn.lattice import nearest
+
+    task = kernel.task
+    r = nearest(task) if task.spare is None else task.r
+    rows = "1 row" if len(task.y) == 1 else f"{len(task.y)} rows"
+    return f"{task.name}: {task.config.target}, {rows}, r {r.min():.2f} to {r.max():.2f} angstrom"
+
+
+def _errors(learned: Learned) -> str:
+    """What the printed errors are errors of."""
+    task = learned.kernels[0].task
+    if task.spare is not None:
+        return "Errors in meV, of every term's values at its points"
+    if task.config.target == "formation_energy":
+        return "Errors in meV per pair: of its whole interaction, twice those per site"
+    return f"Errors in meV per pair: of its {task.config.target}"
+
+
+def _measures(scored: Scored) -> dict[str, float | None]:
+    """Errors in meV; empty where unknown or without bound."""
+    values = (scored.mse**0.5, scored.mae, scored.mae_cv, scored.mae_cv_interior)
+    return {n: 1000 * v if math.isfinite(v) else None for n, v in zip(_ERRORS, values, strict=True)}
+
+
+def _front(kernel: Kernel) -> pl.DataFrame:
     from defectdb.schema.texts import to_infix
 
-    kernel = learned.kernels[0]
     rows = [
         {
             "": "*" if i == kernel.chosen else "",
             "tokens": s.complexity,
-            "MAE_meV": 1000 * s.mae,
-            "MAE_cv_meV": 1000 * s.mae_cv,
-            "interior_cv_meV": 1000 * s.mae_cv_interior,
-            "BIC": s.bic,
-            "DL_nats": s.description_length,
+            **_measures(s),
+            "BIC": s.bic if s.bic and math.isfinite(s.bic) else None,
+            "DL": s.description_length if math.isfinite(s.description_length) else None,
             "formula": to_infix(s.expression, s.constants, 5),
         }
         for i, s in enumerate(kernel.front)
     ]
-    return pl.DataFrame(rows)
+    return _frame(rows)
 
 
 def _chosen(learned: Learned) -> pl.DataFrame:
-    import polars as pl
-
     from defectdb.schema.texts import to_infix
 
-    rows = []
-    for kernel, formula_id in zip(learned.kernels, learned.formula_ids, strict=True):
-        best = kernel.front[kernel.chosen]
-        rows.append(
-            {
-                "kernel": kernel.task.name,
-                "formula_id": formula_id,
-                "tokens": best.complexity,
-                "MAE_meV": 1000 * best.mae,
-                "MAE_cv_meV": 1000 * best.mae_cv,
-                "formula": to_infix(best.expression, best.constants, 5),
-            }
-        )
-    return pl.DataFrame(rows)
+    rows = [
+        {
+            "kernel": kernel.task.name,
+            "id": formula_id,
+            "tokens": best.complexity,
+            **_measures(best),
+            "formula": to_infix(best.expression, best.constants, 5),
+        }
+        for kernel, formula_id in zip(learned.kernels, learned.formula_ids, strict=True)
+        for best in [kernel.front[kernel.chosen]]
+    ]
+    return _frame(rows)
+
+
+def _frame(rows: list[dict[str, Any]]) -> pl.DataFrame:
+    """Rows whose numbers are numbers even where every one is unknown."""
+    import polars as pl
+
+    numbers = {name: pl.Float64 for name in (*_ERRORS, "BIC", "DL") if name in rows[0]}
+    return pl.DataFrame(rows, schema_overrides=numbers, infer_schema_length=None)
 
 
 def _summary(learned: Learned) -> dict[str, Any]:
@@ -219,14 +280,14 @@ def _summary(learned: Learned) -> dict[str, Any]:
                 "front": [
                     {
                         "infix": to_infix(s.expression, s.constants), "complexity": s.complexity,
-                        "n_constants": len(s.constants), "mse": s.mse, "mae": s.mae, "mae_cv": s.mae_cv,
-                        "mae_cv_interior": s.mae_cv_interior, "bic": s.bic,
+                        "n_constants": len(s.constants), "mse": s.mse, "rmse": s.mse**0.5,
+                        "mae": s.mae, "mae_cv": s.mae_cv, "mae_cv_interior": s.mae_cv_interior, "bic": s.bic,
                         "description_length": s.description_length, "chosen": i == kernel.chosen,
                         **_units(s, kernel),
                     }
                     for i, s in enumerate(kernel.front)
                 ],
-                "generations": [_statistics(g) for g in kernel.generations],
+                "generations": _statistics(kernel.generations),
             }
             for kernel, formula_id in zip(learned.kernels, learned.formula_ids, strict=True)
         ],
@@ -246,9 +307,14 @@ def _units(scored: Scored, kernel: Kernel) -> dict[str, Any]:
     return {"units": named}
 
 
-def _statistics(generation: Generation) -> dict[str, Any]:
-    """One generation's numbers, errors squared in eV as elsewhere."""
+def _statistics(generations: Sequence[Generation]) -> list[dict[str, Any]]:
+    """The generations' numbers, errors squared in eV as elsewhere, and of which island each is: all begin with 0."""
     from dataclasses import asdict
 
-    reached = [{"complexity": size, "mse": mse} for size, mse in generation.reached]
-    return {**asdict(generation), "reached": reached}
+    from defectdb.learn.segvae.settings import islands_of
+
+    rows = []
+    for island, generation in zip(islands_of(generations), generations, strict=True):
+        reached = [{"complexity": size, "mse": mse} for size, mse in generation.reached]
+        rows.append({"island": island, **asdict(generation), "reached": reached})
+    return rows

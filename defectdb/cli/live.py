@@ -30,8 +30,9 @@ class LearnDisplay:
     """What a learner says while it works, all on stderr: ``with LearnDisplay(...) as display``.
 
     On a terminal a table of the generations of the search in progress, or of the latest generation of every search
-    in other processes, and for several kernels a bar over them; else a line for every generation. A line for every
-    finished kernel in both. ``time_limit`` in seconds and ``generations`` are those of one search.
+    in other processes, and for several kernels a bar over them; else a line for every generation, of several searches
+    with their names. A line for every finished kernel in both. ``time_limit`` in seconds and ``generations`` are those
+    of one search.
     """
 
     def __init__(self, settings: Settings, time_limit: float, generations: int) -> None:
@@ -63,8 +64,7 @@ class LearnDisplay:
         """The hooks to give to the learner."""
         from defectdb.learn import Progress
 
-        beside = None if self.live is None else self._beside
-        return Progress(kernel=self._kernel, generation=self._generation, beside=beside)
+        return Progress(kernel=self._kernel, generation=self._generation, beside=self._beside, note=self._say)
 
     def _kernel(self, kernel: Kernel | None, done: int, total: int) -> None:
         self.done, self.total, self.begin = done, total, time.monotonic()
@@ -78,16 +78,19 @@ class LearnDisplay:
                 self._say(_finished(kernel))
 
     def _beside(self, task: KernelTask, generation: Generation) -> None:
-        at = task.name, "" if task.config.islands == 1 else f" #{task.island + 1}"
+        at = task.name, _island(task)
         begin, _ = self.beside.get(at, (time.monotonic() - generation.seconds, None))
         self.beside = {**self.beside, at: (begin, generation)}  # a new one: the display reads it meanwhile
+        if self.live is None:
+            self._say(_line(generation, f"{task.name}{_island(task)}: "))
 
-    def _generation(self, generation: Generation) -> None:
+    def _generation(self, task: KernelTask, generation: Generation) -> None:
         if generation.generation == 0:  # of several islands each has the time to itself
             self.history, self.begin = [], time.monotonic() - generation.seconds
         self.history.append(generation)
         if self.live is None:
-            self._say(_line(generation))
+            several = self.total > 1 or task.config.islands > 1
+            self._say(_line(generation, f"{task.name}{_island(task)}: " if several else ""))
 
     def _say(self, line: str) -> None:
         """One line of narration, above the live display where there is one."""
@@ -206,11 +209,16 @@ def _reached(generation: Generation) -> Table:
     return table
 
 
-def _line(g: Generation) -> str:
-    """A generation on one line."""
+def _island(task: KernelTask) -> str:
+    """Which of several searches of one kernel it is."""
+    return "" if task.config.islands == 1 else f" #{task.island + 1}"
+
+
+def _line(g: Generation, search: str) -> str:
+    """A generation on one line, behind the name of its ``search``."""
     rate = g.n_new / g.seconds if g.seconds > 0 else 0.0
     return (
-        f"generation {g.generation:3d}  candidates {g.n_candidates:6d}  unique {g.n_unique:6d}  "
+        f"{search}generation {g.generation:3d}  candidates {g.n_candidates:6d}  unique {g.n_unique:6d}  "
         f"new {g.n_new:6d}  in domain {g.n_in_domain:6d}  {rate:8.0f} fits/s  "
         f"best RMSE {_MEV * g.best_mse**0.5:9.3f} meV"
     )

@@ -136,6 +136,14 @@ def _formulas(db: Database, ids: Sequence[int]) -> list[dict[str, Any]]:
     return db.frame("SELECT * FROM formulas WHERE list_contains(?, formula_id)", [list(ids)]).to_dicts()
 
 
+def adopt_model(db: Database, model_id: int, *, activate: bool) -> None:
+    """Make a new model the active one, or leave it a candidate that can be asked by its id."""
+    if activate:
+        activate_model(db, model_id)
+    else:
+        compile_formulas(db)
+
+
 def activate_model(db: Database, model_id: int) -> None:
     """Make a model the active one of its material and target and compile it; the one before retires.
 
@@ -163,8 +171,8 @@ def activate_model(db: Database, model_id: int) -> None:
 def activate_formula(db: Database, formula_id: int) -> int:
     """Swap a formula into the active model of its material and target: a new model version; its id.
 
-    Without an active model the newest stale one stands in, and is put back to use. The formula takes the
-    place of the kernels that its |dz| window covers. Raises UnknownNameError, and UsageError where there is
+    Without an active model the newest stale one stands in, else the newest candidate, and is put to use. The formula
+    takes the place of the kernels that its |dz| window covers. Raises UnknownNameError, and UsageError where there is
     neither model or the window would cut a kernel in two.
     """
     found = _formulas(db, [formula_id])
@@ -197,10 +205,10 @@ def activate_formula(db: Database, formula_id: int) -> int:
 
 
 def _active_model(db: Database, material: str, target: str) -> dict[str, Any]:
-    """The active model, or the newest of those that went stale. Raises UsageError for neither."""
+    """The active model, else the newest of those that went stale, else the newest candidate. Raises UsageError."""
     models = db.frame(
-        "SELECT * FROM models WHERE material_id = ? AND target = ? AND status IN ('active', 'stale') "
-        "ORDER BY status = 'active' DESC, model_id DESC LIMIT 1",
+        "SELECT * FROM models WHERE material_id = ? AND target = ? AND status IN ('active', 'stale', 'candidate') "
+        "ORDER BY status = 'active' DESC, status = 'stale' DESC, model_id DESC LIMIT 1",
         [material, target],
     ).to_dicts()
     if not models:

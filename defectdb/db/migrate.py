@@ -40,7 +40,7 @@ def pending(connection: duckdb.DuckDBPyConnection) -> list[str]:
 
 
 def migrate(connection: duckdb.DuckDBPyConnection, *, commented: bool = True) -> list[str]:
-    """Apply every pending migration, all or none; their names.
+    """Apply every pending migration, all or none; their names. Raises DatabaseError for a file that is not as it says.
 
     Without ``commented`` columns go without their COMMENTs, half of the time: for databases nobody looks at.
     """
@@ -58,7 +58,9 @@ def migrate(connection: duckdb.DuckDBPyConnection, *, commented: bool = True) ->
         for comment in comments() if commented else ():
             connection.execute(comment)
         connection.execute("COMMIT")
-    except BaseException:
+    except BaseException as error:
         connection.execute("ROLLBACK")
+        if isinstance(error, duckdb.Error):
+            raise DatabaseError(f"the file's schema is none of defectdb's: {str(error).strip()}") from error
         raise
     return [f"{number:04}_{name}" for number, name, _ in new]

@@ -13,11 +13,11 @@ from torch import Tensor
 from defectdb.learn.candidates import Skeleton, skeleton_of
 from defectdb.learn.kernels import KernelTask, domain_of, problem_of
 from defectdb.learn.lattice import Floats, Integers, class_folds, distance_classes, nearest
-from defectdb.learn.laws import LAWS
 from defectdb.learn.segvae.constants import fit
 from defectdb.learn.segvae.finish import finish
 from defectdb.learn.segvae.front import Domain, cross_validate, in_domain, predict
 from defectdb.learn.segvae.grammar import Grammar
+from defectdb.learn.segvae.laws import LAWS
 from defectdb.learn.segvae.problem import Fit, Problem
 from defectdb.learn.segvae.simplify import simplify
 from defectdb.schema.expression import Expression
@@ -129,12 +129,13 @@ def best_fits(
 ) -> Fit:  # fmt: skip
     """The best fit of every skeleton, from its own constants where it has them, else from random ones."""
     width = max((len(s.theta) for s in skeletons), default=0)
-    theta = torch.tensor([[*s.theta, *[math.nan] * (width - len(s.theta))] for s in skeletons])
+    given = [[*s.theta, *[math.nan] * (width - len(s.theta))] for s in skeletons]
+    theta = torch.tensor(given, dtype=torch.float64)
     known = bool(torch.isfinite(theta).any())
     copies = 1 if known else COPIES
     many = tokens.repeat_interleave(copies, 0)
     flags = None if plain is None else plain.repeat_interleave(copies)
-    starts = theta.double().repeat_interleave(copies, 0) if width else None
+    starts = theta.repeat_interleave(copies, 0) if width else None
     tried = fit(
         many, grammar, problem, torch.Generator().manual_seed(seed), starts=1 if known else STARTS,
         iterations=(15, 60), theta=starts, plain=flags,

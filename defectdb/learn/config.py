@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from defectdb.errors import UnknownNameError
+from defectdb.errors import UnknownNameError, UsageError
 from defectdb.learn.segvae.grammar import Grammar
 from defectdb.learn.segvae.model import ModelConfig
 from defectdb.learn.segvae.search import SearchConfig
-from defectdb.schema.dimensions import kernel_unit
+from defectdb.schema.dimensions import ENERGY, kernel_unit
 from defectdb.schema.operators import OPERATORS
 from defectdb.schema.records import Images
 
@@ -23,6 +23,9 @@ KERNEL_OPERATORS = (*CORE_OPERATORS, "cube", "sqrt", "log", "sin")
 EXHAUSTIVE = 140_000
 """Skeletons that are all tried first at the most: those of eight tokens of the core operators, of seven of all."""
 
+SEEDS = 2**63
+"""Seeds are stored in 64 bits with a sign: from -SEEDS to SEEDS - 1."""
+
 SUMMANDS = 3
 """Summands of a kernel with a coefficient, and so a unit, of their own: as many as ``Problem.max_terms``."""
 
@@ -30,7 +33,8 @@ SUMMANDS = 3
 class LearnConfig(BaseModel):
     """Options of one learning job. Times in seconds; ``max_tokens`` bounds a finished formula, constants included.
 
-    ``allowed`` are operators beside ``operators``; ``required`` and ``forbidden`` are of these.
+    ``allowed`` are operators beside ``operators``; ``required`` and ``forbidden`` are of these. Raises UnknownNameError
+    for an operator that there is not, and UsageError for one that formulas cannot use or must both use and not use.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -41,9 +45,9 @@ class LearnConfig(BaseModel):
     images: Images = "nearest"
     protocol: Literal["pairs", "all"] = "pairs"
     decay: bool = False
-    seed: int = 0
+    seed: int = Field(default=0, ge=-SEEDS, lt=SEEDS)
     device: str = "auto"
-    time_limit: float = Field(default=300.0, gt=0)
+    time_limit: float = Field(default=300.0, gt=0, allow_inf_nan=False)
     generations: int = Field(default=12, ge=0)
     population: int = Field(default=4000, ge=64)
     exhaustive_size: int = Field(default=8, ge=1, le=9)
@@ -58,19 +62,33 @@ class LearnConfig(BaseModel):
     units: bool = False
     islands: int = Field(default=1, ge=1, le=64)
     workers: int = Field(default=0, ge=0)
+    activate: bool = True
+
+    @model_validator(mode="after")
+    def _operators_there(self) -> Self:
+        """A record whose formulas cannot be written is not made."""
+        self._check_operators()
+        return self
+
+    def _check_operators(self) -> None:
+        for name in (*self.allowed, *self.required, *self.forbidden):
+            if name not in OPERATORS:
+                raise UnknownNameError("operator", name, list(OPERATORS))
+        for name in self.required:
+            if name not in (*self.operators, *self.allowed):
+                raise UsageError(
+                    f"formulas do not use {name} by themselves: add --allow {name} to --require {name}"
+                )
+            if name in self.forbidden:
+                raise UsageError(f"{name} is both required and forbidden; leave out one of the two")
 
     def grammar(self, variables: tuple[str, ...] = ("r",)) -> Grammar:
         """The formulas to search: the finished formula's tokens less what coefficients and offset take.
 
-        Raises UnknownNameError for an operator that there is not, or that is required or forbidden but not used.
+        Raises as the record itself does.
         """
-        for name in self.allowed:
-            if name not in OPERATORS:
-                raise UnknownNameError("operator", name, list(OPERATORS))
+        self._check_operators()  # copies with other fields are not validated
         operators = tuple(dict.fromkeys((*self.operators, *self.allowed)))
-        for name in (*self.forbidden, *self.required):
-            if name not in operators:
-                raise UnknownNameError("operator", name, list(operators))
         return Grammar(
             variables=variables,
             operators=operators,
@@ -79,6 +97,7 @@ class LearnConfig(BaseModel):
             forbidden=self.forbidden,
             units=tuple(kernel_unit(name)[:1] for name in variables) if self.units else (),
             summands=SUMMANDS if self.units else 1,
+            value_unit=ENERGY if self.units else (),
         )
 
     def search(self, device: str) -> SearchConfig:
@@ -100,8 +119,6 @@ class LearnConfig(BaseModel):
 def resolve_device(name: str) -> str:
     """``auto`` takes CUDA where there is one. Raises UsageError for a device that is not there."""
     import torch
-
-    from defectdb.errors import UsageError
 
     if name not in ("auto", "cpu", "cuda"):
         raise UsageError(f"unknown device {name!r}; try auto, cpu, cuda")

@@ -15,11 +15,14 @@ from defectdb.learn.kernels import Kernel, KernelTask, domain_of
 from defectdb.learn.model_fit import predict, refine
 from defectdb.learn.model_tasks import REACH, design_of, metric_task
 from defectdb.learn.parts import Function, Part, edge_part, pair_part, product_part
+from defectdb.learn.segvae.front import Scored
+from defectdb.learn.segvae.rounding import Data, rescored
+from defectdb.learn.segvae.uncertainty import description_length
 from defectdb.learn.shape import Place, Shape, Tables, edge_values
 from defectdb.learn.shape_fit import robust_weights
 from defectdb.learn.structures import ModelData
 from defectdb.schema.engines import evaluate_numpy
-from defectdb.schema.expression import complexity
+from defectdb.schema.expression import Expression
 from defectdb.schema.records import EVERY_DZ
 
 Floats = NDArray[np.float64]
@@ -131,25 +134,41 @@ class Formulas:
 
 
 def with_constants(kernel: Kernel, constants: Sequence[float]) -> Kernel:
-    """The kernel with the chosen formula's constants replaced."""
-    moved = replace(kernel.front[kernel.chosen], constants=tuple(constants))
+    """The kernel with the chosen formula's constants replaced, and what is known about it taken anew."""
+    best = kernel.front[kernel.chosen]
+    if tuple(constants) == best.constants:
+        return kernel
+    moved = measured(best, best.expression, tuple(constants), kernel.task)
     return replace(kernel, front=[moved if i == kernel.chosen else s for i, s in enumerate(kernel.front)])
+
+
+def data_of(task: KernelTask) -> Data:
+    """The rows of a task, in numpy."""
+    return Data(dict(zip(task.variables, task.x, strict=True)), task.y, task.weight, task.mixing)
+
+
+def measured(
+    scored: Scored, expression: Expression, constants: tuple[float, ...], task: KernelTask
+) -> Scored:
+    """The record of a formula on the rows of ``task``: all that depends on its form and constants is taken anew.
+
+    The mean absolute error is that from ``task.values``, frequent points first, where the rows are a metric's. Left-out
+    errors are NaN, since nothing was refitted without a row.
+    """
+    data = data_of(task)
+    new = replace(rescored(scored, expression, constants, data), mae_cv=np.nan, mae_cv_interior=np.nan)
+    new = replace(new, description_length=description_length(new, data))
+    if task.frequency is None or task.values is None:
+        return new
+    error = np.abs(evaluate_numpy(expression, data.x, constants) - task.values)
+    return replace(new, mae=float((error * task.frequency).sum() / task.frequency.sum()))
 
 
 def _summed(found: Sequence[Kernel], part: Part) -> Kernel:
     """A pair kernel of several summands: the first one's front with their sum behind it."""
     first = found[0]
-    task, r = first.task, first.task.r
-    assert task.values is not None
-    assert task.frequency is not None
-    values = evaluate_numpy(part.expression, {"r": r}, part.constants)
-    error = np.abs(values - task.values)
-    rows = task.y - (values if task.mixing is None else task.mixing @ values)
-    scored = replace(
-        first.front[-1], expression=part.expression, constants=part.constants,
-        complexity=complexity(part.expression), mse=float((rows**2).mean()),
-        mae=float((error * task.frequency).sum() / task.frequency.sum()), bic=0.0,
-    )  # fmt: skip
+    of_sum = replace(first.front[-1], skeleton=())  # no search wrote it
+    scored = measured(of_sum, part.expression, part.constants, first.task)
     return replace(
         first,
         front=[*first.front, scored],
@@ -162,16 +181,12 @@ def _summed(found: Sequence[Kernel], part: Part) -> Kernel:
 
 def _composed(found: Sequence[Kernel], part: Part, y: Floats) -> Kernel:
     """A three-body term's whole formula as a kernel of its own, with its error at the triples ``y``."""
-    error = y - part.values()
-    scored = replace(
-        found[0].front[found[0].chosen], expression=part.expression, constants=part.constants,
-        complexity=complexity(part.expression), mse=float((error**2).mean()), mae=float(np.abs(error).mean()),
-        mae_cv=np.nan, mae_cv_interior=np.nan, bic=0.0,
-    )  # fmt: skip
     task = replace(
         found[0].task, label=part.label, dz_min=0.0, dz_max=EVERY_DZ, x=np.stack(list(part.x.values())), y=y,
         weight=np.ones(len(y)), mixing=None, variables=tuple(part.x), values=None, offset=False, frequency=None,
     )  # fmt: skip
+    of_whole = replace(found[0].front[found[0].chosen], skeleton=())  # no search wrote it
+    scored = measured(of_whole, part.expression, part.constants, task)
     generations = [g for k in found for g in k.generations]
     seconds, n_fits = sum(k.seconds for k in found), sum(k.n_fits for k in found)
     return Kernel(task, [scored], 0, generations, seconds, n_fits)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from multiprocessing import get_context
 from multiprocessing.queues import SimpleQueue
 
@@ -18,13 +19,14 @@ import torch
 from numpy.typing import NDArray
 
 from defectdb.db import Database
-from defectdb.errors import UsageError
+from defectdb.errors import SelectionError, UsageError
 from defectdb.learn.config import LearnConfig
-from defectdb.learn.lattice import class_folds, lattice_domain
-from defectdb.learn.laws import LAWS
+from defectdb.learn.lattice import class_folds, distance_classes, lattice_domain
 from defectdb.learn.segvae.constants import Problem
+from defectdb.learn.segvae.domain import MAX_DRIFT
 from defectdb.learn.segvae.front import Domain, Scored, select
 from defectdb.learn.segvae.grammar import Grammar
+from defectdb.learn.segvae.laws import law_seeds
 from defectdb.learn.segvae.parents import end_with
 from defectdb.learn.segvae.search import Generation, Search
 from defectdb.learn.select import Selection, dz_windows, lattice_points
@@ -102,8 +104,8 @@ class Kernel:
     n_fits: int
 
 
-Beside = Callable[[KernelTask, Generation], None]
-"""What hears of the generations of searches in other processes."""
+Heard = Callable[[KernelTask, Generation], None]
+"""What hears of every generation of a search, and of which task it is."""
 
 Told = SimpleQueue["tuple[int, Generation] | None"]
 
@@ -154,12 +156,7 @@ def _seed(task: KernelTask) -> int:
 
 def seed_rows(grammar: Grammar, task: KernelTask) -> torch.Tensor:
     """The field's laws and the task's own seeds as token rows, those that the grammar can write."""
-    rows = []
-    for names in [*(law.prefix.split() for law in LAWS), *map(list, task.seeds)]:
-        known = all(n in grammar.index or (n[0] == "c" and n[1:].isdigit()) for n in names)
-        if known and len(names) <= grammar.max_length:
-            rows.append(grammar.encode(names))
-    return torch.tensor(rows, dtype=torch.long).reshape(-1, grammar.max_length)
+    return torch.cat([law_seeds(grammar), grammar.encode_all(task.seeds)])
 
 
 def problem_of(task: KernelTask) -> Problem:
@@ -197,21 +194,50 @@ def domain_of(task: KernelTask) -> Domain:
     return Domain.of(r, y, cutoff=task.cutoff, decay=decay)
 
 
+def n_distances(task: KernelTask) -> int:
+    """Different distances of the rows, of their nearest images where rows are lattice sums."""
+    if task.mixing is not None and task.spare is None:
+        return len(np.unique(distance_classes(task)))
+    return len(np.unique(task.r.round(6)))
+
+
+def demand_vanishing(task: KernelTask) -> None:
+    """Raises SelectionError where ``decay`` is asked for and the values are too far from zero for that."""
+    if not task.config.decay or task.mixing is not None or n_distances(task) < MIN_ROWS:
+        return
+    domain = domain_of(task)
+    drift = MAX_DRIFT * (domain.high - domain.low)
+    if domain.low - drift > domain.tail or domain.high + drift < -domain.tail:
+        values = f"{task.y.min():.4g} to {task.y.max():.4g} eV"
+        raise SelectionError(
+            f"{task.config.target} of {task.name} is {values} at all {n_distances(task)} distances, nowhere near zero: "
+            f"no formula of these vanishes at the cutoff of {task.cutoff:g} angstrom; leave out --decay"
+        )
+
+
 def learn_kernel(task: KernelTask, report: Callable[[Generation], None] | None = None) -> Kernel:
-    """Search one kernel. Repeatable: one thread, a seed of its own."""
-    if len(np.unique(task.r.round(6))) < MIN_ROWS:
+    """Search one kernel. Repeatable: one thread, a seed of its own.
+
+    Raises SelectionError where the kernel of a pair should vanish and no safe formula that was found does.
+    """
+    if n_distances(task) < MIN_ROWS:
         return _constant(task)
     if task.device == "cpu":
         torch.set_num_threads(1)
     grammar = task.config.grammar(task.variables)
     config = replace(task.config.search(task.device), seed=_seed(task))
     domain = domain_of(task)
-    if task.device != "cpu":
-        domain = replace(domain, grid=domain.grid.to(task.device))
-    folds = class_folds(task).to(task.device) if task.mixing is not None and task.spare is None else None
+    folds = class_folds(task) if task.mixing is not None and task.spare is None else None
     outcome = Search(problem_of(task), grammar, config, domain, report, seed_rows(grammar, task)).run(folds)
     if not outcome.front:
-        return _constant(task)
+        if task.config.decay and task.mixing is None and task.spare is None:
+            raise SelectionError(
+                f"no formula of these vanishes at the cutoff of {task.cutoff:g} angstrom and fits "
+                f"{task.config.target} of {task.name}; try a greater --max-tokens (now {task.config.max_tokens}) or "
+                f"--generations (now {task.config.generations}), fewer demands on operators, or leave out --decay"
+            )
+        found = (outcome.generations, outcome.seconds, outcome.n_fits)
+        return Kernel(task, _constant(task).front, 0, *found)
     chosen = select(outcome.front) if task.spare is None else _cheapest(outcome.front, task.spare, task)
     front = [_at_points(s, task) for s in outcome.front]
     return Kernel(task, front, chosen, outcome.generations, outcome.seconds, outcome.n_fits)
@@ -233,12 +259,16 @@ def _cheapest(front: list[Scored], spare: float, task: KernelTask) -> int:
 
 
 def _constant(task: KernelTask) -> Kernel:
-    """The median: all that too few distances, or distances that no safe formula fits, can say."""
-    values = task.values if task.values is not None else task.y if task.mixing is None else np.zeros(1)
+    """The median: all that too few distances, or distances that no safe formula fits, can say. Its error is unknown.
+
+    Of pairs whose kernel should vanish it is 0, as behind lattice sums.
+    """
+    vanishes = task.mixing is not None or (task.config.decay and task.spare is None)
+    values = task.values if task.values is not None else np.zeros(1) if vanishes else task.y
     value = float(np.median(values))
     error = task.y - (value if task.mixing is None else task.mixing @ np.full(task.x.shape[1], value))
     mae = float(np.abs(error).mean())
-    scored = Scored(Constant(0), (value,), 1, float((error**2).mean()), mae, mae, mae, 0.0, ())
+    scored = Scored(Constant(0), (value,), 1, float((error**2).mean()), mae, np.nan, np.nan, np.nan, ())
     return Kernel(task, [scored], 0, [], 0.0, 0)
 
 
@@ -249,8 +279,8 @@ def merge_islands(islands: Sequence[Kernel]) -> Kernel:
     if len(islands) == 1:
         return replace(first, task=task)
     front: list[Scored] = []
-    for scored in sorted((s for k in islands for s in k.front), key=lambda s: (s.complexity, s.mse)):
-        if not front or (scored.mse < 0.999 * front[-1].mse and scored.complexity > front[-1].complexity):
+    for scored in sorted((s for k in islands for s in k.front), key=lambda s: (s.complexity, s.loss)):
+        if not front or (scored.loss < 0.999 * front[-1].loss and scored.complexity > front[-1].complexity):
             front.append(scored)
     chosen = select(front) if task.spare is None else _cheapest(front, task.spare, task)
     generations = [g for k in islands for g in k.generations]
@@ -260,8 +290,8 @@ def merge_islands(islands: Sequence[Kernel]) -> Kernel:
 
 def learn_kernels(
     tasks: Sequence[KernelTask],
-    report: Callable[[Generation], None] | None = None,
-    beside: Beside | None = None,
+    report: Heard | None = None,
+    beside: Heard | None = None,
 ) -> Iterator[Kernel]:
     """Kernels as they are done, each from ``config.islands`` searches with seeds of their own.
 
@@ -275,7 +305,7 @@ def learn_kernels(
     workers = min(config.workers or os.cpu_count() or 1, len(tasks) * config.islands)
     if workers < 2 or tasks[0].device != "cpu":
         for task in tasks:
-            yield merge_islands([learn_kernel(t, report) for t in _islands(task)])
+            yield merge_islands([learn_kernel(t, report and partial(report, t)) for t in _islands(task)])
         return
     waiting: dict[tuple[str, float], list[Kernel]] = {}
     spawn = get_context("spawn")
@@ -314,7 +344,7 @@ def _learn_aloud(at: int, task: KernelTask) -> Kernel:
 
 
 @contextmanager
-def _heard(parts: Sequence[KernelTask], beside: Beside | None) -> Iterator[Told | None]:
+def _heard(parts: Sequence[KernelTask], beside: Heard | None) -> Iterator[Told | None]:
     """A queue for the generations of these searches, each handed to ``beside`` by a thread."""
     if beside is None:
         yield None

@@ -11,7 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from defectdb.db import Database
-from defectdb.db.formulas import activate_model, append_formulas, append_generations, append_model, finish_run
+from defectdb.db.formulas import adopt_model, append_formulas, append_generations, append_model, finish_run
 from defectdb.learn.assembly import Fitted, Learn, fit_model, nested_residual
 from defectdb.learn.config import LearnConfig, resolve_device
 from defectdb.learn.formulas import with_constants
@@ -121,7 +121,7 @@ def _publish(
             interval_90=conformal_quantile(np.abs(fitted.residual_cv), 0.9),
         )  # fmt: skip
         model_id = append_model(db, record, [*value_terms(db, config, material, terms), *terms])
-        activate_model(db, model_id)
+        adopt_model(db, model_id, activate=config.activate)
         finish_run(db, run_id, "done")
     return model_id, used, ids
 

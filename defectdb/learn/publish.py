@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from defectdb import __version__
 from defectdb.db import Database
 from defectdb.db.formulas import (
-    activate_model,
+    adopt_model,
     append_formulas,
     append_generations,
     append_model,
@@ -19,11 +19,13 @@ from defectdb.db.formulas import (
     start_run,
 )
 from defectdb.learn.config import LearnConfig
+from defectdb.learn.formulas import data_of
 from defectdb.learn.kernels import Kernel, KernelTask
 from defectdb.learn.lattice import self_images
 from defectdb.learn.segvae.front import Scored
+from defectdb.learn.segvae.settings import islands_of
+from defectdb.learn.segvae.uncertainty import covariance
 from defectdb.learn.select import Selection
-from defectdb.schema.engines import evaluate_numpy
 from defectdb.schema.fields import TARGETS
 from defectdb.schema.records import FormulaRecord, ModelRecord, RunRecord, TermRecord
 
@@ -57,36 +59,22 @@ def fail_run(db: Database, run_id: int) -> None:
 
 
 def constant_errors(scored: Scored, task: KernelTask) -> tuple[float, ...] | None:
-    """Standard errors of the constants from the curvature of the squared error, None where rows are too few.
-
-    Square roots of the diagonal of s^2 (J^T J)^-1, with J by central differences and s^2 the residual variance.
+    """Standard errors of the constants from the curvature of the squared error (see ``covariance``), None where there
+    are no constants, or rows are too few.
     """
-    k, n = len(scored.constants), len(task.y)
-    if not k or n <= k:
+    found = covariance(scored, data_of(task))
+    if not found.size or not np.isfinite(found).all():
         return None
-    env = dict(zip(task.variables, task.x, strict=True))
+    return tuple(float(x) for x in np.sqrt(np.clip(np.diag(found), 0, None)))
 
-    def rows(constants: list[float]) -> Floats:
-        points = evaluate_numpy(scored.expression, env, constants)
-        return points if task.mixing is None else task.mixing @ points
 
-    columns = []
-    for i, value in enumerate(scored.constants):
-        step = 1e-6 * max(abs(value), 1e-3)
-        up, down = list(scored.constants), list(scored.constants)
-        up[i], down[i] = value + step, value - step
-        columns.append((rows(up) - rows(down)) / (2 * step))
-    root = np.sqrt(task.weight)
-    jacobian = np.stack(columns, axis=1) * root[:, None]
-    residual = (task.y - rows(list(scored.constants))) * root
-    if not (np.isfinite(jacobian).all() and np.isfinite(residual).all()):
-        return None
-    covariance = np.linalg.pinv(jacobian.T @ jacobian) * float(residual @ residual) / (n - k)
-    return tuple(float(x) for x in np.sqrt(np.clip(np.diag(covariance), 0, None)))
+def _known(value: float) -> float | None:
+    """A number as it is stored: None (NULL) where it is not finite."""
+    return float(value) if np.isfinite(value) else None
 
 
 def formula_records(kernel: Kernel, run_id: int, material: str) -> list[FormulaRecord]:
-    """The front as records."""
+    """The front as records; what is not known or not finite is NULL."""
     task = kernel.task
     inside = task.x[[i for i, v in enumerate(task.variables) if v.startswith("r")]]
     return [
@@ -94,10 +82,9 @@ def formula_records(kernel: Kernel, run_id: int, material: str) -> list[FormulaR
             run_id=run_id, material_id=material, pair_label=task.label, target=task.config.target,
             expression=scored.expression, constants=scored.constants,
             constant_errors=constant_errors(scored, task),
-            n_train=len(task.y), mae_train=scored.mae,
-            mae_cv=scored.mae_cv if np.isfinite(scored.mae_cv) else None,
-            bic=scored.bic if scored.bic else None,
-            description_length=scored.description_length if np.isfinite(scored.description_length) else None,
+            n_train=int((task.weight > 0).sum()), mae_train=scored.mae, mae_cv=_known(scored.mae_cv),
+            bic=_known(scored.bic or np.nan),  # 0 of a kernel that is a median: nobody compared it with others
+            description_length=_known(scored.description_length),
             r_min=float(inside.min()) - _ROUNDING, r_max=float(inside.max()) + _ROUNDING,
             dz_min=task.dz_min, dz_max=task.dz_max,
             images=task.config.images,
@@ -131,7 +118,7 @@ def publish(
             ),
             terms,
         )  # fmt: skip
-        activate_model(db, model_id)
+        adopt_model(db, model_id, activate=config.activate)
         finish_run(db, run_id, "done")
     return model_id, chosen
 
@@ -140,12 +127,12 @@ def generation_rows(kernel: Kernel, run_id: int, note: str = "") -> pl.DataFrame
     """The search's log as rows of ``generations``; ``note`` stands behind the task's name."""
     rows = [
         {
-            "run_id": run_id, "task": kernel.task.name + note, "generation": g.generation, "seconds": g.seconds,
-            "n_candidates": g.n_candidates, "n_unique": g.n_unique, "n_new": g.n_new, "n_in_domain": g.n_in_domain,
-            "best_mse": g.best_mse, "reached": [{"complexity": c, "mse": mse} for c, mse in g.reached],
-            "kl": g.kl, "loss": g.loss,
+            "run_id": run_id, "task": kernel.task.name + note, "island": island, "generation": g.generation,
+            "seconds": g.seconds, "n_candidates": g.n_candidates, "n_unique": g.n_unique, "n_new": g.n_new,
+            "n_in_domain": g.n_in_domain, "best_mse": g.best_mse, "kl": g.kl, "loss": g.loss,
+            "reached": [{"complexity": c, "mse": mse} for c, mse in g.reached],
         }
-        for g in kernel.generations
+        for island, g in zip(islands_of(kernel.generations), kernel.generations, strict=True)
     ]  # fmt: skip
     return pl.DataFrame(rows)
 

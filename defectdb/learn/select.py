@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -10,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from defectdb.db import Database
-from defectdb.errors import SelectionError, UnknownNameError, UsageError
+from defectdb.errors import QueryError, SelectionError, UnknownNameError, UsageError
 from defectdb.learn.config import LearnConfig
 from defectdb.schema.fields import TARGETS
 from defectdb.schema.labels import canonical_pair
@@ -74,29 +75,70 @@ def find_label(db: Database, material: str, text: str) -> str:
     return label
 
 
+def check_predicate(db: Database, text: str) -> None:
+    """Raises UsageError, with the user's own text, unless it is one SQL expression that stands by itself.
+
+    DuckDB's parser is asked twice, without and with parentheses around the text: what closes a parenthesis that is not
+    its own fails the first time; a further clause, statement or alias the second.
+    """
+    for statement in (f"SELECT\n{text}\n", f"SELECT (\n{text}\n)"):
+        parsed = json.loads(db.value("SELECT json_serialize_sql(?)", [statement]))
+        found = parsed.get("statements", [])
+        if len(found) != 1 or len(found[0]["node"].get("select_list", [])) != 1:
+            why = f": {parsed['error_message']}" if parsed.get("error_type") == "parser" else ""
+            raise UsageError(
+                f'--where takes one SQL predicate, e.g. "distance < 9 AND dz < 1"; {text!r} is none{why}'
+            )
+
+
+def refused(db: Database, text: str, view: str, error: QueryError) -> UsageError:
+    """What to tell a user whose predicate over this view DuckDB refuses."""
+    why = str(error.__cause__).split("\n\nLINE")[0].strip()  # what follows shows the whole SELECT
+    columns = ", ".join(db.columns(view))
+    return UsageError(f"--where {text!r}: {why}\nIt stands over the view {view}, whose columns are {columns}")
+
+
 def select_pairs(db: Database, config: LearnConfig, material: str, labels: list[str]) -> Selection:
-    """Values of the target on the selected 2-defect structures. Raises SelectionError where nothing is left."""
+    """Values of the target on the selected 2-defect structures; ``config.where`` leaves out some and brings in none.
+
+    Raises SelectionError where nothing is left, UsageError for a predicate that DuckDB refuses.
+    """
     check_target(config.target)
-    extra = ""
     if config.where:
-        if ";" in config.where:
-            raise UsageError("--where takes one SQL predicate, without ';'")
-        extra = f"\n  AND ({config.where})"
-    listing = ", ".join("'" + label.replace("'", "''") + "'" for label in labels)
-    sql = (
-        "SELECT structure_id, host_id, pair_id, label, distance AS r, dz, "
-        f"{_COLUMNS[config.target]} AS y\n"
-        f"FROM pair_energies\nWHERE material_id = '{material}' AND label IN ({listing})"
-        f" AND {_COLUMNS[config.target]} IS NOT NULL{extra}\n"
-        "ORDER BY label, dz, r, structure_id"
-    )
-    frame = db.frame(sql)
+        check_predicate(db, config.where)
+    sql = _pairs_sql(config, material, labels)
+    try:
+        frame = db.frame(sql)
+    except QueryError as error:
+        if not config.where:
+            raise
+        raise refused(db, config.where, "pair_energies", error) from error
     if not frame.height:
         raise SelectionError(
             f"no 2-defect structure of {material} has {config.target} for {', '.join(labels)}"
             + (f" where {config.where}" if config.where else "")
         )
     return Selection(frame, sql, frame_hash(frame), material)
+
+
+def _pairs_sql(config: LearnConfig, material: str, labels: list[str]) -> str:
+    """The SELECT of the labels' rows, those of them for which the predicate holds."""
+    value = _COLUMNS[config.target]
+    listing = ", ".join(_quoted(label) for label in labels)
+    rows = (
+        f"SELECT * FROM pair_energies\n"
+        f"  WHERE material_id = {_quoted(material)} AND label IN ({listing}) AND {value} IS NOT NULL"
+    )
+    predicate = "" if not config.where else f"WHERE (\n  {config.where}\n)\n"
+    return (
+        f"SELECT structure_id, host_id, pair_id, label, distance AS r, dz, {value} AS y\n"
+        f"FROM (\n  {rows}\n) AS pair_energies\n{predicate}ORDER BY label, dz, r, structure_id"
+    )
+
+
+def _quoted(text: str) -> str:
+    """A SQL string: the stored SELECT must run as it stands, so that nothing in it can be bound."""
+    return "'" + text.replace("'", "''") + "'"
 
 
 def frame_hash(frame: pl.DataFrame) -> str:

@@ -15,9 +15,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from defectdb.db import Database
-from defectdb.errors import SelectionError, UsageError
+from defectdb.errors import QueryError, SelectionError
 from defectdb.learn.config import LearnConfig
-from defectdb.learn.select import Selection, dz_windows, frame_hash
+from defectdb.learn.select import Selection, check_predicate, dz_windows, frame_hash, refused
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -81,8 +81,15 @@ def load_structures(db: Database, config: LearnConfig, material: str) -> ModelDa
 
     Raises SelectionError where none is left or a one-defect value is missing.
     """
+    if config.where:
+        check_predicate(db, config.where)
     sql = _sql(config, material)
-    frame = db.frame(sql)
+    try:
+        frame = db.frame(sql)
+    except QueryError as error:
+        if not config.where:
+            raise
+        raise refused(db, config.where, "targets_wide", error) from error
     if not frame.height:
         raise SelectionError(f"no structure of {material} with two or more defects has {config.target}")
     lacking = frame.filter(pl.col("base").is_null() | (pl.col("n_known") < pl.col("n_defects")))
@@ -115,8 +122,6 @@ def load_structures(db: Database, config: LearnConfig, material: str) -> ModelDa
 
 
 def _sql(config: LearnConfig, material: str) -> str:
-    if config.where and ";" in config.where:
-        raise UsageError("--where takes one SQL predicate, without ';'")
     text = (resources.files("defectdb.learn") / "structures.sql").read_text(encoding="utf-8")
     base = {
         "formation_energy": "sum(o.value) + (any_value(s.n_defects) - 1) * any_value(coalesce(h.value, 0))",

@@ -217,6 +217,7 @@ TABLES: tuple[Table, ...] = (
     _table("generations", "One row per generation of a formula search.", """
         run_id | | run
         task | | which search of the run: label and target
+        island | | which of the searches of this task, each from a seed of its own
         generation | | number of the generation
         seconds | s | time that it took
         n_candidates | | formulas written

@@ -30,11 +30,13 @@ def test_opening_an_older_file_to_write_brings_it_up_to_date(tmp_path: Path) -> 
     path = tmp_path / "old.duckdb"
     first_schema(path)
     with open_database(path) as db:
-        row = db.frame("SELECT n_candidates, n_unique, n_new, n_in_domain, best_mse, reached FROM generations")
+        row = db.frame(
+            "SELECT n_candidates, n_unique, n_new, n_in_domain, best_mse, island, reached FROM generations"
+        )
         comment = db.value(
             "SELECT comment FROM duckdb_columns() WHERE table_name = 'generations' AND column_name = 'n_new'"
         )
-    assert row.rows() == [(9, None, 8, 7, 0.25, None)]  # what was called unique were the new ones
+    assert row.rows() == [(9, None, 8, 7, 0.25, None, None)]  # what was called unique were the new ones
     assert "first time" in comment
     with duckdb.connect(str(path)) as connection:
         assert pending(connection) == []
@@ -46,10 +48,13 @@ def test_a_failing_migration_leaves_the_file_as_it_was(tmp_path: Path) -> None:
     first_schema(path)
     with duckdb.connect(str(path)) as connection:
         connection.execute("ALTER TABLE generations DROP COLUMN best_error")
-        with pytest.raises(duckdb.Error):
+        with pytest.raises(DatabaseError, match="none of defectdb's"):
             migrate(connection)
         assert schema_version(connection) == 1
-        columns = [name for (name,) in connection.execute("SELECT column_name FROM (DESCRIBE generations)").fetchall()]
+        columns = [
+            name
+            for (name,) in connection.execute("SELECT column_name FROM (DESCRIBE generations)").fetchall()
+        ]
     assert "n_new" not in columns
 
 

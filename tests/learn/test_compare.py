@@ -17,7 +17,7 @@ from defectdb.learn.baselines import Fitted, criteria, fit_laws, look_up_table, 
 from defectdb.learn.candidates import skeleton_of
 from defectdb.learn.compare import DISCOVERED, Comparison, as_frame, compare, curves
 from defectdb.learn.kernels import KernelTask
-from defectdb.learn.laws import LAWS
+from defectdb.learn.segvae.laws import LAWS
 from defectdb.schema.asymptotics import tails
 from defectdb.schema.engines import evaluate_numpy
 from defectdb.schema.expression import from_prefix, to_ast

@@ -91,6 +91,22 @@ def test_layers_get_kernels_of_their_own(learned: Path) -> None:
     assert windows["dz_max"][0] == windows["dz_min"][1] == pytest.approx(1.56)
 
 
+def test_few_rows_in_the_whole_database_are_a_constant_and_a_note(empty_database: Database) -> None:
+    toy.fill(empty_database, n=60)
+    notes: list[str] = []
+    result = learn_pairs(empty_database, QUICK, progress=Progress(note=notes.append))
+    few = [kernel.task for kernel in result.kernels if len(np.unique(kernel.task.r.round(6))) < 4]
+    assert few
+    assert [note.split(" has ")[0] for note in notes] == [task.name for task in few]
+    stored = empty_database.frame(
+        "SELECT mae_cv FROM formulas WHERE list_contains($labels, pair_label)",
+        {"labels": [t.label for t in few]},
+    )
+    assert stored["mae_cv"].null_count() == stored.height > 0
+    with pytest.raises(SelectionError, match="in the database, and a formula needs 4 different ones"):
+        learn_pairs(empty_database, QUICK, [few[0].label])
+
+
 def test_the_same_seed_gives_the_same_front(empty_database: Database) -> None:
     toy.fill(empty_database, n=120)
     fronts = []
@@ -177,10 +193,43 @@ def test_requests_that_cannot_be_met_say_so_and_write_nothing(empty_database: Da
         ({"where": "distance < 0"}, SelectionError, "where distance < 0"),
         ({"where": "1 = 1; DROP TABLE pairs"}, UsageError, "one SQL predicate"),
         ({"target": "homo"}, SelectionError, "no 2-defect structure"),
+        ({"protocol": "all"}, UsageError, "--model --from all"),
+        ({"nested": True}, UsageError, "--model --from all --nested"),
+        ({"required": ("pow",)}, UsageError, "add --allow pow"),
     ):
         with pytest.raises(error, match=match):
             learn_pairs(db, QUICK.model_copy(update=change))
     assert db.value("SELECT count(*) FROM runs") == 0
+
+
+def test_a_learned_kernel_is_never_replaced_by_a_constant_of_a_few_distances(
+    learned: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy.duckdb"
+    copy.write_bytes(learned.read_bytes())
+    with open_database(copy) as db:
+        before = db.frame("SELECT formula_id, status FROM formulas ORDER BY 1")
+        nearest = db.value("SELECT min(distance) FROM pair_energies WHERE label = 'Vac_Mo-Vac_S'")
+        for labels in (["Vac_Mo-Vac_S"], None):
+            for images in ("nearest", "sum"):
+                change = {"where": f"distance < {nearest + 0.01}", "images": images}
+                with pytest.raises(SelectionError, match=r"has 1 distance where .* needs 4 different ones"):
+                    learn_pairs(db, QUICK.model_copy(update=change), labels)
+        assert db.frame("SELECT formula_id, status FROM formulas ORDER BY 1").equals(before)
+        assert db.value("SELECT count(*) FROM runs") == 1
+
+
+def test_a_kernel_that_cannot_vanish_leaves_the_model_as_it_was(learned: Path, tmp_path: Path) -> None:
+    """A pair's gap ends at a defect's own gap, not at zero."""
+    copy = tmp_path / "copy.duckdb"
+    copy.write_bytes(learned.read_bytes())
+    gaps = QUICK.model_copy(update={"target": "homo_lumo_gap", "max_tokens": 7})
+    with open_database(copy) as db:
+        before = learn_pairs(db, gaps, ["Vac_S-W_Mo"]).model_id
+        with pytest.raises(SelectionError, match=r"of these vanishes? at the cutoff of 30 angstrom"):
+            learn_pairs(db, gaps.model_copy(update={"decay": True}), ["Vac_S-W_Mo"])
+        active = db.value("SELECT model_id FROM models WHERE status = 'active' AND target = 'homo_lumo_gap'")
+    assert active == before
 
 
 def test_a_run_that_dies_is_marked_failed_and_changes_no_model(
@@ -207,7 +256,7 @@ def test_a_display_hears_of_every_generation_in_worker_processes(learned: Path, 
     progress = Progress(beside=lambda task, generation: heard.append((task.name, generation.generation)))
     config = QUICK.model_copy(update={"workers": 2, "generations": 1})
     with open_database(copy) as db:
-        result = learn_pairs(db, config, ["Vac_Mo-Vac_S", "Vac_S-Vac_S"], progress)
+        result = learn_pairs(db, config, ["Vac_Mo-Vac_S", "Vac_S-W_Mo"], progress)
     told = [(k.task.name, g.generation) for k in result.kernels for g in k.generations]
     assert len(told) > 1
     assert sorted(heard) == sorted(told)

@@ -98,7 +98,9 @@ def test_every_three_body_term_that_does_not_pay_is_dropped() -> None:
         pair_part(a, Function(from_prefix(["mul", "c0", "exp", "mul", "c1", "r"]), (0.8, -0.6))),
         *(triple_part(t, form, (0.1,), ("r12",)) for t in (absent[0], there, *absent[1:])),
     ]
-    kernel = learn_kernel(metric_task("a", (0.0, 1e9), RADII, first(RADII), a.counts, np.ones(300), 1.0, QUICK, "cpu"))
+    kernel = learn_kernel(
+        metric_task("a", (0.0, 1e9), RADII, first(RADII), a.counts, np.ones(300), 1.0, QUICK, "cpu")
+    )
     train = np.ones(300, dtype=bool)
     kept, blind = paying([(kernel, part) for part in parts], y, rows % 5, train)
     assert [part.label for _, part in kept] == ["A_X-B_X", there.label]

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 
-from defectdb.learn.segvae.grammar import PAD, Grammar
+from defectdb.learn.segvae.grammar import Grammar
 from defectdb.learn.segvae.layout import children, summand_splits
 from defectdb.schema.dimensions import POWERS, PRODUCTS, SUMS
 from defectdb.schema.expression import Expression, from_prefix
-from defectdb.schema.operators import OPERATORS
 
 _TOLERANCE = 1e-9
+_LEAF, _POWER, _SUM, _PRODUCT, _PURE = range(5)
 
 
 class Acceptance:
@@ -30,8 +32,11 @@ class Acceptance:
         if self.grammar.units:
             ok &= has_units(tokens, self.grammar)
         if self.predicate is not None:
-            for i in ok.nonzero().squeeze(1).tolist():
-                ok[i] = self.predicate(from_prefix(self.grammar.decode(tokens[i].tolist())))
+            rows = ok.nonzero().squeeze(1)
+            wanted = [
+                bool(self.predicate(from_prefix(self.grammar.decode(row)))) for row in tokens[rows].tolist()
+            ]
+            ok[rows] = torch.tensor(wanted, dtype=torch.bool, device=tokens.device)
         return ok
 
 
@@ -42,49 +47,67 @@ def has_units(tokens: Tensor, grammar: Grammar) -> Tensor:
     unit is missing, and so does every product that holds one. The outer coefficients make up for the
     unit of the formula, or of each of the grammar's ``summands`` first summands.
     """
-    arity = torch.tensor(grammar.arity, device=tokens.device)[tokens]
-    child = children(tokens, arity)
+    facts = _facts(grammar, tokens.device)
+    child = children(tokens, facts.arity[tokens])
     n, length = tokens.shape
     lines = torch.arange(n, device=tokens.device)
-    leaf = torch.zeros(len(grammar.tokens), len(grammar.units[0]), dtype=torch.float64, device=tokens.device)
-    for name, exponents in zip(grammar.variables, grammar.units, strict=True):
-        if name in grammar.index:
-            leaf[grammar.index[name]] = leaf.new_tensor(exponents)
-    unit = leaf[tokens]  # [formula, position, base unit]
+    unit = facts.unit[tokens]  # [formula, position, base unit]
     free = tokens == grammar.constant
-    ok = torch.ones(n, dtype=torch.bool, device=tokens.device)
     apart = summand_splits(tokens, grammar, grammar.summands)
-    rules = {index: _rule(name) for name, index in grammar.index.items() if grammar.arity[index]}
+    kind, power, sign = facts.kind[tokens], facts.power[tokens], facts.sign[tokens]
+    ok = torch.ones(n, dtype=torch.bool, device=tokens.device)
     for t in range(length - 1, -1, -1):
-        a, b = child[:, t, 0], child[:, t, 1]
-        for index, rule in rules.items():
-            here = (tokens[:, t] == index) & (tokens[:, t] != PAD)
-            if here.any():
-                rows = lines[here]
-                left, right = (unit[rows, side[here]] for side in (a, b))
-                loose = [free[rows, side[here]] for side in (a, b)]
-                unit[rows, t], free[rows, t], sound = rule(left, right, *loose)
-                ok[rows] &= sound | apart[rows, t]
+        one, other = child[:, t, 0], child[:, t, 1]
+        a, b, free_a, free_b = unit[lines, one], unit[lines, other], free[lines, one], free[lines, other]
+        leaf, product, total, raised = (kind[:, t] == k for k in (_LEAF, _PRODUCT, _SUM, _POWER))
+        second = facts.arity[tokens[:, t]] > 1
+        value = torch.where(product.unsqueeze(1), a + sign[:, t, None] * b, 0.0)
+        value = torch.where(total.unsqueeze(1), torch.where(free_a.unsqueeze(1), b, a), value)
+        value = torch.where(raised.unsqueeze(1), a * power[:, t, None], value)
+        unit[:, t] = torch.where(leaf.unsqueeze(1), unit[:, t], value)
+        loose = (product & (free_a | free_b)) | (total & free_a & free_b) | (raised & free_a)
+        free[:, t] = torch.where(leaf, free[:, t], loose)
+        equal = free_a | free_b | _none(a - b)
+        pure = (free_a | _none(a)) & (free_b | _none(b) | ~second)
+        ok &= leaf | product | raised | torch.where(total, equal, pure) | apart[:, t]
     return ok
 
 
-Rule = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
+def _none(unit: Tensor) -> Tensor:
+    """Whether units [formula, base unit] are those of pure numbers, [formula]."""
+    return (unit.abs() < _TOLERANCE).all(1)
 
 
-def _rule(name: str) -> Rule:
-    """Units and looseness of an operator's value from those of its operands, and whether they fit."""
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    """Of every token [token] its operands, its unit [token, base unit], what it does with its operands' units, to which
+    power it raises them, and the sign of the second one's.
+    """
 
-    def rule(a: Tensor, b: Tensor, free_a: Tensor, free_b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        fine = torch.ones_like(free_a)
-        pure_a = free_a | (a.abs() < _TOLERANCE).all(1)
-        if name in PRODUCTS:
-            return a + b if name == "mul" else a - b, free_a | free_b, fine
-        if name in SUMS:
-            equal = free_a | free_b | ((a - b).abs() < _TOLERANCE).all(1)
-            return torch.where(free_a.unsqueeze(1), b, a), free_a & free_b, equal
-        if name in POWERS:
-            return a * POWERS[name], free_a, fine
-        pure_b = free_b | (b.abs() < _TOLERANCE).all(1) if OPERATORS[name].arity == 2 else fine
-        return torch.zeros_like(a), torch.zeros_like(free_a), pure_a & pure_b
+    arity: Tensor
+    unit: Tensor
+    kind: Tensor
+    power: Tensor
+    sign: Tensor
 
-    return rule
+
+@lru_cache(maxsize=32)
+def _facts(grammar: Grammar, device: torch.device) -> _Facts:
+    """Made once for a grammar and a device."""
+    names, units = grammar.tokens, dict(zip(grammar.variables, grammar.units, strict=True))
+    nothing = (0.0,) * len(grammar.units[0])
+    kinds = [
+        _LEAF if not arity else _POWER if name in POWERS else _SUM if name in SUMS
+        else _PRODUCT if name in PRODUCTS else _PURE
+        for name, arity in zip(names, grammar.arity, strict=True)
+    ]  # fmt: skip
+    unit, power, sign = (
+        torch.tensor(values, dtype=torch.float64, device=device)
+        for values in (
+            [units.get(name, nothing) for name in names],
+            [POWERS.get(name, 1.0) for name in names],
+            [-1.0 if name == "div" else 1.0 for name in names],
+        )
+    )
+    arity, kind = (torch.tensor(values, device=device) for values in (grammar.arity, kinds))
+    return _Facts(arity, unit, kind, power, sign)

@@ -1,7 +1,7 @@
 """Token sequences to keys that are equal for formulas that algebra's simplest rules make equal: what is fitted once.
 
-Operands of commutative operators count in any order, and so do a formula's summands, whose coefficients are free: there
-a difference is a sum.
+Operands of commutative operators count in any order, and so do a formula's summands, whose coefficients are free, in
+any order and grouping: there a difference is a sum.
 """
 
 from __future__ import annotations
@@ -26,15 +26,22 @@ def canonical_keys(tokens: Tensor, grammar: Grammar, max_terms: int) -> Tensor:
         [name in OPERATORS and OPERATORS[name].commutative for name in grammar.tokens], device=tokens.device
     )
     either = either[tokens] | split
-    seeds = torch.where(split, grammar.index.get("add", 0), tokens)
+    joint = torch.cat([split, split.new_zeros(n, 1)], dim=1).T.contiguous()  # [position, formula]
+    total = (grammar.index.get("add", 0) + 1) * _TOKEN  # of what the summands' keys are added to
     keys = tokens.new_zeros(length + 1, n)
     for t in range(length - 1, -1, -1):
-        left = _mixed(keys[t + 1] * _FIRST)
-        right = keys.gather(0, second[:, t].unsqueeze(0))[0]
-        right = _mixed(right * torch.where(either[:, t], _FIRST, _SECOND))
+        after = second[:, t].unsqueeze(0)
+        first, last = keys[t + 1], keys.gather(0, after)[0]
+        left, right = _mixed(first * _FIRST), _mixed(last * torch.where(either[:, t], _FIRST, _SECOND))
         below = torch.where(arity[:, t] > 1, left + right, torch.where(arity[:, t] > 0, left, 0))
-        keys[t] = _mixed((seeds[:, t] + 1) * _TOKEN + below)
-    return keys[0]
+        whole = _mixed((tokens[:, t] + 1) * _TOKEN + below)
+        # summands are added as they are, so that sums of sums are one: mixed once, at the root
+        one, other = (
+            torch.where(joint[t + 1], first, left),
+            torch.where(joint.gather(0, after)[0], last, right),
+        )
+        keys[t] = torch.where(joint[t], one + other, whole)
+    return torch.where(joint[0], _mixed(total + keys[0]), keys[0])
 
 
 def _mixed(keys: Tensor) -> Tensor:

@@ -9,9 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import asdict, fields, replace
+from collections.abc import Iterator
+from dataclasses import asdict, fields, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -29,19 +31,31 @@ _FIT = ("theta", "beta", "sse")
 
 
 def identity(search: Search) -> str:
-    """SHA-256 of data, grammar and settings: what must agree for a state to be gone on with.
+    """SHA-256 of data, grammar, settings, domain and seeds: what must agree for a state to be gone on with.
 
-    The number of generations and the time limit may differ.
+    The number of generations and the time limit may differ. Of a predicate it says only whether there is one.
     """
     config = asdict(replace(search.config, generations=0, time_limit=1.0))
     kept = [field.name for field in fields(Generation)]
-    digest = hashlib.sha256(json.dumps([search.grammar.fingerprint(), config, kept], sort_keys=True).encode())
-    problem = search.problem.to("cpu")
-    for name in ("x", "y", "weight", "mixing", "groups"):
-        block = getattr(problem, name)
-        digest.update(b"none" if block is None else block.numpy().tobytes())
-    digest.update(json.dumps([problem.offset, problem.max_terms, problem.huber, problem.extreme]).encode())
+    digest = hashlib.sha256(json.dumps([config, kept], sort_keys=True).encode())
+    filtered = search.accepts.predicate is not None
+    for part in (search.grammar, search.problem, search.domain, search.seeds, filtered):
+        for piece in _pieces(part):
+            digest.update(piece)
     return digest.hexdigest()
+
+
+def _pieces(value: Any) -> Iterator[bytes]:
+    """The content of records, tensors and plain values as bytes."""
+    if is_dataclass(value) and not isinstance(value, type):
+        for field in fields(value):
+            yield field.name.encode()
+            yield from _pieces(getattr(value, field.name))
+    elif isinstance(value, torch.Tensor):
+        yield f"{value.dtype} {tuple(value.shape)}".encode()
+        yield value.detach().cpu().contiguous().numpy().tobytes()
+    else:
+        yield repr(value).encode()
 
 
 def save(search: Search, path: Path) -> None:
@@ -72,15 +86,17 @@ def save(search: Search, path: Path) -> None:
 def restore(search: Search, path: Path) -> None:
     """Put a saved state into a fresh search of the same problem.
 
+    What the search's own predicate refuses is dropped; what another one refused before is not tried again.
     Raises InputDataError for a file that is no such state, UsageError where data or settings differ.
     """
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             facts = json.loads(str(stored["facts"]))
             arrays = {name: torch.from_numpy(stored[name]) for name in stored.files if name != "facts"}
-    except (OSError, ValueError, KeyError) as cause:
+        known = facts["identity"]
+    except (OSError, EOFError, BadZipFile, ValueError, KeyError, TypeError) as cause:
         raise InputDataError("not the state of a search; delete it to start anew", path=str(path)) from cause
-    if facts["identity"] != identity(search):
+    if known != identity(search):
         raise UsageError(
             f"{path} is the state of another search (data or settings differ); delete it to start anew"
         )
@@ -89,8 +105,8 @@ def restore(search: Search, path: Path) -> None:
     search.history = [_generation(kept) for kept in facts["history"]]
     search.generator.set_state(arrays["generator"])
     search.seen, search.yields = arrays["seen"].to(device), arrays["yields"]
-    search.archive = _archive(arrays, "archive", device)
-    search.literal = _archive(arrays, "literal", device)
+    search.archive = _accepted(_archive(arrays, "archive", device), search)
+    search.literal = _accepted(_archive(arrays, "literal", device), search)
     model, optimizer = search.network
     model.load_state_dict(_part(arrays, "model."))
     moments = optimizer.state_dict()
@@ -105,6 +121,11 @@ def _archive(arrays: dict[str, torch.Tensor], kept: str, device: str) -> Archive
         return None
     fit = Fit(*(arrays[f"{kept}.fit.{name}"].to(device) for name in _FIT))
     return Archive(fit=fit, **{name: arrays[f"{kept}.{name}"].to(device) for name in _ARCHIVE})
+
+
+def _accepted(archive: Archive | None, search: Search) -> Archive | None:
+    """The formulas that the search wants."""
+    return None if archive is None else archive[search.accepts(archive.tokens).nonzero().squeeze(1)]
 
 
 def _generation(kept: dict[str, Any]) -> Generation:

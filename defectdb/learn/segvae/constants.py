@@ -18,17 +18,22 @@ from defectdb.learn.segvae.problem import Fit, Problem
 from defectdb.learn.segvae.programs import Programs
 from defectdb.learn.segvae.starts import starts_of
 
-__all__ = ["Fit", "Problem", "fit", "levenberg_marquardt", "residuals"]
+__all__ = ["Fit", "Problem", "fit", "levenberg_marquardt", "residuals", "robust"]
 
 _LEG = 14  # steps after which fits that no longer move are left alone
 _PROGRESS = 1e-9
+_STEPS = 8  # between two reweightings of a robust fit
+_FEW, _ROUNDS = 2, 4  # reweightings before a robust fit is judged, and at least as many of those that go on
 _GUESSES = 4  # for every start of a formula with several constants: a value costs a tenth of a run
 _CHUNK = 3_000_000  # numbers per node table: some 24 MB, which a processor's last cache still holds
 
 
-def _pick(theta: Tensor, beta: Tensor, sse: Tensor, keep: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The ``keep`` best starts of every formula."""
-    which = sse.topk(min(keep, sse.shape[1]), dim=1, largest=False).indices
+def _pick(
+    theta: Tensor, beta: Tensor, sse: Tensor, keep: int, rank: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The ``keep`` best starts of every formula: of the lowest ``rank`` [formula, start], if given, else ``sse``."""
+    rank = sse if rank is None else rank
+    which = rank.topk(min(keep, sse.shape[1]), dim=1, largest=False).indices
     pick_theta = theta.gather(1, which.unsqueeze(2).expand(-1, -1, theta.shape[2]))
     pick_beta = beta.gather(2, which.unsqueeze(1).expand(-1, beta.shape[1], -1))
     return pick_theta, pick_beta, sse.gather(1, which)
@@ -51,7 +56,7 @@ def fit(
 
     ``theta`` [formula, k] gives the first start (NaN: a random value). ``plain`` [formula] marks formulas
     fitted without the problem's offset. Formulas whose short run ends above ``bound`` [formula] get no long
-    one.
+    one. Where the problem has ``huber``, errors, bound and the fit's ``sse`` are its loss.
     """
     n = len(tokens)
     k_of = count_constants(tokens, grammar)
@@ -120,6 +125,8 @@ def _two_runs(
     """(theta, beta, sse) of every formula at its best start."""
     programs = batch.programs(grammar)
     theta, beta, sse = levenberg_marquardt(programs, problem, begin, iterations[0])
+    if problem.huber:
+        return _two_robust_runs(batch, grammar, problem, (theta, beta, sse), iterations[1], bound)
     best = _pick(theta, beta, sse, 1)
     found = (best[0][:, 0], best[1][:, :, 0], best[2][:, 0])
     rows = torch.isfinite(found[2]) if bound is None else found[2] <= bound
@@ -134,28 +141,60 @@ def _two_runs(
         found[0][rows], found[1][rows], found[2][rows] = theta[:, 0], beta[:, :, 0], now[:, 0]
         moving = found[2][rows] < last * (1 - _PROGRESS)  # the others have arrived
         rows, two, left = rows[moving], two[moving], left - _LEG
-    return found if not problem.huber else _robust(programs, problem, found)
+    return found
 
 
-def _robust(
-    programs: Programs, problem: Problem, found: tuple[Tensor, Tensor, Tensor], rounds: int = 4
+def _two_robust_runs(
+    batch: _Batch,
+    grammar: Grammar,
+    problem: Problem,
+    plain: tuple[Tensor, Tensor, Tensor],
+    iterations: int,
+    bound: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Huber fits by reweighting from least-squares ones; ``sse`` becomes the Huber loss (Huber, Ann. Math.
-    Stat. 1964).
+    """(theta, beta, Huber loss) of every formula from least squares' (theta, beta, sse) at every start.
+
+    Least squares' best start and the two of the least loss are reweighted a few times, and then again where that loss
+    is within the ``bound``: what an outlier adds to the squared error says nothing about the formula.
     """
-    theta, beta, sse = found[0].unsqueeze(1), found[1].unsqueeze(2), found[2]
-    loss = torch.full_like(sse, torch.inf)
-    for i in range(rounds + 1):
-        size = residuals(programs, problem, theta, beta)[:, 0].abs()
-        excess = (size - problem.huber).clamp(min=0.0)
-        now = (problem.weight * (size.square() - excess.square())).sum(1)
-        now = torch.where(torch.isfinite(now) & torch.isfinite(sse), now, torch.inf)
+    theta, beta, sse = plain
+    loss = problem.total(residuals(batch.programs(grammar), problem, theta, beta))
+    loss = torch.where(torch.isfinite(sse), loss, torch.inf)
+    rank = loss.scatter(1, sse.argmin(1, keepdim=True), -torch.inf)
+    theta, beta, loss = _pick(theta, beta, loss, 3, rank)
+    best = _pick(theta, beta, loss, 1)
+    found = (best[0][:, 0], best[1][:, :, 0], best[2][:, 0])
+    rows = torch.isfinite(found[2]).nonzero().squeeze(1)
+    for rounds in (_FEW, max(_ROUNDS, -(-iterations // _STEPS))):
+        if not len(rows):
+            break
+        some = batch.programs(grammar, rows)
+        theta[rows], beta[rows], loss[rows] = robust(some, problem, theta[rows], beta[rows], rounds)
+        best = _pick(theta[rows], beta[rows], loss[rows], 1)
+        found[0][rows], found[1][rows], found[2][rows] = best[0][:, 0], best[1][:, :, 0], best[2][:, 0]
+        rows = rows if bound is None else rows[found[2][rows] <= bound[rows]]
+    return found
+
+
+def robust(
+    programs: Programs, problem: Problem, theta: Tensor, beta: Tensor, rounds: int = _ROUNDS
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Huber fits by reweighting from the constants ``theta`` [formula, start, k] and ``beta`` [formula, column, start]:
+    these of the least loss met, and that loss [formula, start] (Huber, Ann. Math. Stat. 1964).
+
+    The problem's weights are [row], or [start, row].
+    """
+    best_theta, best_beta = theta.clone(), beta.clone()
+    left = residuals(programs, problem, theta, beta)
+    loss = problem.total(left)
+    for _ in range(rounds):
+        share = (problem.huber / left.abs().clamp(min=problem.huber)).nan_to_num(nan=1.0)
+        eased = replace(problem, weight=problem.weight * share)  # [formula, start, row]
+        theta, beta, sse = levenberg_marquardt(programs, eased, theta, _STEPS)
+        left = residuals(programs, problem, theta, beta)
+        now = torch.where(torch.isfinite(sse), problem.total(left), torch.inf)
         better = now < loss
         loss = torch.where(better, now, loss)
-        found[0][better], found[1][better] = theta[better, 0], beta[better, :, 0]
-        if i < rounds:
-            weight = problem.weight * (problem.huber / size.clamp(min=problem.huber)).nan_to_num(nan=1.0)
-            theta, beta, _ = levenberg_marquardt(
-                programs, replace(problem, weight=weight.unsqueeze(1)), theta, 8
-            )
-    return found[0], found[1], loss
+        best_theta = torch.where(better.unsqueeze(2), theta, best_theta)
+        best_beta = torch.where(better.unsqueeze(1), beta, best_beta)
+    return best_theta, best_beta, loss

@@ -90,6 +90,20 @@ class Domain:
         resolution = Resolution.of(distinct, means, inside, track, _noise(ys, place, means))
         return cls(grid.unsqueeze(0), n_inside, bottom, top, roughness, tail, near, jump, resolution)
 
+    @classmethod
+    def between(cls, x: Tensor, points: int = 256) -> Self:
+        """Where data of any kind only ask for values: at their points ``x`` [variable, point] and between them.
+
+        Over one variable on a grid, where no pole may be either; over several half-way between points taken in pairs.
+        """
+        free = (-math.inf, math.inf, math.inf)
+        if len(x) == 1:
+            low, high = float(x.min()), float(x.max())
+            grid = torch.cat([x[0], _uneven(low, high, points).to(x)]).unique()
+            return cls(grid.unsqueeze(0), len(grid), *free)
+        shuffled = torch.randperm(x.shape[1], generator=torch.Generator().manual_seed(0)).to(x.device)
+        return cls(torch.cat([x, (x + x[:, shuffled]) / 2], dim=1), 0, *free)
+
     def to(self, device: torch.device | str) -> Self:
         """The same domain on another device."""
         resolution = None if self.resolution is None else self.resolution.to(device)

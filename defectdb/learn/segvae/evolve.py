@@ -122,10 +122,11 @@ def mutate(parents: Dressed, grammar: Grammar, generator: torch.Generator) -> Dr
 
 
 def relabel(parents: Dressed, grammar: Grammar, generator: torch.Generator) -> Dressed:
-    """Exchange one random token for another of the same arity."""
+    """Exchange one random token for another of the same arity; one that is alone of its arity stays."""
     arity = torch.tensor(grammar.arity, device=parents.tokens.device)
-    same = (arity.unsqueeze(0) == arity.unsqueeze(1)).double()
+    same = (arity.unsqueeze(0) == arity.unsqueeze(1)).double().fill_diagonal_(0.0)
     same[:, PAD] = 0
+    same += torch.diag((same.sum(1) == 0).double())
     position = random_positions(parents.tokens, generator).unsqueeze(1)
     fresh = torch.multinomial(same[parents.tokens.gather(1, position).squeeze(1)], 1, generator=generator)
     return Dressed(parents.tokens.scatter(1, position, fresh), parents.values.scatter(1, position, torch.nan))

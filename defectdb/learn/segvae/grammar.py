@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 
@@ -82,6 +82,10 @@ class Grammar:
                 )
         if len(set(self.variables)) < len(self.variables):
             raise UsageError(f"variables need names of their own, not {', '.join(self.variables)}")
+        leaves = {*self.variables, "c", *map(str, self.numbers)}
+        strange = sorted(set(self.forbidden) - set(OPERATORS) - leaves)
+        if strange:
+            raise UsageError(f"forbidden but not known: {', '.join(strange)}")
         missing = sorted(set(self.required) - set(self.tokens))
         if missing:
             raise UsageError(f"required but not in the grammar: {', '.join(missing)}")
@@ -134,6 +138,16 @@ class Grammar:
         """Token indices of prefix names (``c0``, ``c1`` ... count as ``c``), padded to ``length``."""
         row = [self.index["c" if n[0] == "c" and n[1:].isdigit() else n] for n in names]
         return row + [PAD] * ((length or self.max_length) - len(row))
+
+    def encode_all(self, rows: Iterable[Sequence[str]]) -> Tensor:
+        """Prefix names to token indices [formula, position]: those rows that this grammar can write."""
+        found = []
+        for names in rows:
+            bare = ["c" if n[0] == "c" and n[1:].isdigit() else n for n in names]
+            fits = len(bare) <= self.max_length and bare.count("c") <= self.max_constants
+            if fits and all(name in self.index for name in bare):
+                found.append(self.encode(bare))
+        return torch.tensor(found, dtype=torch.long).reshape(-1, self.max_length)
 
     def decode(self, row: Sequence[int]) -> list[str]:
         """Prefix names of token indices, fitted constants numbered in order."""

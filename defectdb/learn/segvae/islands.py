@@ -16,6 +16,7 @@ from defectdb.learn.segvae.front import Scored
 from defectdb.learn.segvae.grammar import Grammar
 from defectdb.learn.segvae.parents import end_with
 from defectdb.learn.segvae.problem import Problem
+from defectdb.learn.segvae.rounding import unsurpassed
 from defectdb.learn.segvae.search import Outcome, Search, SearchConfig
 from defectdb.schema.expression import expression_hash
 
@@ -76,8 +77,4 @@ def search_islands(
 
 def merged(fronts: Sequence[Sequence[Scored]]) -> list[Scored]:
     """The formulas of all fronts that none simpler or better surpasses, in order of complexity."""
-    kept: list[Scored] = []
-    for scored in sorted((s for front in fronts for s in front), key=lambda s: (s.complexity, s.mse)):
-        if not kept or scored.mse < kept[-1].mse * 0.999:
-            kept.append(scored)
-    return kept
+    return unsurpassed(scored for front in fronts for scored in front)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -88,31 +89,51 @@ def build(tokens: Tensor, grammar: Grammar, *, max_terms: int = 1, plain: Tensor
     """
     device = tokens.device
     n = len(tokens)
-    arity = torch.tensor(grammar.arity, device=device)[tokens]
+    facts = _facts(grammar, max_terms, device)
+    arity, row_of = facts.arity[tokens], facts.rows[tokens]
     is_constant = tokens == grammar.constant
     child, height, holds = _structure(arity, is_constant)
-    row_of, numbers = _leaf_rows(grammar, device)
-    row_of = row_of[tokens]
-    k = int(is_constant[0].sum()) if n else 0
-    terms, mask, split = _term_positions(tokens, child, _splitting(grammar, max_terms, device), max_terms)
+    terms, mask, split = _term_positions(tokens, child, facts.splits, max_terms)
     operator = (arity > 0) & ~split
-    first_fixed = len(grammar.variables) + len(numbers)
-    first_constant = first_fixed + int((operator & ~holds).sum())
+    fixed_nodes, held_nodes = operator & ~holds, operator & holds
+    counts = torch.stack([is_constant[:1].sum(), fixed_nodes.sum(), held_nodes.sum()])
+    k, n_fixed, n_held = counts.tolist()
+    first_fixed = len(grammar.variables) + len(facts.numbers)
+    first_constant = first_fixed + n_fixed
     order = is_constant.long().cumsum(1) - 1
     row_of = torch.where(
         is_constant, first_constant + torch.arange(n, device=device).unsqueeze(1) * k + order, row_of
     )
     layout = _Layout(row_of, child, grammar, first_constant)
-    key = height * len(grammar.tokens) + tokens
-    fixed = layout.groups(key * len(_SIDES), operator & ~holds, first_fixed)
-    groups = layout.groups(
-        key * len(_SIDES) + _sides(child, arity, holds), operator & holds, first_constant + n * k
-    )
-    n_rows = first_constant + n * k + int((operator & holds).sum())
+    key = (height * len(grammar.tokens) + tokens) * len(_SIDES)
+    fixed = layout.groups(key, fixed_nodes, first_fixed)
+    groups = layout.groups(key + _sides(child, arity, holds), held_nodes, first_constant + n * k)
+    rows = torch.where(mask, row_of.gather(1, terms), 0)
+    roots = (mask & (rows >= first_constant)).view(-1).nonzero().squeeze(1)
+    n_rows = first_constant + n * k + n_held
     return Programs(
-        len(grammar.variables), numbers, first_constant, n, k, n_rows, fixed, groups,
-        torch.where(mask, row_of.gather(1, terms), 0), mask, plain,
+        len(grammar.variables), facts.numbers, first_constant, n, k, n_rows, fixed, groups, rows, mask, roots, plain
     )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    """What is known of every token [token]: operands, the table's row of variables and literal numbers (-1 for others),
+    whether it joins summands; and the numbers' values.
+    """
+
+    arity: Tensor
+    rows: Tensor
+    splits: Tensor
+    numbers: Tensor
+
+
+@lru_cache(maxsize=32)
+def _facts(grammar: Grammar, max_terms: int, device: torch.device) -> _Facts:
+    """Made once for a grammar and a device: sending them there every time would cost more than using them."""
+    rows, numbers = _leaf_rows(grammar, device)
+    arity = torch.tensor(grammar.arity, device=device)
+    return _Facts(arity, rows, _splitting(grammar, max_terms, device), numbers)
 
 
 def _leaf_rows(grammar: Grammar, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -172,7 +193,7 @@ def _counts(keys: Tensor, n_names: int) -> Iterator[tuple[int, list[int]]]:
     """Token and, for each of ``_SIDES``, number of nodes of every group, from its nodes' sorted keys."""
     values, counts = torch.unique_consecutive(keys, return_counts=True)
     merged: dict[int, list[int]] = {}
-    for value, count in zip(values.tolist(), counts.tolist(), strict=True):
+    for value, count in torch.stack([values, counts], dim=1).tolist():
         merged.setdefault(value // len(_SIDES), [0] * len(_SIDES))[value % len(_SIDES)] = count
     for value, sides in sorted(merged.items()):
         yield value % n_names, sides
@@ -187,17 +208,16 @@ def _sides(child: Tensor, arity: Tensor, holds: Tensor) -> Tensor:
 
 def term_roots(tokens: Tensor, grammar: Grammar, max_terms: int) -> tuple[Tensor, Tensor]:
     """The first token of every top-level summand [formula, term] and which summands exist."""
-    arity = torch.tensor(grammar.arity, device=tokens.device)[tokens]
-    child = children(tokens, arity)
-    terms, mask, _ = _term_positions(tokens, child, _splitting(grammar, max_terms, tokens.device), max_terms)
+    facts = _facts(grammar, max_terms, tokens.device)
+    child = children(tokens, facts.arity[tokens])
+    terms, mask, _ = _term_positions(tokens, child, facts.splits, max_terms)
     return tokens.gather(1, terms), mask
 
 
 def summand_splits(tokens: Tensor, grammar: Grammar, max_terms: int) -> Tensor:
     """Which tokens join top-level summands that have coefficients of their own, bool [formula, position]."""
-    arity = torch.tensor(grammar.arity, device=tokens.device)[tokens]
-    splits = _splitting(grammar, max_terms, tokens.device)
-    return _term_positions(tokens, children(tokens, arity), splits, max_terms)[2]
+    facts = _facts(grammar, max_terms, tokens.device)
+    return _term_positions(tokens, children(tokens, facts.arity[tokens]), facts.splits, max_terms)[2]
 
 
 def _splitting(grammar: Grammar, max_terms: int, device: torch.device) -> Tensor:

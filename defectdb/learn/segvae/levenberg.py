@@ -15,9 +15,9 @@ from torch import Tensor
 from defectdb.learn.segvae.linear import coefficients, dot, orthonormal, solve_positive
 from defectdb.learn.segvae.problem import Problem
 from defectdb.learn.segvae.programs import Programs
+from defectdb.learn.segvae.scales import Scales
 
 _ROUNDS = 3  # of choosing the points that decide extremes
-MAX_CONSTANT = 60.0  # a nonlinear constant beyond this is a pole or a step in disguise (variables up to 15)
 MAX_COEFFICIENT = (
     1e12  # of a summand, or its inverse, in units of the data: beyond, something inside cancels itself
 )
@@ -121,6 +121,7 @@ def _trial(
     programs: Programs,
     problem: Problem,
     theta: Tensor,
+    scales: Scales,
     *,
     derivatives: bool,
     table: Tensor | None = None,
@@ -133,7 +134,9 @@ def _trial(
     else:
         linear, deciding = _decided(programs, table, problem, deciding)
     sse = dot(linear.rest, linear.rest)
-    sse = torch.where(torch.isfinite(sse) & _readable(programs, problem, theta, linear), sse, torch.inf)
+    sse = torch.where(
+        torch.isfinite(sse) & _readable(programs, problem, theta, linear, scales), sse, torch.inf
+    )
     if not derivatives:
         return _Trial(sse, linear.beta, None, None, deciding)
     jacobian = _projected(programs, table, problem, linear, deciding)
@@ -142,14 +145,15 @@ def _trial(
     return _Trial(sse, linear.beta, hessian, gradient, deciding)
 
 
-def _readable(programs: Programs, problem: Problem, theta: Tensor, linear: _Linear) -> Tensor:
+def _readable(programs: Programs, problem: Problem, theta: Tensor, linear: _Linear, scales: Scales) -> Tensor:
     """Whether constants and coefficients are of a size that a law has, bool [formula, start]."""
     scale, factors = _size(programs, problem), linear.beta[:, : programs.terms.shape[1]].abs()
     fine = (linear.size * factors).amax(1) <= MAX_CANCELLATION * scale
+    factors = factors * scales.terms
     fine &= torch.where(factors > 0, factors, torch.inf).amin(1) >= scale / MAX_COEFFICIENT
     fine &= factors.amax(1) <= scale * MAX_COEFFICIENT
     if theta.shape[2]:
-        fine &= theta.abs().amax(2) <= MAX_CONSTANT * max(1.0, problem.reach / 15.0)
+        fine &= (theta.abs() <= scales.largest).all(2)
     return fine
 
 
@@ -179,25 +183,28 @@ def levenberg_marquardt(
     """Refine the constants [formula, start, k] of every formula and start; (theta, beta, sse) at the best
     point.
     """
+    scales = Scales.of(programs, problem)
     if not theta.shape[2]:
-        only = _trial(programs, problem, theta, derivatives=False)
+        only = _trial(programs, problem, theta, scales, derivatives=False)
         return theta, only.beta, only.sse
     table = programs.table(problem.x, theta.shape[1])
-    best = _trial(programs, problem, theta, derivatives=True, table=table)
+    best = _trial(programs, problem, theta, scales, derivatives=True, table=table)
     damping = torch.full_like(best.sse, 1e-2)
     eye = torch.eye(theta.shape[2], dtype=theta.dtype, device=theta.device)
+    units = scales.constants.square()
     assert best.hessian is not None
     assert best.gradient is not None
     for i in range(iterations):
         diagonal = best.hessian.diagonal(dim1=2, dim2=3)
-        floor = 1e-9 * diagonal.amax(2, keepdim=True) + 1e-30
+        floor = 1e-9 * (diagonal * units).amax(2, keepdim=True) / units
+        floor = torch.where(floor > 0, floor, 1.0)  # of formulas in which no constant matters
         system = best.hessian + (damping.unsqueeze(2) * diagonal + floor).unsqueeze(3) * eye
         step = torch.nan_to_num(solve_positive(system, best.gradient))
-        reach = 1.0 + theta.abs()
+        reach = scales.constants + theta.abs()
         trial_theta = theta + torch.maximum(torch.minimum(step, reach), -reach)
         last = i == iterations - 1
         trial = _trial(
-            programs, problem, trial_theta, derivatives=not last, table=table, deciding=best.deciding
+            programs, problem, trial_theta, scales, derivatives=not last, table=table, deciding=best.deciding
         )
         better = trial.sse < best.sse
         damping = torch.where(better, damping * 0.3, damping * 5.0).clamp(1e-9, 1e9)
@@ -214,7 +221,7 @@ def levenberg_marquardt(
 
 def errors(programs: Programs, problem: Problem, theta: Tensor) -> Tensor:
     """Weighted squared errors [formula, start] for nonlinear constants as they are, the linear part solved."""
-    return _trial(programs, problem, theta, derivatives=False).sse
+    return _trial(programs, problem, theta, Scales.of(programs, problem), derivatives=False).sse
 
 
 def residuals(programs: Programs, problem: Problem, theta: Tensor, beta: Tensor) -> Tensor:

@@ -14,10 +14,10 @@ from torch import Tensor
 from defectdb.learn.segvae.archive import Archive
 from defectdb.learn.segvae.domain import predict
 from defectdb.learn.segvae.finish import finish
-from defectdb.learn.segvae.front import Scored
+from defectdb.learn.segvae.front import Scored, criterion
 from defectdb.learn.segvae.grammar import Grammar
 from defectdb.learn.segvae.layout import term_roots
-from defectdb.learn.segvae.problem import Fit, Problem
+from defectdb.learn.segvae.problem import Fit, Problem, loss_of
 from defectdb.learn.segvae.simplify import simplify
 from defectdb.schema.expression import Call, Constant, Expression, Number, complexity, variables
 
@@ -39,14 +39,13 @@ def round_halves(fitted: Archive, grammar: Grammar, problem: Problem) -> Archive
     some = replace(
         fitted[rows], fit=Fit(theta[rows], beta[rows], fitted.fit.sse[rows]), complexity=size[rows]
     )
-    return replace(some, fit=replace(some.fit, sse=_squares(some, grammar, problem)))
+    return replace(some, fit=replace(some.fit, sse=_losses(some, grammar, problem)))
 
 
-def _squares(some: Archive, grammar: Grammar, problem: Problem) -> Tensor:
-    """Weighted squared errors, [formula]; infinite where there is no value."""
+def _losses(some: Archive, grammar: Grammar, problem: Problem) -> Tensor:
+    """Weighted squared errors or Huber losses, as the problem says, [formula]; infinite where there is no value."""
     values = predict(some.tokens, grammar, some.fit, problem.x, problem)
-    total = (problem.weight * (problem.y - problem.rows_of(values)).square()).sum(1)
-    return torch.where(torch.isfinite(total), total, torch.inf)
+    return problem.total(problem.y - problem.rows_of(values))
 
 
 def standing(tokens: Tensor, grammar: Grammar, problem: Problem, source: int = 0) -> Archive:
@@ -58,7 +57,7 @@ def standing(tokens: Tensor, grammar: Grammar, problem: Problem, source: int = 0
     size = (tokens != 0).sum(1)
     zeros = torch.zeros_like(size)
     whole = Archive(tokens, fit, size, zeros + source, zeros, zeros == 0)
-    return replace(whole, fit=replace(fit, sse=_squares(whole, grammar, alone)))
+    return replace(whole, fit=replace(fit, sse=_losses(whole, grammar, alone)))
 
 
 def as_they_stand(problem: Problem) -> Problem:
@@ -67,9 +66,11 @@ def as_they_stand(problem: Problem) -> Problem:
 
 
 def literal_formulas(rounded: Archive, grammar: Grammar, problem: Problem) -> list[Scored]:
-    """Rounded formulas as trees without constants, simplified, with their errors; each once."""
+    """Rounded formulas as trees without constants, simplified, with their errors in training; each once.
+
+    Their left-out errors are not known (NaN): what was rounded had been fitted to all rows.
+    """
     rounded, problem = rounded.to("cpu"), problem.to("cpu")
-    n, weight = len(problem.y), problem.weight
     values = predict(rounded.tokens, grammar, rounded.fit, problem.x, problem)
     error = problem.y - problem.rows_of(values)
     found: dict[Expression, Scored] = {}
@@ -80,12 +81,16 @@ def literal_formulas(rounded: Archive, grammar: Grammar, problem: Problem) -> li
         tree, rest = simplify(_literal(tree, constants), ())
         if rest or not variables(tree):
             continue
-        mse, mae = (float((weight * e).sum() / weight.sum()) for e in (error[i].square(), error[i].abs()))
-        bic = n * math.log(max(mse, 1e-300))
+        mse, mae = problem.mean(error[i].square()), problem.mean(error[i].abs())
+        loss = problem.mean(loss_of(error[i], problem.huber))
         found.setdefault(
             tree,
-            Scored(tree, (), complexity(tree), mse, mae, mae, mae, bic, tuple(rounded.tokens[i].tolist())),
-        )
+            Scored(
+                tree, (), complexity(tree), mse, mae, mae_cv=math.nan, mae_cv_interior=math.nan,
+                bic=criterion(loss, problem.n_rows, 0, problem.huber), skeleton=tuple(rounded.tokens[i].tolist()),
+                loss=loss,
+            ),
+        )  # fmt: skip
     return list(found.values())
 
 

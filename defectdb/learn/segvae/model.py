@@ -62,8 +62,11 @@ class SEGVAE(nn.Module):
 
         They are read from the back: the root comes last, when all its operands are known.
         """
-        longest = int((tokens != PAD).sum(1).max())
-        states, _ = self.encoder(self.embed(tokens[:, :longest].flip(1)))
+        return self._read(tokens[:, : int((tokens != PAD).sum(1).max())])
+
+    def _read(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """As ``encode``, of sequences without a column of padding alone."""
+        states, _ = self.encoder(self.embed(tokens.flip(1)))
         mean, log_variance = self.to_latent(states[:, -1]).chunk(2, dim=1)
         return mean, log_variance.clamp(-8.0, 4.0)
 
@@ -108,18 +111,20 @@ class SEGVAE(nn.Module):
         weight: Tensor,
         generator: torch.Generator,
         shown: Tensor | None = None,
-    ) -> tuple[Tensor, float]:
+        longest: int | None = None,
+    ) -> tuple[Tensor, Tensor]:
         """Weighted negative evidence bound per sequence, and the KL divergence in nats (before the free
-        bits).
+        bits), both scalars on the device.
 
         ``masks`` [batch, position, token] are the grammar's; ``weight`` [batch]; ``shown`` [1 or batch, point,
         feature] is for conditional networks. A token that its mask refuses (of a formula that no decoder wrote) is
-        learned all the same.
+        learned all the same. ``longest``: the length of the longest sequence, where it is known; to find it the device
+        must be waited for.
         """
-        masks = masks.scatter(2, tokens.unsqueeze(2), True)
-        longest = int((tokens != PAD).sum(1).max())
+        longest = int((tokens != PAD).sum(1).max()) if longest is None else longest
         tokens, masks = tokens[:, :longest], masks[:, :longest]
-        mean, log_variance = self.encode(tokens)
+        masks = masks.scatter(2, tokens.unsqueeze(2), True)
+        mean, log_variance = self._read(tokens)
         noise = torch.randn(mean.shape, generator=generator, device=mean.device, dtype=mean.dtype)
         z = mean + noise * (0.5 * log_variance).exp()
         condition = self.condition(shown, len(z))
@@ -132,7 +137,7 @@ class SEGVAE(nn.Module):
         held = kl.mean(0).clamp(min=self.config.free_bits).sum()
         flat = functional.relu(self.config.entropy_floor - entropy) * self.grammar.max_length
         total = (reconstruction * weight).sum() / weight.sum() + self.config.kl_weight * held + flat
-        return total, float(kl.detach().sum(1).mean())
+        return total, kl.detach().sum(1).mean()
 
     @torch.no_grad()
     def sample(

@@ -12,10 +12,10 @@ from defectdb.learn.segvae.archive import Archive
 from defectdb.learn.segvae.constants import fit
 from defectdb.learn.segvae.domain import Domain, in_domain
 from defectdb.learn.segvae.finish import finish
-from defectdb.learn.segvae.front import Scored, score_front
+from defectdb.learn.segvae.front import Scored, flat, score_front
 from defectdb.learn.segvae.grammar import Grammar
 from defectdb.learn.segvae.problem import Fit, Problem
-from defectdb.learn.segvae.rounding import Data, plainest
+from defectdb.learn.segvae.rounding import Data, plainest, unsurpassed
 from defectdb.learn.segvae.simplify import simplify
 from defectdb.learn.segvae.uncertainty import description_length
 from defectdb.schema.expression import complexity
@@ -32,8 +32,11 @@ def final_front(
     folds: Tensor,
     generator: torch.Generator,
     algebra_until: float = 0.0,
+    mean: bool = True,
 ) -> list[Scored]:
     """The front in order of complexity: every formula lower in error than all simpler ones, cross-validated.
+
+    The mean of the rows stands first, if ``mean`` and where a constant is allowed.
 
     What counts is the complexity after simplification, so many of every complexity are simplified first.
     Algebra may shorten the front's formulas ``algebra_until`` (on the monotonic clock; 0: not at all).
@@ -46,15 +49,19 @@ def final_front(
     best = best[(best.fit.sse < bound * _PROGRESS).nonzero().squeeze(1)]
     front = plainest(score_front(best.tokens, grammar, best.fit, problem, folds), problem, grammar, domain)
     front = shortened(front, problem, grammar, domain, algebra_until)
+    if mean and problem.offset:
+        level = flat(problem, folds)
+        if domain is None or domain.permits(level.expression, level.constants, grammar.variables):
+            front = unsurpassed([level, *front])
     data = Data.of(problem, grammar)
     return [replace(scored, description_length=description_length(scored, data)) for scored in front]
 
 
 def _simplified(archive: Archive, grammar: Grammar, problem: Problem) -> Tensor:
     """Tokens that are left of every formula after simplification, [formula]."""
-    fit = archive.fit
+    here = archive.to("cpu")  # formula by formula: one copy instead of thousands of waits for a device
     left = []
-    for row, theta, beta in zip(archive.tokens, fit.theta, fit.beta, strict=True):
+    for row, theta, beta in zip(here.tokens, here.fit.theta, here.fit.beta, strict=True):
         left.append(complexity(simplify(*finish(row, grammar, problem, theta, beta))[0]))
     return torch.tensor(left, device=archive.tokens.device)
 

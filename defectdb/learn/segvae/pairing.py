@@ -36,6 +36,9 @@ Block = tuple[str, float, Tensor, Tensor]
 """Form, number, and [left, right] squared errors and scales. A sum is number * left + scale * right, a product or
 quotient stands with its scale beside the number."""
 
+Nearest = tuple[str, float, Tensor, Tensor, Tensor]
+"""Form, number, and of every pair [pair] its scale and the rows of both functions."""
+
 Found = tuple[str, float, float, int, int]
 """Form, scale, number, and the rows of both functions."""
 
@@ -81,9 +84,17 @@ def nearest_pairs(problem: Problem, grammar: Grammar) -> Tensor:
 
 
 def _all_nearest(few: Library, many: Library, goal: _Goal, grammar: Grammar) -> Iterator[Found]:
-    for left in _sides(few):
-        for right in _sides(many):
-            yield from _nearest(left, right, goal, grammar)
+    rights = list(_sides(many))
+    blocks = [
+        block for left in _sides(few) for right in rights for block in _nearest(left, right, goal, grammar)
+    ]
+    if not blocks:
+        return
+    forms, numbers, *ends = zip(*blocks, strict=True)
+    scale, left, right = (torch.cat(end).tolist() for end in ends)  # to the host once, not block by block
+    of = [i for i, rows in enumerate(ends[0]) for _ in range(len(rows))]
+    for i, s, f, g in zip(of, scale, left, right, strict=True):
+        yield forms[i], s, numbers[i], f, g
 
 
 def _families(problem: Problem, grammar: Grammar) -> Iterator[tuple[Library, Library]]:
@@ -120,16 +131,15 @@ def _goals(problem: Problem, grammar: Grammar) -> Iterator[_Goal]:
             yield _Goal(name, argument.float(), (weight * slope.square()).float())
 
 
-def _nearest(left: _Side, right: _Side, goal: _Goal, grammar: Grammar) -> Iterator[Found]:
+def _nearest(left: _Side, right: _Side, goal: _Goal, grammar: Grammar) -> Iterator[Nearest]:
     """The nearest pairs of every form."""
     for form, number, error, scale in (
         *_sums(left, right, goal, grammar), *_products(left, right, goal, grammar)
     ):  # fmt: skip
         lowest, column = error.min(1)
         best = lowest.topk(min(_KEPT, len(lowest)), largest=False).indices
-        ends = _rounded(scale[best, column[best]], form), left.rows[best], right.rows[column[best]]
-        for s, i, j in zip(*(end.tolist() for end in ends), strict=True):
-            yield form, s, number, i, j
+        partner = column[best]
+        yield form, number, _rounded(scale[best, partner], form), left.rows[best], right.rows[partner]
 
 
 def _rounded(scale: Tensor, form: str) -> Tensor:

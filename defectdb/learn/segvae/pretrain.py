@@ -11,6 +11,7 @@ import json
 import os
 from dataclasses import asdict
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -27,6 +28,7 @@ _FORMULAS = 6000
 _TOGETHER = 32  # formulas whose values are taken at the same points
 _POINTS = 24
 _RATE = 4e-3
+_SEED = 20230106
 
 
 def cache_folder() -> Path:
@@ -48,21 +50,27 @@ def pretrained(
     there.
 
     The weights are stored as plain arrays: nothing is unpickled. A cache that cannot be read or written is
-    passed over.
+    passed over. The caller's random numbers stay as they are.
     """
-    model = SEGVAE(grammar, config)
     file = _file(grammar, config)
-    if not _load(model, file):
-        torch.manual_seed(20230106)
-        model = SEGVAE(grammar, config)
-        _train(model, grammar)
-        _save(model, file)
+    with torch.random.fork_rng(devices=[]):
+        model = _fresh(grammar, config)
+        if not _load(model, file):
+            model = _fresh(grammar, config)
+            _train(model, grammar)
+            _save(model, file)
     model = model.to(device)
     return model, torch.optim.Adam(model.parameters(), lr=config.learning_rate)
 
 
+def _fresh(grammar: Grammar, config: ModelConfig) -> SEGVAE:
+    """A network with the first weights of a fixed seed, torch's global one."""
+    torch.manual_seed(_SEED)
+    return SEGVAE(grammar, config)
+
+
 def _train(model: SEGVAE, grammar: Grammar) -> None:
-    generator = torch.Generator().manual_seed(20230106)
+    generator = torch.Generator().manual_seed(_SEED)
     parts = [random_formulas(grammar, _FORMULAS // 4, generator, leaf_bias=b) for b in (0.2, 0.3, 0.4, 0.5)]
     tokens = torch.unique(torch.cat(parts), dim=0)
     points, steps = None, STEPS
@@ -120,10 +128,10 @@ def _random_points(variables: int, generator: torch.Generator) -> Tensor:
 
 def _load(model: SEGVAE, file: Path) -> bool:
     try:
-        with np.load(file, allow_pickle=False) as arrays:
+        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
             state = {name: torch.from_numpy(arrays[name]) for name in arrays.files}
         model.load_state_dict(state)
-    except (OSError, ValueError, KeyError, RuntimeError):
+    except (OSError, EOFError, BadZipFile, ValueError, KeyError, TypeError, RuntimeError):
         return False
     return True
 

@@ -2,13 +2,55 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from defectdb.errors import SelectionError
+
+Residuals = TypeVar("Residuals", Tensor, NDArray[np.float64])
+
+
+def loss_of(residual: Residuals, huber: float) -> Residuals:
+    """What every residual costs (units of ``y`` squared): its square, and beyond ``huber`` (units of ``y``; 0: none is
+    beyond) huber (2 |residual| - huber), which goes on as a line (Huber, Ann. Math. Stat. 1964).
+    """
+    if not huber:
+        return residual * residual
+    size = abs(residual)
+    near = size.clip(max=huber)
+    loss: Residuals = near * (2 * size - near)
+    return loss
+
+
+def nats_of(loss: float, n_rows: int, huber: float) -> float:
+    """Nats of ``n_rows`` rows which a formula leaves at this mean ``loss``, up to what all formulas have in common.
+
+    The least over s of -log likelihood for errors of density exp(-loss / (2 s^2)) / Z(s), to which least loss is
+    maximum likelihood: without ``huber`` Gaussian, n/2 log(loss). With it Z(s) = s sqrt(2 pi) erf(huber / (s sqrt 2)) +
+    2 s^2 / huber exp(-huber^2 / (2 s^2)), whose tails are exponential: n log(loss) where they make up most of it.
+    """
+    loss = max(loss, 1e-300)
+    if not huber or not math.isfinite(loss):
+        return 0.5 * n_rows * math.log(loss)
+
+    def per_row(log_variance: float) -> float:
+        s = math.exp(0.5 * log_variance)
+        inside = s * math.sqrt(2 * math.pi) * math.erf(huber / (s * math.sqrt(2)))
+        tails = 2 * s * s / huber * math.exp(-0.5 * (huber / s) ** 2)
+        return 0.5 * loss / (s * s) + math.log(inside + tails)
+
+    # the mean loss is s^2 of a Gaussian and 2 s^2 of an exponential
+    ends = (math.log(loss / 3), math.log(loss) + 0.1)
+    least = minimize_scalar(per_row, bounds=ends, method="bounded", options={"xatol": 1e-9})
+    return n_rows * (float(least.fun) - 0.5 * (1 + math.log(2 * math.pi)))
 
 
 @dataclass(frozen=True)
@@ -37,25 +79,96 @@ class Problem:
     def of(cls, x: Tensor, y: Tensor, weight: Tensor | None = None, **options: object) -> Problem:
         """A checked problem in float64.
 
+        ``x`` [variable, point] or [point], ``y`` [row], ``weight`` [row] (default: ones).
+
         Raises SelectionError on NaN and infinity, on shapes that do not fit, on negative or vanishing
-        weights and where no variable varies.
+        weights, on sums and extremes of points that are not there, on other extremes than "min" and "max", on a
+        negative ``huber`` and where no variable varies over the rows of some weight.
         """
         x, y = torch.atleast_2d(x).double(), y.double()
         weight = torch.ones_like(y) if weight is None else weight.double()
+        if x.dim() != 2 or y.dim() != 1:
+            raise SelectionError(
+                f"variables of shape {tuple(x.shape)} and values of shape {tuple(y.shape)}; "
+                "give [variable, point] and [row]"
+            )
         if not (torch.isfinite(x).all() and torch.isfinite(y).all()):
             raise SelectionError("the data hold NaN or infinite values; leave those rows out (--where)")
         problem = cls(x, y, weight, **options)  # type: ignore[arg-type]
-        joint = problem.mixing if problem.groups is None else problem.groups
-        rows = x.shape[1] if joint is None else len(joint)
-        if rows != len(y) or (problem.mixing is not None and problem.mixing.shape[1] != x.shape[1]):
-            raise SelectionError(f"{rows} rows of variables for {len(y)} values")
-        if not (torch.isfinite(weight).all() and (weight >= 0).all() and weight.sum() > 0):
-            raise SelectionError("weights must be finite, not negative, and not all zero")
-        if not rows or bool((x == x[:, :1]).all()):
+        problem._check_rows()
+        problem._check_weight()
+        if problem.mixing is not None:
+            problem = replace(problem, mixing=problem.mixing.double())
+        seen = x[:, weight > 0] if problem.pointwise else x
+        if bool((seen == seen[:, :1]).all()):
             raise SelectionError(
                 "no variable varies over these rows: there is nothing to learn but a constant"
             )
         return problem
+
+    def _check_rows(self) -> None:
+        """Raise SelectionError unless points make up as many rows as there are values, in a known way."""
+        points, mixing, groups = self.x.shape[1], self.mixing, self.groups
+        if mixing is not None and groups is not None:
+            raise SelectionError("rows are sums of points (mixing) or extremes (groups), not both")
+        joint = mixing if groups is None else groups
+        if joint is not None and joint.dim() != 2:
+            raise SelectionError(
+                f"what joins points has the shape {tuple(joint.shape)}; give mixing [row, point] or groups [row, place]"
+            )
+        rows = points if joint is None else len(joint)
+        if rows != len(self.y):
+            raise SelectionError(f"{rows} rows of variables for {len(self.y)} values")
+        if not rows:
+            raise SelectionError("no rows: there is nothing to learn from")
+        if mixing is not None and (mixing.shape[1] != points or not bool(torch.isfinite(mixing).all())):
+            raise SelectionError(
+                f"mixing has the shape {tuple(mixing.shape)}; give finite numbers [row, point] for {points} points"
+            )
+        if groups is not None and (
+            groups.is_floating_point()
+            or not groups.numel()
+            or int(groups.min()) < 0
+            or int(groups.max()) >= points
+        ):
+            raise SelectionError(f"groups must be numbers of points, from 0 to {points - 1}, [row, place]")
+        if self.extreme not in ("min", "max"):
+            raise SelectionError(f"unknown extreme {self.extreme!r}; try min, max")
+        if not (math.isfinite(self.huber) and self.huber >= 0):
+            raise SelectionError(
+                f"huber is {self.huber}; give a finite size of residuals in units of y, or 0 for least squares"
+            )
+
+    def _check_weight(self) -> None:
+        """Raise SelectionError unless there is a weight for every row, none negative and one at least positive."""
+        weight = self.weight
+        if weight.shape != self.y.shape:
+            raise SelectionError(
+                f"weights of shape {tuple(weight.shape)} for {len(self.y)} values; give one weight for each"
+            )
+        if not (torch.isfinite(weight).all() and (weight >= 0).all() and weight.sum() > 0):
+            raise SelectionError("weights must be finite, not negative, and not all zero")
+
+    @cached_property
+    def n_rows(self) -> int:
+        """Rows that count: those of some weight."""
+        return int((self.weight > 0).sum())
+
+    def total(self, residual: Tensor) -> Tensor:
+        """Weighted loss [...] of residuals [..., row]; infinite where a row of some weight has no value."""
+        each = torch.where(self.weight > 0, self.weight * loss_of(residual, self.huber), 0.0)
+        total = each.sum(-1)
+        return torch.where(torch.isfinite(total), total, torch.inf)
+
+    def mean(self, values: Tensor, among: Tensor | None = None) -> float:
+        """Weighted mean of ``values`` [row], over the rows ``among`` [row] alone if given; NaN where there are none.
+
+        Rows of no weight do not count, whatever they hold.
+        """
+        some = self.weight > 0 if among is None else (self.weight > 0) & among
+        if not bool(some.any()):
+            return math.nan
+        return float((values[some] * self.weight[some]).sum() / self.weight[some].sum())
 
     @property
     def reach(self) -> float:
@@ -123,10 +236,14 @@ class Fit:
     """Best constants found, formula by formula.
 
     ``theta`` [formula, k] (padded with 0), ``beta`` [formula, column] coefficients of the terms and, last,
-    the offset; ``sse`` [formula] weighted sum of squared errors, infinite where the formula cannot be
-    evaluated.
+    the offset; ``sse`` [formula] weighted sum of squared errors (of Huber losses where the problem says so),
+    infinite where the formula cannot be evaluated.
     """
 
     theta: Tensor
     beta: Tensor
     sse: Tensor
+
+    def to(self, device: torch.device | str) -> Fit:
+        """The same on another device."""
+        return Fit(self.theta.to(device), self.beta.to(device), self.sse.to(device))

@@ -103,7 +103,8 @@ class Programs:
     (formula by formula, ``n_constants`` each), the nodes that hold constants (``groups``). ``terms`` [formula,
     term] are the rows of every formula's top-level summands (row 0 where there are fewer, see ``term_mask``):
     value = sum of the terms, or, with free coefficients, any combination; the additions that join them have no
-    row. ``plain`` [formula] marks formulas that do without the problem's offset (None: none does).
+    row. ``roots`` [root] are those of the terms that hold constants, as places in the flattened [formula, term].
+    ``plain`` [formula] marks formulas that do without the problem's offset (None: none does).
     """
 
     n_variables: int
@@ -116,6 +117,7 @@ class Programs:
     groups: tuple[Group, ...]
     terms: Tensor
     term_mask: Tensor
+    roots: Tensor
     plain: Tensor | None = None
 
     def table(self, x: Tensor, starts: int) -> Tensor:
@@ -143,9 +145,9 @@ class Programs:
     def derivatives(self, table: Tensor, seeds: Tensor) -> Tensor:
         """d(sum of seed * term)/d(constant), [formula, k, start, point]; ``seeds`` [formula, term, start]."""
         adjoint = torch.empty_like(table[self.first_constant :])  # every row has one parent, which writes it
-        rooted = self.term_mask & (self.terms >= self.first_constant)
-        rows = self.terms[rooted] - self.first_constant
-        adjoint[rows] = seeds[rooted].unsqueeze(2).expand(-1, -1, table.shape[2])
+        rows = self.terms.view(-1).index_select(0, self.roots) - self.first_constant
+        share = seeds.flatten(0, 1).index_select(0, self.roots)
+        adjoint.index_copy_(0, rows, share.unsqueeze(2).expand(-1, -1, table.shape[2]))
         for group in reversed(self.groups):
             reads = _READS.get(group.operator, ("", ""))
             for side, (start, stop) in enumerate(group.active):

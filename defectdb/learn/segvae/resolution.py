@@ -74,8 +74,9 @@ class Resolution:
 
     def to(self, device: torch.device | str) -> Resolution:
         """The same on another device."""
-        parts: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
-        return replace(self, **{name: p.to(device) for name, p in parts.items() if isinstance(p, Tensor)})
+        parts = {f.name: getattr(self, f.name) for f in fields(self)}
+        moved: dict[str, Any] = {name: p.to(device) for name, p in parts.items() if isinstance(p, Tensor)}
+        return replace(self, **moved)
 
     def holds(self, values: Tensor) -> Tensor:
         """Which curves [formula, grid point] the data can tell from their like, bool [formula]."""

@@ -290,7 +290,9 @@ class Search:
             found += literal_formulas(self.literal, self.grammar, self.problem)
         if self.pairs is not None and len(self.pairs):
             found += literal_formulas(self.pairs, self.grammar, as_they_stand(self.problem))
-        return list({scored.expression: scored for scored in found}.values())
+        each = {scored.expression: scored for scored in found}.values()
+        here = None if self.domain is None else self.domain.to("cpu")
+        return [s for s in each if here is None or here.permits(s.expression, (), self.grammar.variables)]
 
     def run(self, folds: Tensor | None = None) -> Outcome:
         """Search until the generations, the time or the patience end; then score the front."""
@@ -311,8 +313,9 @@ class Search:
         if self.archive is not None and len(self.archive):
             rows = make_folds(self.problem) if folds is None else folds.to(self.config.device)
             until = self.stop_at if self.config.algebra else 0.0
+            free = not self.grammar.required and self.accepts.predicate is None
             front = final_front(
-                self.archive, self.grammar, self.problem, self.domain, rows, self.generator, until
+                self.archive, self.grammar, self.problem, self.domain, rows, self.generator, until, mean=free
             )
             if self._best() > self.config.target_mse:
                 plain = self._in_numbers()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 from defectdb.learn.segvae.front import Scored
 from defectdb.learn.segvae.model import ModelConfig
@@ -78,6 +80,11 @@ class Generation:
     kl: float
     loss: float
     reached: tuple[tuple[int, float], ...] = ()
+
+
+def islands_of(generations: Sequence[Generation]) -> list[int]:
+    """Of which island every generation is, where those of several searches follow one another: all begin with 0."""
+    return [begun - 1 for begun in accumulate(int(g.generation == 0) for g in generations)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from defectdb.schema.expression import (
 
 _PASSES = 12
 _MAX_EXPONENT = 200.0
+_TURNS = 1e4  # angles of more turns than this lose digits when turns are taken off
 _EVEN = ("square", "cos", "abs")
 _ODD = ("cube", "sin", "tanh", "inv")
 
@@ -109,6 +110,10 @@ def _unary(node: Call, values: list[float]) -> Expression:  # noqa: PLR0911
         return Call("neg", (Call(op, (_inner(x),)),))
     if op in _EVEN and _is(x, "sub") and _value(_inner(x), values) is not None:
         return Call(op, (Call("sub", (_inner(x, 1), _inner(x, 0))),))  # the variable first
+    if op in _EVEN and _is(x, "mul", "div") and (_value(_inner(x), values) or 0.0) < 0:
+        return Call(op, (_times(x, -1.0, values),))
+    if op in ("cos", "sin") and (nearer := _within_a_period(x, values)) is not None:
+        return Call(op, (nearer,))
     if op == "neg" and _is(x, "sub"):
         return Call("sub", (_inner(x, 1), _inner(x, 0)))
     if op == "neg" and _is(x, "mul", "div") and (c := _value(_inner(x), values)) is not None:
@@ -118,6 +123,30 @@ def _unary(node: Call, values: list[float]) -> Expression:  # noqa: PLR0911
     if (op, getattr(x, "operator", "")) in (("exp", "log"), ("log", "exp"), ("square", "sqrt")):
         return _inner(x)
     return node
+
+
+def _times(node: Expression, factor: float, values: list[float]) -> Expression:
+    """A product or quotient that begins with a number or constant, with that times ``factor``."""
+    assert isinstance(node, Call)
+    first = node.args[0]
+    number = isinstance(first, Number)
+    value = factor * (_value(first, values) or 0.0)
+    return replace(node, args=(Number(value) if number else _constant(value, values), *node.args[1:]))
+
+
+def _within_a_period(node: Expression, values: list[float]) -> Expression | None:
+    """An angle c + x, c - x or k (c + x) with a fitted c between -half and half a period; None if it is so already."""
+    inner, factor = node, 1.0
+    if _is(node, "mul") and (k := _value(_inner(node), values)):
+        inner, factor = _inner(node, 1), k
+    if not _is(inner, "add", "sub") or not isinstance(_inner(inner), Constant):
+        return None
+    phase, period = _value(_inner(inner), values) or 0.0, 2 * math.pi / abs(factor)
+    if abs(phase) <= 0.5 * period * (1 + 1e-9) or abs(phase) > _TURNS * period:
+        return None
+    assert isinstance(inner, Call)
+    nearer = replace(inner, args=(_constant(math.remainder(phase, period), values), inner.args[1]))
+    return nearer if inner is node else Call("mul", (_inner(node), nearer))
 
 
 def _binary(node: Call, known: Sequence[float | None], values: list[float]) -> Expression:

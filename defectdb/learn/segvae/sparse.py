@@ -7,6 +7,7 @@ quotient a / (1 + b) is linear as well: y = a - b y. What is found starts the fi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
@@ -16,6 +17,7 @@ from torch import Tensor
 from defectdb.learn.segvae.evolve import Dressed
 from defectdb.learn.segvae.grammar import PAD, Grammar
 from defectdb.learn.segvae.library import Library, library, products
+from defectdb.learn.segvae.linear import coefficients, dot, orthonormal
 from defectdb.learn.segvae.problem import Problem
 
 _WORK = 80_000_000  # products of one beam step: states x functions x rows
@@ -104,10 +106,10 @@ def _sums(bricks: Library, problem: Problem, grammar: Grammar) -> list[tuple[Nam
     found: list[tuple[Names, list[float]]] = []
     for choice in _beam(columns, target, bricks.size, problem, terms=problem.max_terms):
         beta = _solved(columns, target, choice, problem)
-        for row, scales in zip(choice.columns.tolist(), beta.tolist(), strict=True):
-            kept = [i for i, scale in zip(row, scales, strict=False) if scale]
+        for row, scales in zip(_texts(bricks, choice.columns, grammar), beta.tolist(), strict=True):
+            kept = [names for names, scale in zip(row, scales, strict=False) if scale]
             if kept:
-                found.append((_added([_names(bricks, i, grammar) for i in kept]), []))
+                found.append((_added(kept), []))
     return found
 
 
@@ -120,15 +122,19 @@ def _quotients(bricks: Library, problem: Problem, grammar: Grammar) -> list[tupl
     target = _columns(problem.y, problem)
     found = []
     for choice in _beam(columns, target, torch.cat([bricks.size, bricks.size]), problem, terms=3):
-        for row, beta in zip(
-            choice.columns.tolist(), _solved(columns, target, choice, problem).tolist(), strict=True
+        texts = _texts(bricks, choice.columns % n, grammar)
+        upper = (choice.columns < n).tolist()
+        for row, high, beta in zip(
+            texts, upper, _solved(columns, target, choice, problem).tolist(), strict=True
         ):
-            above = [(c, b) for c, b in zip(row, beta, strict=False) if c < n and b]
-            below = [(c - n, -b) for c, b in zip(row, beta, strict=False) if c >= n and b]
-            if not below or not (above or (problem.offset and abs(beta[-1]) > _ROUND)):
+            terms = [term for term in zip(row, beta, high, strict=False) if term[1]]
+            above = [(names, b) for names, b, up in terms if up]
+            below = [(names, -b) for names, b, up in terms if not up]
+            offset = beta[-1] if problem.offset else 0.0
+            if not below or not (above or offset):
                 continue
-            top, theta = _scaled_sum(above, beta[-1] if problem.offset else 0.0, bricks, grammar)
-            bottom, more = _scaled_sum(below, 0.0, bricks, grammar)
+            top, theta = _scaled_sum(above, offset, grammar)
+            bottom, more = _scaled_sum(below, 0.0, grammar)
             found.append((["div", *top, "add", "1", *bottom], [*theta, *more]))
     return found
 
@@ -143,12 +149,11 @@ def _inside(
     columns, target = _columns(bricks.values, flat), _columns(target, flat)
     found = []
     for choice in _beam(columns, target, bricks.size, flat, terms=3):
-        for row, beta in zip(
-            choice.columns.tolist(), _solved(columns, target, choice, flat).tolist(), strict=True
-        ):
-            terms = [(i, b) for i, b in zip(row, beta, strict=False) if b]
+        solved = _solved(columns, target, choice, flat).tolist()
+        for row, beta in zip(_texts(bricks, choice.columns, grammar), solved, strict=True):
+            terms = [(names, b) for names, b in zip(row, beta, strict=False) if b]
             for offset in (beta[-1], 0.0) if terms else ():
-                inner, theta = _scaled_sum(terms, offset, bricks, grammar)
+                inner, theta = _scaled_sum(terms, offset, grammar)
                 found.append(([name, *inner], theta))
     return found
 
@@ -208,19 +213,30 @@ def _shortlist(choice: _Choice, cost: Tensor) -> _Choice:
 
 
 def _solved(columns: Tensor, target: Tensor, choice: _Choice, problem: Problem) -> Tensor:
-    """Coefficients [sum, term] of the chosen columns, the offset's last where there is one; 0 for negligible ones."""
-    matrix = columns[choice.columns].transpose(1, 2)
+    """Coefficients [sum, term] of the chosen columns, the offset's last where there is one; 0 for negligible ones and
+    for columns that depend on those before them.
+    """
+    chosen = [columns[which].unsqueeze(1) for which in choice.columns.T]  # each [sum, 1, point]
     if problem.offset:
         one = torch.ones_like(target) if problem.root is None else problem.root
-        matrix = torch.cat([matrix, one.expand(len(matrix), -1).unsqueeze(2)], dim=2)
-    right = target.expand(len(matrix), -1).unsqueeze(2)
-    solution: Tensor = torch.linalg.lstsq(matrix, right).solution.squeeze(2)
-    share = solution.abs() * matrix.norm(dim=1)
-    return torch.where(share > _NOTHING * target.norm(), solution, 0.0)
+        chosen.append(one.expand_as(chosen[0]))
+    sizes = torch.cat([column.norm(dim=2) for column in chosen], dim=1).clamp(min=1e-300)  # [sum, term]
+    basis, triangle, _ = orthonormal(
+        [column / size.view(-1, 1, 1) for column, size in zip(chosen, sizes.T, strict=True)]
+    )
+    rest, parts = target.expand_as(chosen[0]), []
+    for direction in basis:
+        part = dot(direction, rest)
+        rest = torch.addcmul(rest, part.unsqueeze(2), direction, value=-1)
+        parts.append(part)
+    share = coefficients(triangle, parts).squeeze(2)
+    return torch.where(share.abs() > _NOTHING * target.norm(), share / sizes, 0.0)
 
 
-def _names(bricks: Library, row: int, grammar: Grammar) -> Names:
-    return [grammar.tokens[token] for token in bricks.tokens[row].tolist() if token]
+def _texts(bricks: Library, rows: Tensor, grammar: Grammar) -> list[list[Names]]:
+    """Prefix names of the functions at ``rows`` [sum, term]."""
+    tokens = bricks.tokens[rows].tolist()
+    return [[[grammar.tokens[t] for t in term if t] for term in line] for line in tokens]
 
 
 def _added(terms: list[Names]) -> Names:
@@ -231,27 +247,29 @@ def _added(terms: list[Names]) -> Names:
 
 
 def _scaled_sum(
-    terms: list[tuple[int, float]], offset: float, bricks: Library, grammar: Grammar
+    terms: list[tuple[Names, float]], offset: float, grammar: Grammar
 ) -> tuple[Names, list[float]]:
     """offset + sum of coefficient * function, and its constants in order; coefficients of one are left out."""
     parts, theta = [], []
-    if abs(offset) > _ROUND:
+    if offset:
         literal = f"{offset:.0f}"
-        exact = literal in grammar.index and abs(offset - float(literal)) < _ROUND
+        exact = literal in grammar.index and float(literal) > 0.0 and abs(offset - float(literal)) < _ROUND
         parts.append([literal if exact else "c"])
         theta += [] if exact else [offset]
-    for row, scale in terms:
+    for names, scale in terms:
         plain = abs(scale - 1.0) < _ROUND
-        parts.append([*([] if plain else ["mul", "c"]), *_names(bricks, row, grammar)])
+        parts.append([*([] if plain else ["mul", "c"]), *names])
         theta += [] if plain else [scale]
     return _added(parts), theta
 
 
 def _dressed(rows: list[tuple[Names, list[float]]], grammar: Grammar, device: torch.device) -> Dressed:
     unique = {tuple(names): theta for names, theta in rows}
-    tokens = torch.zeros(len(unique), grammar.max_length, dtype=torch.long, device=device)
-    values = torch.full((len(unique), max((len(t) for t in unique.values()), default=0)), torch.nan)
-    for i, (names, theta) in enumerate(unique.items()):
-        tokens[i] = torch.tensor(grammar.encode(names), device=device)
-        values[i, : len(theta)] = torch.tensor(theta)
-    return Dressed.of(tokens, grammar, values.double().to(device))
+    width = max((len(theta) for theta in unique.values()), default=0)
+    tokens = [grammar.encode(names) for names in unique]
+    values = [[*theta, *[math.nan] * (width - len(theta))] for theta in unique.values()]
+    return Dressed.of(
+        torch.tensor(tokens, dtype=torch.long, device=device).view(len(unique), grammar.max_length),
+        grammar,
+        torch.tensor(values, dtype=torch.float64, device=device).view(len(unique), width),
+    )

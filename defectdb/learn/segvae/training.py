@@ -29,12 +29,15 @@ def train(
     weight, length = merit.float() + 0.1, (tokens != 0).sum(1)
     rows = torch.randint(len(tokens), (steps * batch,), generator=generator, device=tokens.device)
     parts = rows[length[rows].argsort(stable=True)].view(steps, batch)
-    kl, loss = 0.0, 0.0
-    for part in parts[torch.randperm(steps, generator=generator, device=tokens.device)]:
-        value, nats = model.loss(tokens[part], masks[part], weight[part], generator, shown)
-        step(model, optimizer, value)
-        kl, loss = kl + nats / steps, loss + float(value.detach()) / steps
-    return kl, loss
+    longest = length[parts].amax(1).tolist()
+    sums = torch.zeros(2, dtype=torch.float64, device=tokens.device)  # read once, at the end
+    for i in torch.randperm(steps, generator=generator, device=tokens.device).tolist():
+        part = parts[i]
+        loss, kl = model.loss(tokens[part], masks[part], weight[part], generator, shown, longest=longest[i])
+        step(model, optimizer, loss)
+        sums += torch.stack([kl, loss.detach()]).double() / steps
+    nats, cost = sums.tolist()
+    return nats, cost
 
 
 def step(model: SEGVAE, optimizer: torch.optim.Optimizer, loss: Tensor) -> None:

@@ -8,7 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from defectdb.learn.segvae.digits import nats_of_constant, nats_of_number
 from defectdb.learn.segvae.front import Scored
+from defectdb.learn.segvae.problem import nats_of
 from defectdb.learn.segvae.rounding import Data
 from defectdb.schema.engines import evaluate_numpy
 from defectdb.schema.expression import Number, to_prefix, walk
@@ -16,60 +18,48 @@ from defectdb.schema.expression import Number, to_prefix, walk
 Floats = NDArray[np.float64]
 
 
-def jacobian(scored: Scored, data: Data) -> Floats:
-    """Derivatives of the rows' values with respect to the constants, [row, constant], by central differences."""
-    columns = []
-    for i, value in enumerate(scored.constants):
-        step = 1e-6 * max(abs(value), 1e-3)
-        above, below = (
-            data.residuals(scored.expression, [*scored.constants[:i], value + s, *scored.constants[i + 1 :]])
-            for s in (step, -step)
-        )
-        columns.append((below - above) / (2 * step))
-    return np.stack(columns, axis=1) if columns else np.zeros((len(data.y), 0))
-
-
 def covariance(scored: Scored, data: Data) -> Floats:
-    """Covariance [constant, constant] of least squares with the noise that the residuals show; NaN without rows to
-    spare.
+    """Covariance [constant, constant] of least squares with the noise that the residuals show; NaN without rows (of
+    some weight) to spare.
+
+    For a robust fit the noise is taken from the mean Huber loss.
     """
-    slopes = jacobian(scored, data)
+    slopes, weight = _counted(scored, data)
     n, k = slopes.shape
-    if n <= k or not np.isfinite(slopes).all():
+    loss = data.loss(scored.expression, scored.constants)
+    if n <= k or not (np.isfinite(slopes).all() and math.isfinite(loss)):
         return np.full((k, k), np.nan)
-    noise = data.loss(scored.expression, scored.constants) / (n - k)
-    return np.asarray(noise * np.linalg.pinv(slopes.T @ (data.weight[:, None] * slopes)), dtype=np.float64)
+    return np.asarray(
+        loss / (n - k) * np.linalg.pinv(slopes.T @ (weight[:, None] * slopes)), dtype=np.float64
+    )
+
+
+def _counted(scored: Scored, data: Data) -> tuple[Floats, Floats]:
+    """Derivatives [row, constant] and weights [row] of the rows that count: those of some weight."""
+    some = data.weight > 0
+    return data.jacobian(scored.expression, scored.constants)[some], data.weight[some]
 
 
 def description_length(scored: Scored, data: Data) -> float:
     """Nats that data and formula take together, with the noise that the formula itself leaves; infinite without values.
 
-    n/2 log(residual variance) + tokens x log(kinds of tokens) + digits of the constants (Bartlett, Desmond & Ferreira,
+    The rows of some weight take ``nats_of`` their mean loss (n/2 log(mean squared error) of least squares), the formula
+    tokens x log(kinds of tokens), its constants and literal numbers their ``digits`` (Bartlett, Desmond & Ferreira,
     IEEE Trans. Evol. Comput. 2023, with the likelihood's maximum over the unknown standard deviation).
     """
-    n, k = len(data.y), len(scored.constants)
+    n, k = data.n_rows, len(scored.constants)
     loss = data.loss(scored.expression, scored.constants)
     if not math.isfinite(loss) or n <= k:
         return math.inf
-    variance = max(loss / (n - k), 1e-300)
-    fisher = (data.weight[:, None] * jacobian(scored, data) ** 2).sum(0) / variance
-    # a constant costs its digits up to its standard error, and none if it cannot be told from zero
-    digits = [
-        max(0.0, 0.5 * math.log(3 * f) + math.log(abs(c))) - 0.5 * math.log(3)
-        for f, c in zip(fisher, scored.constants, strict=True)
-        if f * c * c > 0
-    ]
-    numbers = [_digits(node.value) for node in walk(scored.expression) if isinstance(node, Number)]
+    fisher = data.information(scored.expression, scored.constants)
+    digits = sum(map(nats_of_constant, scored.constants, fisher))
+    numbers = sum(nats_of_number(node.value) for node in walk(scored.expression) if isinstance(node, Number))
     kinds = {
         name[:1] if name[1:].isdigit() and name[0] == "c" else name for name in to_prefix(scored.expression)
     }
     form = scored.complexity * math.log(max(2, len(kinds)))
-    return 0.5 * n * math.log(max(loss / n, 1e-300)) + form + sum(digits) + sum(numbers)
-
-
-def _digits(number: float) -> float:
-    """Nats of a literal number: a half takes one more bit than a whole number of its size twice over."""
-    return math.log(1 + abs(number)) if number.is_integer() else math.log(2) + math.log(1 + 2 * abs(number))
+    rows = nats_of(loss / float(data.weight.sum()), n, data.huber)
+    return rows + form + digits + numbers
 
 
 def averaged(front: Sequence[Scored], env: dict[str, Floats]) -> tuple[Floats, Floats]:

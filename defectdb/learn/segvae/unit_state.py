@@ -9,12 +9,14 @@ slot, and takes a fixed number of operations.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
-from defectdb.learn.segvae.units import ONE, unit_table, within
+from defectdb.learn.segvae.units import ONE, UnitTable, unit_table, within
 from defectdb.schema.dimensions import POWERS, PRODUCTS, SUMS
 
 if TYPE_CHECKING:
@@ -75,43 +77,24 @@ class UnitState:
     """
 
     def __init__(self, grammar: Grammar, batch: int, slots: int, device: torch.device | str) -> None:
-        self.grammar, self.table = grammar, unit_table(grammar).to(device)
+        self.grammar, facts = grammar, _facts(grammar, torch.device(device))
+        self.table, self.kind, self.power_of, self.sign = facts.table, facts.kind, facts.power, facts.sign
+        self.single, self.group, self.times, self.plus = facts.single, facts.group, facts.times, facts.plus
         self.step = 0
         self.seen: _Top | None = None  # the top of the state as it is
         self.rows = torch.arange(batch, device=device)
         self.none = slots
-        kind, power, second = _kinds(grammar)
-        self.kind = torch.tensor(kind, device=device)
-        self.power_of = torch.tensor(power, device=device, dtype=torch.float64)
-        self.sign = torch.tensor(second, device=device, dtype=torch.float64)
-        self.single = torch.tensor([a == 1 for a in grammar.arity], device=device)
-        self._shifts(device)
         self.splits = torch.full((batch,), min(grammar.summands, _SUMMANDS) - 1, device=device)
-        root = [_ANY, self.table.default, self.none, 0.0, 1.0, *[0.0] * self.table.variable.shape[1]]
-        self.state = torch.tensor(root, device=device, dtype=torch.float64).repeat(batch, slots, 1)
+        self.state = self.times.new_zeros(batch, slots, _UNIT + self.table.variable.shape[1])
+        for field, value in (
+            (_MODE, _ANY),
+            (_LEAF_AT, self.table.default),
+            (_SINK, self.none),
+            (_SUMMAND, 1),
+        ):
+            self.state[:, :, field] = value
         self.chain = torch.zeros(batch, slots + 1, slots, device=device, dtype=torch.float64)
         self.free = torch.zeros(batch, slots + 1, device=device, dtype=torch.bool)
-
-    def _shifts(self, device: torch.device | str) -> None:
-        """By how much each token's unit differs from that of the leaf it stands for: ``times`` its unit, ``plus``.
-
-        Tokens of equal shift form one group; numbers, which bar their sibling from being one, and the constant have
-        groups of their own, the last ones.
-        """
-        names, n = self.grammar.tokens, len(self.grammar.tokens)
-        times, plus = [0.0] * n, self.table.variable.tolist()
-        for t in range(1, n):
-            kind = int(self.kind[t])
-            if kind == _POWER:
-                times[t] = float(self.power_of[t]) - 1
-            elif kind != _SUM:
-                times[t] = float(self.sign[t]) if kind == _PRODUCT else -1.0
-        bare = [2 if name == "c" else int(t in self.grammar.leaf_values) for t, name in enumerate(names)]
-        keys = [(bare[t], times[t], tuple(plus[t])) for t in range(n)]
-        groups = sorted({*keys, (1, -1.0, tuple(plus[0])), (2, -1.0, tuple(plus[0]))})
-        self.group = torch.tensor([groups.index(key) for key in keys], device=device)
-        self.times = torch.tensor([g[1] for g in groups], device=device, dtype=torch.float64)
-        self.plus = torch.tensor([g[2] for g in groups], device=device, dtype=torch.float64)
 
     def _top(self, decoder: Decoder) -> _Top:
         """The top slot of every formula."""
@@ -267,6 +250,58 @@ class UnitState:
         sink, power = torch.where(waited, top, parent.sink), torch.where(waited, own, parent.power)
         row = _row(known * _GIVEN, parent.leaf, sink, power, parent.splits, unit)
         self._put(self.state, slot, where, row)
+
+
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    """What is known of every token: ``kind``, ``power`` and ``sign`` [token] as in ``_kinds``, ``single`` where it has
+    one operand; ``group`` [token], and the groups' ``times`` [group] and ``plus`` [group, base unit] as in ``_shifts``.
+    """
+
+    table: UnitTable
+    kind: Tensor
+    power: Tensor
+    sign: Tensor
+    single: Tensor
+    group: Tensor
+    times: Tensor
+    plus: Tensor
+
+
+@lru_cache(maxsize=32)
+def _facts(grammar: Grammar, device: torch.device) -> _Facts:
+    """Made once for a grammar and a device."""
+    table, (kind, power, sign) = unit_table(grammar), _kinds(grammar)
+    group, times, plus = _shifts(grammar, table, kind, power, sign)
+    single = torch.tensor([a == 1 for a in grammar.arity], device=device)
+    powers, signs, steps, units = (
+        torch.tensor(values, device=device, dtype=torch.float64) for values in (power, sign, times, plus)
+    )
+    return _Facts(
+        table.to(device), torch.tensor(kind, device=device), powers, signs, single,
+        torch.tensor(group, device=device), steps, units,
+    )  # fmt: skip
+
+
+def _shifts(
+    grammar: Grammar, table: UnitTable, kind: list[int], power: list[float], sign: list[float]
+) -> tuple[list[int], list[float], list[tuple[float, ...]]]:
+    """By how much each token's unit differs from that of the leaf it stands for: ``times`` its unit, ``plus``.
+
+    Tokens of equal shift form one group; numbers, which bar their sibling from being one, and the constant have
+    groups of their own, the last ones. The groups of the tokens, then both of the groups.
+    """
+    names, n = grammar.tokens, len(grammar.tokens)
+    times, plus = [0.0] * n, table.variable.tolist()
+    for t in range(1, n):
+        if kind[t] == _POWER:
+            times[t] = power[t] - 1
+        elif kind[t] != _SUM:
+            times[t] = sign[t] if kind[t] == _PRODUCT else -1.0
+    bare = [2 if name == "c" else int(t in grammar.leaf_values) for t, name in enumerate(names)]
+    keys = [(bare[t], times[t], tuple(plus[t])) for t in range(n)]
+    groups = sorted({*keys, (1, -1.0, tuple(plus[0])), (2, -1.0, tuple(plus[0]))})
+    return [groups.index(key) for key in keys], [g[1] for g in groups], [g[2] for g in groups]
 
 
 def _row(mode: Tensor, leaf: Tensor, sink: Tensor, power: Tensor, summand: Tensor, unit: Tensor) -> Tensor:

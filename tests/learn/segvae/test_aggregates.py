@@ -90,7 +90,7 @@ def test_an_extreme_is_that_of_its_own_points() -> None:
     [
         ([0, 1], "one for every row of X"),
         ([0.0, 1.0, 1.0, 2.0], "whole numbers"),
-        ([0, 1, 1, 5], "numbered 0 to 2"),
+        ([0, 1, 1, 5], "every group from 0 to 2 needs a row"),
     ],
 )
 def test_groups_that_do_not_fit_are_refused(groups: list[float], message: str) -> None:

@@ -17,8 +17,7 @@ from random_formulas import formulas
 
 from defectdb.learn.segvae import algebra
 from defectdb.learn.segvae.algebra import COMMAND, Algebra, same_values, shortened
-from defectdb.learn.segvae.domain import has_pole
-from defectdb.learn.segvae.domain import Domain
+from defectdb.learn.segvae.domain import Domain, has_pole
 from defectdb.learn.segvae.front import Scored
 from defectdb.learn.segvae.grammar import DEFAULT_OPERATORS, Grammar
 from defectdb.learn.segvae.problem import Problem

@@ -69,3 +69,34 @@ def test_keys_are_equal_just_where_sorted_trees_are(seed: int) -> None:
     trees = [ordered(n)[0] for n in names]
     for (key, tree), (other_key, other) in itertools.combinations(zip(found, trees, strict=True), 2):
         assert (key == other_key) == (tree == other)
+
+
+def groupings(summands: list[str], joint: str) -> list[str]:
+    """All ways to add summands up in this order, each pair joined by ``joint``."""
+    if len(summands) == 1:
+        return summands
+    return [
+        f"{joint} {left} {right}"
+        for at in range(1, len(summands))
+        for left in groupings(summands[:at], joint)
+        for right in groupings(summands[at:], joint)
+    ]
+
+
+@pytest.mark.parametrize("summands", [("r", "inv r", "exp r"), ("r", "s", "cos s", "mul c exp r")])
+def test_summands_count_in_any_order_and_grouping(summands: tuple[str, ...]) -> None:
+    whole = [
+        text
+        for order in itertools.permutations(summands)
+        for joint in ("add", "sub")
+        for text in groupings(list(order), joint)
+    ]
+    assert len(set(keys(*whole, max_terms=len(summands)))) == 1
+    fewer = keys(*groupings(list(summands[:-1]), "add"), max_terms=len(summands))
+    assert not set(fewer) & set(keys(*whole, max_terms=len(summands)))
+
+
+def test_sums_without_coefficients_of_their_own_keep_their_grouping() -> None:
+    assert len(set(keys("exp add r add s c", "exp add add r s c", max_terms=3))) == 2
+    joined = keys("add add r s add inv r inv s", "add r add s add inv r inv s", max_terms=2)
+    assert len(set(joined)) == 2  # two coefficients: (r + s), (1/r + 1/s) is another formula

@@ -68,7 +68,11 @@ def test_a_swing_between_the_points_is_refused():
 @pytest.mark.parametrize(
     ("text", "constants", "safe"),
     [
-        ("add mul c0 inv r mul c1 inv sub r c2", (0.1, 1e-9, 10.0), False),  # far too weak to be seen in the values
+        (
+            "add mul c0 inv r mul c1 inv sub r c2",
+            (0.1, 1e-9, 10.0),
+            False,
+        ),  # far too weak to be seen in the values
         ("add mul c0 inv r mul c1 inv sub r c2", (0.1, 1e-9, -10.0), True),
         ("add mul c0 inv r mul c1 log square sub r c2", (0.1, 1e-9, 10.0), False),
         ("mul c0 inv r", (0.1, 0.0, 0.0), True),

@@ -92,6 +92,17 @@ def test_every_move_gives_complete_formulas(move, parents, generator):
     check_values(made)
 
 
+def test_a_relabelled_formula_differs_in_just_one_token(parents, generator):
+    made = relabel(parents, GRAMMAR, generator)
+    assert ((made.tokens != parents.tokens).sum(1) == 1).all()
+
+
+def test_a_token_that_is_alone_of_its_arity_stays(generator):
+    small = Grammar(operators=("mul", "exp"), numbers=(), constants=False)
+    rows = torch.tensor([small.encode(["mul", "exp", "r", "r"])] * 20)
+    assert torch.equal(relabel(Dressed.of(rows, small), small, generator).tokens, rows)
+
+
 def test_a_sum_is_the_sum_of_its_parents(parents):
     small = (parents.tokens != PAD).sum(1) <= 8
     short = parents[small.nonzero().squeeze(1)]

@@ -8,15 +8,25 @@ import numpy as np
 import pytest
 import sympy
 import torch
+from scipy.integrate import quad
 from scipy.optimize import least_squares
+from scipy.special import huber
 
 from defectdb.errors import SelectionError
 from defectdb.learn.segvae.constants import Fit, Problem, fit, levenberg_marquardt, residuals
 from defectdb.learn.segvae.domain import predict
 from defectdb.learn.segvae.finish import complexities, finish
-from defectdb.learn.segvae.front import cross_validate, make_folds
+from defectdb.learn.segvae.front import (
+    _points_left,
+    criterion,
+    cross_validate,
+    distinct_points,
+    make_folds,
+    score_front,
+)
 from defectdb.learn.segvae.grammar import Grammar, random_formulas
 from defectdb.learn.segvae.layout import build, count_constants
+from defectdb.learn.segvae.problem import loss_of, nats_of
 from defectdb.schema.engines import SympyMathematics, evaluate_numpy
 from defectdb.schema.expression import complexity, evaluate, from_prefix
 
@@ -173,14 +183,93 @@ def test_huber_fits_ignore_an_outlier_as_scipy_does():
     assert float(result.theta[0, 0]) == pytest.approx(reference.x[2], abs=2e-3)
 
 
-def test_fits_above_the_bound_stop_early_and_others_do_not():
+def test_fits_above_the_bound_get_no_long_run_and_others_do():
     x = torch.linspace(1.0, 7.0, 25, dtype=torch.float64)
-    y = torch.exp(-0.5 * x) * torch.cos(2.2 * x)
-    rows = rows_of("mul exp mul c0 r cos mul c1 r", "exp mul c0 r")
-    bound = torch.tensor([torch.inf, 0.0], dtype=torch.float64)
-    result = fit(rows, KERNELS, Problem.of(x, y), torch.Generator().manual_seed(1), starts=20, bound=bound)
-    assert float(result.sse[0]) < 1e-12
-    assert torch.isfinite(result.sse).all()
+    problem = Problem.of(x, 0.7 + torch.exp(-0.5 * x) * torch.cos(2.2 * x))
+    rows = rows_of("mul exp mul c0 r cos mul c1 r", "exp mul c0 r", "cos mul c0 r")
+
+    def run(iterations: tuple[int, int], bound: list[float] | None = None) -> Fit:
+        limit = None if bound is None else torch.tensor(bound, dtype=torch.float64)
+        generator = torch.Generator().manual_seed(1)
+        return fit(rows, KERNELS, problem, generator, starts=4, iterations=iterations, bound=limit)
+
+    short, long, mixed = run((1, 0)), run((1, 40)), run((1, 40), [torch.inf, 0.0, torch.inf])
+    assert (long.sse < short.sse).all()
+    for got, expected in ((mixed.sse, (long.sse, short.sse)), (mixed.theta, (long.theta, short.theta))):
+        assert torch.equal(got[[0, 2]], expected[0][[0, 2]])
+        assert torch.equal(got[1], expected[1][1])
+
+
+def robust_problem() -> tuple[torch.Tensor, Problem]:
+    """A damped cosine with a little noise and three outliers: its points, and the problem."""
+    x = torch.linspace(1.0, 6.0, 30, dtype=torch.float64)
+    noise = 0.01 * torch.randn(30, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    y = 2.0 * torch.exp(-0.6 * x) * torch.cos(2.1 * x) + 0.5 + noise
+    y[[7, 15, 24]] += torch.tensor([3.0, -4.0, 5.0])
+    return x, Problem.of(x, y, huber=0.02)
+
+
+def test_outliers_do_not_cost_a_formula_its_long_run():
+    _, problem = robust_problem()
+    rows = rows_of("mul exp mul c0 r cos mul c1 r")
+
+    def run(bound: float) -> float:
+        limit = torch.tensor([bound], dtype=torch.float64)
+        generator = torch.Generator().manual_seed(0)
+        return float(fit(rows, KERNELS, problem, generator, starts=12, bound=limit).sse[0])
+
+    free, few = run(torch.inf), run(0.0)
+    plain = fit(rows, KERNELS, replace(problem, huber=0.0), torch.Generator().manual_seed(0), starts=12)
+    bound = 1.2 * few
+    assert bound < 0.1 * float(plain.sse[0])  # what the outliers leave of squares
+    assert free < few  # those above the bound are not reweighted to the end
+    assert run(bound) == free
+
+
+def test_left_out_errors_of_a_robust_fit_are_those_of_a_loop_of_robust_fits():
+    x = torch.linspace(1.0, 6.0, 12, dtype=torch.float64)
+    y = 2.0 * torch.exp(-0.6 * x) + 0.5 + 0.01 * torch.cos(20 * x)
+    y[7] += 3.0
+    problem = Problem.of(x, y, huber=0.02)
+    rows = rows_of("exp mul c0 r")
+    whole = fit(rows, KERNELS, problem, torch.Generator().manual_seed(0))
+    blind = cross_validate(rows, KERNELS, whole, problem, make_folds(problem))[0].numpy()
+    xs, ys = x.numpy(), y.numpy()
+    for i in range(12):
+        keep = np.arange(12) != i
+        found = least_squares(
+            lambda p, k=keep: ys[k] - p[0] - p[1] * np.exp(p[2] * xs[k]),
+            [0.5, 2, -0.6], loss="huber", f_scale=0.02, xtol=1e-14, ftol=1e-14,
+        ).x  # fmt: skip
+        left = ys[i] - found[0] - found[1] * np.exp(found[2] * xs[i])
+        assert blind[i] == pytest.approx(left, abs=3e-3)
+
+
+@pytest.mark.parametrize("residual", [[0.0, -0.3, 0.5, -0.7, 40.0], [0.1]])
+def test_the_loss_is_that_of_scipy_for_tensors_and_arrays(residual):
+    expected = 2 * huber(0.5, np.array(residual))
+    assert loss_of(np.array(residual), 0.5) == pytest.approx(expected)
+    assert loss_of(torch.tensor(residual), 0.5).numpy() == pytest.approx(expected, rel=1e-6)
+    assert loss_of(np.array(residual), 0.0) == pytest.approx(np.square(residual))
+    assert loss_of(np.array([np.inf]), 0.5) == np.inf
+
+
+@pytest.mark.parametrize("loss", [1e-4, 0.3, 50.0])
+def test_robust_data_take_the_nats_of_the_density_whose_logarithm_the_loss_is(loss):
+    """By quadrature and a fine grid of scales; errors well inside ``huber`` take what Gaussian ones do."""
+
+    def nats(scale: float) -> float:
+        near = quad(lambda r: np.exp(-(r**2) / (2 * scale**2)), 0, 0.5, points=[min(0.5, 3 * scale)])[0]
+        far = quad(lambda r: np.exp(-(r - 0.25) / (2 * scale**2)), 0.5, np.inf)[0]
+        return 12 * (loss / (2 * scale**2) + np.log(2 * (near + far)))
+
+    least = min(nats(scale) for scale in np.sqrt(loss * np.geomspace(0.4, 1.2, 400)))
+    assert nats_of(loss, 12, 0.5) == pytest.approx(least - 6 * (1 + np.log(2 * np.pi)), abs=1e-3)
+    assert nats_of(loss, 12, 1e3) == pytest.approx(nats_of(loss, 12, 0.0)) == pytest.approx(6 * np.log(loss))
+
+
+def test_errors_far_beyond_huber_count_by_their_size_not_by_its_root():
+    assert nats_of(2.0, 20, 0.01) - nats_of(1.0, 20, 0.01) == pytest.approx(20 * np.log(2), rel=1e-3)
 
 
 def test_inherited_constants_are_the_first_start():
@@ -253,6 +342,92 @@ def test_data_that_say_nothing_are_refused_with_the_reason(x, y, weight, message
     given = None if weight is None else torch.tensor(weight)
     with pytest.raises(SelectionError, match=message):
         Problem.of(torch.tensor(x), torch.tensor(y), given)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"weight": [1.0]}, r"weights of shape \(1,\) for 10 values"),
+        ({"weight": [1.0] * 7}, r"weights of shape \(7,\) for 10 values"),
+        ({"weight": [[1.0] * 10]}, r"weights of shape \(1, 10\) for 10 values"),
+        ({"weight": [float("nan"), *[1.0] * 9]}, "weights must be finite"),
+        ({"weight": [1.0, *[0.0] * 9]}, "no variable varies"),
+        ({"mixing": torch.ones(10, 9)}, r"mixing has the shape \(10, 9\)"),
+        ({"mixing": torch.full((10, 10), torch.nan)}, "give finite numbers"),
+        ({"mixing": torch.ones(10)}, "what joins points"),
+        ({"groups": torch.full((10, 2), 10)}, "numbers of points, from 0 to 9"),
+        ({"groups": torch.zeros(10, 2)}, "numbers of points"),
+        ({"groups": torch.zeros(10, 2).long(), "mixing": torch.ones(10, 10)}, "not both"),
+        ({"groups": torch.zeros(9, 2).long()}, "9 rows of variables for 10 values"),
+        (
+            {"groups": torch.arange(10).unsqueeze(1), "extreme": "mean"},
+            "unknown extreme 'mean'; try min, max",
+        ),
+        ({"huber": -0.1}, "huber is -0.1"),
+        ({"huber": float("nan")}, "huber is nan"),
+    ],
+)
+def test_problems_that_do_not_fit_together_are_refused_with_the_reason(options, message):
+    weight = options.pop("weight", None)
+    given = None if weight is None else torch.tensor(weight)
+    with pytest.raises(SelectionError, match=message):
+        Problem.of(torch.arange(10.0), torch.arange(10.0), given, **options)
+
+
+def test_no_rows_are_refused():
+    with pytest.raises(SelectionError, match="no rows"):
+        Problem.of(torch.zeros(1, 0), torch.zeros(0))
+
+
+def test_points_that_differ_by_round_off_are_one_point():
+    jitter = 1e-9 * torch.randn(12, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    x = torch.tensor([2.5000005, 3.1, 4.7, 6.3]).double().repeat(3) + jitter
+    problem = Problem.of(x, torch.cos(x))
+    assert distinct_points(problem.x).tolist() == [0, 1, 2, 3] * 3
+    assert make_folds(problem).tolist() == [0, 1, 2, 3] * 3
+    assert _points_left(problem, make_folds(problem)) == 3
+
+
+def test_points_are_alike_only_where_all_their_variables_are():
+    x = torch.tensor([[1.0, 1.0, 2.0, 1.0 + 1e-9], [5.0, 6.0, 5.0, 5.0]]).double()
+    assert distinct_points(x).tolist() == [0, 1, 2, 0]
+
+
+def test_points_that_are_repeated_are_left_out_together_in_five_folds():
+    x = torch.linspace(1.0, 9.0, 80, dtype=torch.float64).repeat(2)
+    folds = make_folds(Problem.of(x, torch.cos(x)))
+    assert folds.max() == 4
+    assert torch.equal(folds[:80], folds[80:])
+    assert _points_left(Problem.of(x, torch.cos(x)), folds) == 64
+
+
+def test_rows_of_no_weight_change_nothing_that_is_said_of_a_formula():
+    x = torch.linspace(1.0, 6.0, 10, dtype=torch.float64)
+    y = torch.exp(-0.5 * x) + 0.01 * torch.cos(9 * x)
+    far = torch.linspace(0.1, 30.0, 90, dtype=torch.float64)
+    some = Problem.of(x, y)
+    weight = torch.cat([torch.ones(10), torch.zeros(90)])
+    more = Problem.of(torch.cat([x, far]), torch.cat([y, 100.0 + far]), weight)
+    rows = rows_of("exp mul c0 r")
+    fitted = fit(rows, KERNELS, some, torch.Generator().manual_seed(0))
+    [one], [other] = (score_front(rows, KERNELS, fitted, p, make_folds(p)) for p in (some, more))
+    assert one.bic == pytest.approx(10 * np.log(one.mse) + 3 * np.log(10))
+    for name in ("mse", "mae", "mae_cv", "mae_cv_interior", "bic", "loss"):
+        assert getattr(other, name) == pytest.approx(getattr(one, name), rel=1e-9), name
+    assert _points_left(more, make_folds(more)) == 9
+
+
+def test_a_robust_front_says_its_loss_and_is_ordered_by_it():
+    _, problem = robust_problem()
+    rows = rows_of("mul exp mul c0 r cos mul c1 r", "cos mul c0 r")
+    fitted = fit(rows, KERNELS, problem, torch.Generator().manual_seed(0), starts=12)
+    front = score_front(rows, KERNELS, fitted, problem, make_folds(problem))
+    assert [s.loss for s in front] == pytest.approx(
+        sorted(fitted.sse.tolist(), reverse=True) / np.array(30.0)
+    )
+    for scored in front:
+        assert scored.loss < scored.mse
+        assert scored.bic == criterion(scored.loss, 30, len(scored.constants), problem.huber)
 
 
 def test_fewer_rows_than_constants_do_not_break_a_fit():

@@ -131,6 +131,31 @@ def test_the_second_time_the_cache_is_read(tmp_path, monkeypatch):
         assert torch.equal(a, b)
 
 
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_a_damaged_cache_is_passed_over(tmp_path, monkeypatch, share):
+    monkeypatch.setenv("DEFECTDB_CACHE", str(tmp_path))
+    tiny = replace(SMALL, hidden=8)
+    monkeypatch.setattr(pretrain, "_train", lambda *_: None)
+    whole = pretrained(GRAMMAR, tiny)[0].state_dict()
+    file = next(tmp_path.glob("*.npz"))
+    good = file.read_bytes()
+    file.write_bytes(good[: int(share * len(good))])
+    again = pretrained(GRAMMAR, tiny)[0].state_dict()
+    assert all(torch.equal(again[name], value) for name, value in whole.items())
+    assert len(file.read_bytes()) == len(good)
+
+
+def test_pretraining_leaves_the_callers_random_numbers_alone(tmp_path, monkeypatch):
+    monkeypatch.setenv("DEFECTDB_CACHE", str(tmp_path))
+    monkeypatch.setattr(pretrain, "_train", lambda *_: None)
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    for _ in range(2):  # trained, then read
+        torch.manual_seed(7)
+        pretrained(GRAMMAR, SMALL)
+        assert torch.equal(torch.rand(3), expected)
+
+
 def test_training_on_a_few_formulas_makes_them_likelier(generator):
     rows = random_formulas(GRAMMAR, 64, generator)
     model = SEGVAE(GRAMMAR, replace(SMALL, conditional=False))

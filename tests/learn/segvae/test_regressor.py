@@ -54,8 +54,55 @@ def test_a_robust_fit_shrugs_off_an_outlier():
     y = 3 * np.exp(X) + 1
     y[4] += 30.0
     model = quick(huber=0.01, generations=0).fit(X, y)
-    index = next(i for i, s in enumerate(model.front_) if s.complexity >= 6)
-    assert np.median(np.abs(model.predict(X, index) - y)) < 0.01
+    assert model.best_.loss < model.best_.mse
+    assert np.median(np.abs(model.predict(X) - y)) < 0.01
+    inside = np.delete(np.arange(20), 4)
+    assert model.predict(X)[inside] == pytest.approx(3 * np.exp(X[inside]) + 1, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("weight", "message"),
+    [
+        ([1.0], r"sample_weight must be 20 values, one for every row, not \(1,\)"),
+        (np.ones(7), r"must be 20 values, one for every row, not \(7,\)"),
+        (np.ones((20, 2)), "one for every row"),
+        (np.zeros(20), "not all zero"),
+        ([-1.0, *[1.0] * 19], "not negative"),
+        ([np.nan, *[1.0] * 19], "finite"),
+        ([1.0, 1.0, *[0.0] * 18], r"2 rows \(of some weight\) are too few"),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused(weight, message):
+    with pytest.raises(SelectionError, match=message):
+        quick().fit(X, np.exp(X), sample_weight=weight)
+
+
+def test_rows_of_no_weight_do_not_change_what_is_found():
+    y = 0.4 + 2 * np.exp(-X) + 0.05 * np.random.default_rng(1).standard_normal(20)
+    alone = quick(generations=0).fit(X, y)
+    x = np.concatenate([X, np.linspace(0.6, 2.9, 90)])
+    more = quick(generations=0).fit(
+        x, np.concatenate([y, np.full(90, 7.0)]), sample_weight=np.repeat([1.0, 0.0], [20, 90])
+    )
+    assert more.best_.expression == alone.best_.expression
+    assert more.best_.bic == pytest.approx(alone.best_.bic, rel=1e-6)
+
+
+def test_constants_are_fewer_than_rows_not_than_their_points():
+    groups = np.repeat(np.arange(5), 4)
+    y = np.array([3.0, 1.0, 4.0, 1.5, 9.0])
+    model = quick(generations=0, operators=("add", "mul", "exp", "cos")).fit(X, y, groups=groups)
+    assert model._grammar(X[:, None], 5).max_constants == 2
+    assert all(s.skeleton.count(model._grammar(X[:, None], 5).index["c"]) <= 2 for s in model.front_)
+
+
+@pytest.mark.parametrize("aggregate", ["sum", "min"])
+def test_a_group_without_points_has_no_value(aggregate):
+    model = quick(generations=0, aggregate=aggregate, numbers=(1,), operators=("add", "exp"))
+    model.fit([1.0, 2.0, 3.0, 4.0], np.exp([1.0, 2.0, 3.0, 4.0]), groups=[0, 1, 2, 3])
+    assert model.predict([1.0, 2.0, 3.0], groups=[0, 1, 1]).shape == (2,)
+    with pytest.raises(SelectionError, match="every group from 0 to 2 needs a row of X"):
+        model.predict([1.0, 2.0, 3.0, 4.0], groups=[0, 0, 2, 2])
 
 
 def test_a_variable_without_range_is_left_out_with_a_warning():
@@ -88,7 +135,7 @@ def test_few_rows_give_few_constants():
     [
         ([1.0, 2.0, np.nan, 4.0], [1.0, 2.0, 3.0, 4.0], SelectionError, "NaN"),
         ([1.0, 2.0], [1.0, 2.0], SelectionError, "too few"),
-        ([1.0, 2.0, 3.0], [1.0, 2.0], SelectionError, "3 rows of variables for 2 values"),
+        ([1.0, 2.0, 3.0], [1.0, 2.0], SelectionError, "y must be 3 values, one for every row"),
         ([2.0, 2.0, 2.0], [1.0, 2.0, 3.0], SelectionError, "no variable varies"),
         (np.zeros((4, 7)), [1.0, 2.0, 3.0, 4.0], SelectionError, "1 to 6 variables"),
     ],

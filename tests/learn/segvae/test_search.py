@@ -159,15 +159,22 @@ def test_generations_report_what_they_did(reference):
     assert errors == sorted(errors, reverse=True)
 
 
-def test_islands_join_their_fronts_and_do_not_depend_on_processes(monkeypatch):
-    config = replace(QUICK, generations=1)
-    alone = search_islands(quick_problem(), GRAMMAR, config, count=2, workers=1)
+def test_islands_join_their_fronts_and_do_not_depend_on_processes():
+    config = replace(QUICK, generations=1, exhaustive_size=4, population=200)
+    alone, beside = (
+        search_islands(quick_problem(), GRAMMAR, config, count=2, workers=workers) for workers in (1, 2)
+    )
     assert len(alone.outcomes) == 2
     assert len(alone.stability) == len(alone.front)
     assert all(0.0 < share <= 1.0 for share in alone.stability)
     single = Search(quick_problem(), GRAMMAR, config).run()
     assert summary(alone.outcomes[0]) == summary(single)
     assert alone.front == merged([outcome.front for outcome in alone.outcomes])
+    for one, other in zip(alone.outcomes, beside.outcomes, strict=True):
+        assert summary(one) == summary(other)
+        assert [g.n_new for g in one.generations] == [g.n_new for g in other.generations]
+    assert beside.front == alone.front
+    assert beside.stability == alone.stability
 
 
 def test_required_tokens_are_in_every_formula_and_a_predicate_is_obeyed():
@@ -234,14 +241,29 @@ def test_every_sample_of_the_network_is_complete_and_valid():
     assert grammar_masks(rows, GRAMMAR)[1].all()
 
 
-def scored(complexity: int, error: float, whole: float | None = None) -> Scored:
+def scored(complexity: int, error: float, whole: float | None = None, training: float = 1.0) -> Scored:
     whole = error if whole is None else whole
-    return Scored(Constant(0), (0.0,), complexity, error, error, whole, error, 0.0, ())
+    return Scored(Constant(0), (0.0,), complexity, training, training, whole, error, 0.0, ())
 
 
 def test_the_simplest_of_the_formulas_that_predict_well_is_chosen():
     assert select([scored(5, 3.0), scored(9, 1.04), scored(15, 1.0), scored(21, 2.0)]) == 1
-    assert select([scored(5, float("inf")), scored(9, float("inf"))]) in (0, 1)
+
+
+@pytest.mark.parametrize("unknown", [float("inf"), float("nan")])
+def test_where_nothing_is_known_of_left_out_rows_the_simplest_formula_is_chosen(unknown):
+    front = [scored(size, unknown, training=1 / size) for size in (5, 9, 15)]
+    assert select(front) == 0
+
+
+def test_where_all_formulas_go_astray_at_the_ends_inner_rows_decide_alone():
+    infinite = float("inf")
+    assert select([scored(5, 0.12, infinite), scored(9, 5.0, infinite, training=0.01)]) == 0
+    assert select([scored(5, 5.0, infinite), scored(9, 0.12, infinite)]) == 1
+
+
+def test_a_formula_that_goes_astray_at_the_ends_is_not_chosen_before_one_that_does_not():
+    assert select([scored(5, 2.0, 2.0), scored(9, 1.0, float("inf"))]) == 0
 
 
 def test_inner_rows_decide_but_a_formula_that_goes_astray_beyond_them_is_not_chosen():
@@ -260,4 +282,5 @@ def test_the_time_limit_ends_a_search():
     outcome = Search(quick_problem(), GRAMMAR, config).run()
     assert len(outcome.generations) == 1
     assert outcome.front
-    assert all(variables(s.expression) == ("r",) for s in outcome.front)
+    assert outcome.front[0].complexity == 1  # the mean
+    assert all(variables(s.expression) == ("r",) for s in outcome.front[1:])

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import assume, given, settings
 from random_formulas import formulas
+from scipy.optimize import least_squares, minimize
+from scipy.special import huber
 
 from defectdb.learn.segvae.front import Scored
 from defectdb.learn.segvae.grammar import Grammar
-from defectdb.learn.segvae.problem import Problem
-from defectdb.learn.segvae.rounding import Data, plainest, round_numbers
+from defectdb.learn.segvae.islands import merged
+from defectdb.learn.segvae.literal import as_they_stand, literal_formulas, standing
+from defectdb.learn.segvae.problem import Problem, nats_of
+from defectdb.learn.segvae.rounding import Data, plainest, rescored, round_numbers, unsurpassed
 from defectdb.learn.segvae.simplify import simplify
 from defectdb.schema.engines import evaluate_numpy
 from defectdb.schema.expression import complexity, from_prefix, to_prefix
@@ -112,3 +118,102 @@ def test_a_front_loses_the_formulas_that_a_rounded_one_surpasses():
     assert " ".join(to_prefix(plain[-1].expression)) == "add add cube r square r r"
     assert plain[-1].mse < 1e-20
     assert [s.complexity for s in plain] == sorted({s.complexity for s in plain})
+
+
+def robust_data(weight: float) -> Data:
+    """Noisy values of 2 exp(-0.6 r) with outliers, every row of this weight."""
+    y = 2 * np.exp(-0.6 * R) + 0.01 * np.random.default_rng(4).standard_normal(len(R))
+    y[[3, 11, 17]] += [2.0, -3.0, 1.5]
+    return Data({"r": R}, y, np.full_like(R, weight), None, huber=0.02)
+
+
+DECAY = from_prefix(["mul", "c0", "exp", "mul", "c1", "r"])
+
+
+@pytest.mark.parametrize("weight", [1e-4, 1.0, 100.0])
+def test_a_robust_refit_ends_where_scipy_does_whatever_the_weights_are(weight):
+    data = robust_data(weight)
+    expected = least_squares(
+        lambda p: data.y - p[0] * np.exp(p[1] * R), [2.0, -0.6], loss="huber", f_scale=0.02, xtol=1e-15
+    )
+    constants = data.refit(DECAY, (1.9, -0.55))
+    assert constants == pytest.approx(expected.x, rel=2e-4)
+    assert data.loss(DECAY, constants) == pytest.approx(2 * weight * expected.cost, rel=1e-6)
+
+
+def test_weights_count_in_a_robust_refit():
+    data = robust_data(1.0)
+    data = replace(data, weight=np.where(np.arange(len(R)) % 3 == 1, 20.0, 0.5))
+
+    def loss(p):
+        return np.sum(data.weight * 2 * huber(0.02, data.y - p[0] * np.exp(p[1] * R)))
+
+    expected = minimize(loss, [2.0, -0.6], method="Nelder-Mead", options={"xatol": 1e-10, "fatol": 1e-14})
+    even = robust_data(1.0).refit(DECAY, (1.9, -0.55))
+    assert abs(even[0] - expected.x[0]) > 1e-2
+    assert data.refit(DECAY, (1.9, -0.55)) == pytest.approx(expected.x, rel=1e-4)
+
+
+def test_rows_of_no_weight_may_hold_anything():
+    y = 2 * np.exp(-0.6 * R)
+    r, values = np.append(R, -1.0), np.append(y, 1e6)
+    data = Data({"r": r}, values, np.append(np.ones_like(R), 0.0), None)
+    root = from_prefix(["mul", "c0", "exp", "mul", "c1", "mul", "sqrt", "r", "sqrt", "r"])  # none at -1
+    assert data.n_rows == len(R)
+    assert data.loss(root, (2.0, -0.6)) == pytest.approx(0.0, abs=1e-25)
+    assert data.refit(root, (1.9, -0.55)) == pytest.approx((2.0, -0.6))
+    new = rescored(scored("r", (), y), root, (2.0, -0.5), data)
+    alone = rescored(scored("r", (), y), root, (2.0, -0.5), Data({"r": R}, y, np.ones_like(R), None))
+    assert (new.mse, new.mae, new.bic) == pytest.approx((alone.mse, alone.mae, alone.bic))
+
+
+def front_of_two(n: int) -> list[Scored]:
+    """A short formula of low squared error, and a longer one of lower Huber loss that outliers burden."""
+    short, long = from_prefix(["mul", "c0", "r"]), DECAY
+    rest = {"mae": 0.1, "mae_cv": 0.1, "mae_cv_interior": 0.1, "bic": 0.0, "skeleton": ()}
+    return [
+        Scored(short, (1.0,), complexity(short), mse=0.5, loss=0.2, **rest),
+        Scored(long, (1.0, -1.0), complexity(long), mse=0.9, loss=0.1, **rest),
+    ][:n]
+
+
+def test_robust_fronts_are_pruned_by_the_loss_that_made_them():
+    front = front_of_two(2)
+    assert unsurpassed(front) == front
+    worse = replace(front[1], mse=0.1, loss=0.15)  # as long
+    assert unsurpassed([*front, worse]) == unsurpassed([worse, *front]) == front
+    assert merged([front_of_two(1), front[1:]]) == front
+
+
+def test_another_form_is_scored_by_the_robust_loss():
+    data = robust_data(3.0)
+    new = rescored(front_of_two(1)[0], DECAY, (2.0, -0.6), data)
+    error = data.y - 2 * np.exp(-0.6 * R)
+    assert new.mse == pytest.approx(np.mean(error**2))
+    assert new.loss == pytest.approx(2 * np.mean(huber(0.02, error)))
+    assert new.bic == pytest.approx(2 * nats_of(new.loss, len(R), 0.02) + 2 * np.log(len(R)))
+
+
+def test_formulas_in_round_numbers_are_kept_by_the_robust_loss():
+    grammar, y = Grammar(max_length=9), robust_data(1.0).y
+    problem = Problem.of(torch.from_numpy(R), torch.from_numpy(y), huber=0.02)
+    archive = standing(torch.tensor([grammar.encode(["exp", "neg", "r"])]), grammar, problem)
+    error = y - np.exp(-R)
+    assert float(archive.fit.sse[0]) == pytest.approx(2 * np.sum(huber(0.02, error)))
+    [found] = literal_formulas(archive, grammar, as_they_stand(problem))
+    assert found.loss == pytest.approx(2 * np.mean(huber(0.02, error)))
+    assert found.bic == pytest.approx(2 * nats_of(found.loss, len(R), 0.02))
+
+
+@pytest.mark.parametrize(("noise", "kept"), [(0.0, "mul -68 exp neg r"), (0.2, "mul c0 exp neg r")])
+def test_a_round_number_that_says_no_less_than_the_data_know_is_not_put_in_the_place_of_a_constant(
+    noise, kept
+):
+    """Where the data know two digits, 68 takes as many as the fitted constant."""
+    y = -68.0 * np.exp(-R) + noise * np.random.default_rng(3).standard_normal(len(R))
+    problem = Problem.of(torch.from_numpy(R), torch.from_numpy(y))
+    data, tree = Data.of(problem, Grammar()), from_prefix(["mul", "c0", "exp", "neg", "r"])
+    fitted = data.refit(tree, (-67.0,))
+    found, _ = round_numbers(tree, fitted, data, 1.001 * data.loss(tree, fitted) + 1e-20, Grammar())
+    assert to_prefix(found) == kept.split()
+    assert abs(fitted[0] + 68) < 0.04 * 68

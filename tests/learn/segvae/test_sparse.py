@@ -11,7 +11,7 @@ from defectdb.learn.segvae.evolve import Dressed
 from defectdb.learn.segvae.grammar import Grammar
 from defectdb.learn.segvae.library import library, products
 from defectdb.learn.segvae.problem import Problem
-from defectdb.learn.segvae.sparse import sparse_seeds
+from defectdb.learn.segvae.sparse import _Choice, _dressed, _solved, sparse_seeds
 from defectdb.schema.engines import evaluate_numpy
 from defectdb.schema.expression import from_prefix
 
@@ -127,3 +127,26 @@ def test_nothing_comes_of_a_grammar_without_sums():
 def test_targets_outside_an_inverse_are_passed_over():
     problem = Problem.of(X, X[0] - 5.0)  # neither a root nor a logarithm of this exists
     assert len(sparse_seeds(problem, ONE)) > 0
+
+
+@pytest.mark.parametrize("offset", [False, True])
+def test_coefficients_are_those_of_least_squares_and_nothing_for_dependent_columns(offset):
+    x = XY[0]
+    columns = torch.stack([x, 1e6 * x**2, 3 * x + 2e6 * x**2, 1e-5 * torch.exp(x)])
+    y = torch.sin(3 * x)
+    problem = Problem.of(XY, y, torch.linspace(0.5, 2.0, len(x)), offset=offset)
+    rows = torch.tensor([[0, 1, 2], [0, 1, 3]])
+    weighted, target = columns * problem.root, y * problem.root
+    found = _solved(weighted, target, _Choice(rows, torch.zeros(2)), problem)
+    assert found[0, 2] == 0.0  # the third depends on the first two
+    for line, chosen in ((found[0], [0, 1]), (found[1], [0, 1, 3])):
+        matrix = torch.stack([*weighted[chosen], *([problem.root] if offset else [])]).T
+        expected = np.linalg.lstsq(matrix.numpy(), target.numpy(), rcond=None)[0]
+        assert np.allclose(line[line != 0].numpy(), expected, rtol=1e-8)
+
+
+def test_constants_of_seeds_are_not_rounded():
+    made = _dressed([(["mul", "c", "x"], [0.1]), (["add", "c", "mul", "c", "x"], [0.3, -0.7])], ONE, X.device)
+    assert made.theta(ONE)[:, 0].tolist() == [0.1, 0.3]
+    assert made.theta(ONE)[1, 1] == -0.7
+    assert len(_dressed([], ONE, X.device)) == 0

@@ -17,11 +17,11 @@ R = torch.linspace(3.0, 9.0, 13, dtype=torch.float64)  # steps of 1/2
 PROBLEM = Problem.of(torch.stack([R, 100 + R]), torch.cos(R))
 
 
-def guesses(text: str, count: int = 4000) -> torch.Tensor:
+def guesses(text: str, count: int = 4000, problem: Problem = PROBLEM) -> torch.Tensor:
     """Guesses [start, k] for one formula."""
     rows = torch.tensor([GRAMMAR.encode(text.split())])
     generator = torch.Generator().manual_seed(2)
-    return starts_of(rows, text.split().count("c"), GRAMMAR, PROBLEM, count, generator)[0]
+    return starts_of(rows, text.split().count("c"), GRAMMAR, problem, count, generator)[0]
 
 
 def share_within(values: torch.Tensor, low: float, high: float) -> float:
@@ -43,6 +43,37 @@ def test_most_guesses_lie_where_such_a_constant_can(text: str, low: float, high:
     values = guesses(text)[:, 0]
     assert share_within(values, low, high) > 0.55
     assert share_within(values, low, high) < 1.0  # the others are sizes of any kind
+
+
+@pytest.mark.parametrize(
+    ("text", "sign"), [("add c r", -1), ("add r c", -1), ("sub c r", 1), ("sub r c", 1), ("sub c s", 1)]
+)
+def test_most_zeros_of_sums_with_a_variable_lie_within_the_data(text: str, sign: int) -> None:
+    zeros = sign * guesses(f"inv {text}")[:, 0]
+    first = 100.0 * text.endswith("s")
+    assert share_within(zeros, first + 2.1, first + 9.9) > 0.55
+    assert share_within(zeros, first + 3.0, first + 9.0) > 0.45
+
+
+@pytest.mark.parametrize("text", ["cos mul r c", "sin add s mul r c", "cos mul c r"])
+def test_a_factor_is_a_frequency_on_either_side(text: str) -> None:
+    assert share_within(guesses(text)[:, 0], math.pi / 12, 2 * math.pi) > 0.55
+
+
+@pytest.mark.parametrize("unit", [1e-10, 1e3])
+@pytest.mark.parametrize(
+    ("text", "power"),
+    [
+        ("inv add c r", 1),
+        ("sin div c r", 1),
+        ("cos mul c r", -1),
+        ("exp mul c r", -1),
+        ("exp mul c square r", -2),
+    ],
+)
+def test_most_guesses_scale_with_the_variable(text: str, power: int, unit: float) -> None:
+    scaled = guesses(text, problem=Problem.of(unit * PROBLEM.x, PROBLEM.y)).abs() / unit**power
+    assert share_within(scaled, 0.001, 300.0) > 0.55
 
 
 def test_a_constant_beside_none_of_these_is_a_size_of_either_sign() -> None:

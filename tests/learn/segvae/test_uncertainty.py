@@ -15,7 +15,7 @@ from defectdb.learn.segvae.grammar import Grammar
 from defectdb.learn.segvae.literal import literal_formulas, round_halves
 from defectdb.learn.segvae.problem import Fit, Problem
 from defectdb.learn.segvae.rounding import Data
-from defectdb.learn.segvae.uncertainty import averaged, covariance, description_length, jacobian
+from defectdb.learn.segvae.uncertainty import averaged, covariance, description_length
 from defectdb.schema.expression import complexity, from_prefix, to_prefix
 
 R = np.linspace(1.0, 6.0, 40)
@@ -51,7 +51,7 @@ def test_covariance_is_that_of_scipy(noisy):
 
 
 def test_derivatives_are_those_by_hand():
-    slopes = jacobian(scored(DECAY, (1.5, -0.4)), data_of(np.zeros_like(R)))
+    slopes = data_of(np.zeros_like(R)).jacobian(scored(DECAY, ()).expression, (1.5, -0.4))
     assert np.allclose(slopes[:, 0], np.exp(-0.4 * R), rtol=1e-6)
     assert np.allclose(slopes[:, 1], 1.5 * R * np.exp(-0.4 * R), rtol=1e-6)
 
@@ -67,6 +67,36 @@ def test_the_law_is_shorter_than_a_constant_and_than_an_interpolation(noisy):
     long = scored(f"add {DECAY} mul c2 mul r cos mul c3 r", (*constants, 1e-4, 9.0))
     lengths = [description_length(s, data_of(noisy)) for s in (law, flat, long)]
     assert lengths[0] < min(lengths[1:])
+
+
+def test_a_description_length_is_that_by_hand():
+    """c0 r at r = 1, 2, 3: three tokens of three kinds and a constant of Fisher information 14 / variance."""
+    data = Data({"r": np.array([1.0, 2.0, 3.0])}, np.array([2.1, 3.9, 6.0]), np.ones(3), None)
+    constant = 28 * 2 / 28 - 0.1 / 14  # least squares: sum of r y = 27.9 over sum of r^2 = 14
+    left = (2.1**2 + 3.9**2 + 6.0**2) - 27.9**2 / 14  # 0.01928...
+    fisher = 14 / (left / 2)
+    by_hand = 1.5 * math.log(left / 3) + 3 * math.log(3)
+    by_hand += 0.5 * math.log(fisher) + math.log(27.9 / 14) - 0.5 * math.log(3)
+    assert constant == pytest.approx(27.9 / 14)
+    assert description_length(scored("mul c0 r", (constant,)), data) == pytest.approx(by_hand, rel=1e-6)
+
+
+def test_a_constant_that_cannot_be_told_from_zero_takes_nothing_and_earns_nothing(noisy):
+    """Its standard error is a hundred times its size; tokens and loss are those of the formula beside it."""
+    steep = scored("add mul 2 r mul c0 r", (1e-6,))
+    none = scored("add mul 2 r mul 0 r", ())  # the number 0 takes log(1 + 0) nats
+    y = 2 * R + (noisy - noisy.mean())
+    difference = description_length(steep, data_of(y)) - description_length(none, data_of(y))
+    assert difference == pytest.approx(0.0, abs=1e-3)
+
+
+def test_rows_of_no_weight_change_neither_lengths_nor_errors(noisy):
+    constants, _ = curve_fit(decay, R, noisy, p0=(1.0, -0.3))
+    law = scored(DECAY, tuple(constants))
+    r, y = np.append(R, np.linspace(7, 50, 90)), np.append(noisy, np.full(90, 5.0))
+    more = Data({"r": r}, y, np.append(np.ones(40), np.zeros(90)), None)
+    assert description_length(law, more) == pytest.approx(description_length(law, data_of(noisy)))
+    assert np.allclose(covariance(law, more), covariance(law, data_of(noisy)))
 
 
 def test_a_formula_without_values_is_infinitely_long():

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from torch import Tensor
+
+from defectdb.learn.segvae.grammar import Grammar
 from defectdb.schema.expression import Expression, from_prefix
 
 
@@ -44,3 +47,12 @@ LAWS: tuple[Law, ...] = (
     ),
 )
 """Skeletons whose constants are fitted by the same machinery as every other candidate."""
+
+
+def law_seeds(grammar: Grammar) -> Tensor:
+    """The laws as token rows [formula, position] in every variable of a grammar, those that it can write."""
+    return grammar.encode_all(
+        [variable if name == "r" else name for name in law.prefix.split()]
+        for variable in grammar.variables
+        for law in LAWS
+    )

@@ -1,0 +1,79 @@
+"""The user's predicate over the pairs of a label: it narrows the selection, and nothing else."""
+
+from __future__ import annotations
+
+import pytest
+import toy_database as toy
+
+from defectdb.db import Database
+from defectdb.errors import UsageError
+from defectdb.learn import LearnConfig
+from defectdb.learn.select import select_pairs
+
+LABEL = "Vac_Mo-Vac_S"
+
+
+@pytest.fixture
+def filled(empty_database: Database) -> Database:
+    toy.fill(empty_database, n=60)
+    return empty_database
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "true) or (true",
+        "true)) AS p JOIN pair_energies AS q ON ((true",
+        "true AS x",
+        "true, true",
+        "true ORDER BY 1",
+        "true LIMIT 1",
+        "true UNION SELECT 1",
+        "SELECT true",
+        "1 = 1; DROP TABLE pairs",
+        "distance <",
+        "true /*",
+        "-- nothing",
+        " ",
+    ],
+)
+def test_what_is_not_one_expression_by_itself_is_refused_in_the_users_words(
+    filled: Database, text: str
+) -> None:
+    with pytest.raises(UsageError, match="--where takes one SQL predicate") as caught:
+        select_pairs(filled, LearnConfig(where=text), "MoS2", [LABEL])
+    assert repr(text) in str(caught.value)
+    assert "structure_id" not in str(caught.value)  # of the SELECT around it
+    assert filled.value("SELECT count(*) FROM pairs") > 0
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [("depth < 3", "depth"), ("'near' < distance", "near"), ("avg(distance) < 3", "aggregates")],
+)
+def test_what_does_not_fit_the_view_says_why_and_names_its_columns(
+    filled: Database, text: str, why: str
+) -> None:
+    with pytest.raises(UsageError, match=why) as caught:
+        select_pairs(filled, LearnConfig(where=text), "MoS2", [LABEL])
+    assert repr(text) in str(caught.value)
+    assert "columns are structure_id" in str(caught.value)
+    assert "SELECT" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "distance < 9 OR true",
+        "true -- everything",
+        "pair_energies.distance > 0",
+        "label <> 'a;b'",
+        "distance >= (SELECT min(distance) FROM pair_energies)",
+    ],
+)
+def test_no_predicate_brings_in_another_label(filled: Database, text: str) -> None:
+    plain = select_pairs(filled, LearnConfig(), "MoS2", [LABEL])
+    selection = select_pairs(filled, LearnConfig(where=text), "MoS2", [LABEL])
+    assert selection.frame.equals(plain.frame)
+    assert selection.sha256 == plain.sha256
+    assert filled.frame(selection.sql).equals(plain.frame)  # the stored SELECT stands by itself
