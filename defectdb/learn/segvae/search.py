@@ -27,6 +27,7 @@ from defectdb.learn.segvae.evolve import Dressed
 from defectdb.learn.segvae.finish import complexities, distinct_terms
 from defectdb.learn.segvae.front import Scored, make_folds
 from defectdb.learn.segvae.grammar import Grammar
+from defectdb.learn.segvae.layout import count_constants
 from defectdb.learn.segvae.literal import as_they_stand, literal_formulas, round_halves, standing
 from defectdb.learn.segvae.model import SEGVAE
 from defectdb.learn.segvae.offspring import SOURCES, breed, shares
@@ -46,6 +47,7 @@ _REMEMBERED = 4_000_000  # keys of fitted skeletons, 32 MB: memory does not grow
 _REPEATED = 0.3  # of a fit: what it costs to make one candidate, whether new or not
 _SEARCHING = 0.92  # of the time limit; the rest is for the front
 _STANDING = 40  # formulas without fitted constants kept for every complexity
+_CHANCES = (6, 2)  # further starts, one by one, of a formula whose best constants are unsafe: of seeds, and later
 _PAIRING = 8.0  # seconds that the pairs of small functions may take: without them nothing is begun
 
 __all__ = ["SOURCES", "Generation", "Outcome", "Search", "SearchConfig"]
@@ -147,8 +149,11 @@ class Search:
             bound=bound, iterations=(10, 60) if thorough else (6, 14),
         )  # fmt: skip
         self.n_fits += len(tokens)
+        risky = fitted.sse
         safe = self._safe(tokens, size, fitted, everything=bool(self.history))
         fitted = Fit(fitted.theta, fitted.beta, torch.where(safe, fitted.sse, torch.inf))
+        if self.domain is not None:
+            safe |= self._second_chance(tokens, size, plain, fitted, risky)
         born = torch.full_like(size, len(self.history))
         new = Archive(tokens, fitted, size, source[rows], born, plain)
         if c.rounded:
@@ -174,6 +179,40 @@ class Search:
             part = Fit(fitted.theta[rows], fitted.beta[rows], fitted.sse[rows])
             wanted[rows] = in_domain(tokens[rows], self.grammar, part, self.problem, self.domain)
         return wanted
+
+    def _second_chance(
+        self, tokens: Tensor, size: Tensor, plain: Tensor, fitted: Fit, risky: Tensor
+    ) -> Tensor:
+        """Look for other constants of those formulas that would be elites with the unsafe ones of error ``risky``.
+
+        A fast ripple or a pole between the points often fits best. What is found is put into ``fitted``; which
+        formulas are safe now, bool [formula].
+        """
+        c, g = self.config, self.grammar
+        best = torch.full_like(risky, torch.inf)
+        if self.archive is not None and len(self.archive):
+            best = self.archive.worst(c.per_complexity, c.max_complexity)[size]
+        promising = torch.isfinite(risky) & torch.isinf(fitted.sse) & (risky <= best)
+        rows = (promising & (count_constants(tokens, g) > 0)).nonzero().squeeze(1)
+        if not len(rows):
+            return torch.zeros_like(promising)
+        chances = _CHANCES[bool(self.history)]
+        many = rows.repeat_interleave(chances)
+        tried = fit(
+            tokens[many], g, self.problem, self.generator, starts=1, plain=plain[many], bound=best[many]
+        )
+        tried = Fit(tried.theta, tried.beta, torch.where(tried.sse <= best[many], tried.sse, torch.inf))
+        assert self.domain is not None
+        ok = in_domain(tokens[many], g, tried, self.problem, self.domain)
+        lowest, which = torch.where(ok, tried.sse, torch.inf).view(-1, chances).min(1)
+        which = which + torch.arange(len(rows), device=rows.device) * chances
+        found = torch.isfinite(lowest)
+        rows, which = rows[found], which[found]
+        fitted.theta[rows, : tried.theta.shape[1]] = tried.theta[which]
+        fitted.beta[rows], fitted.sse[rows] = tried.beta[which], lowest[found]
+        promising[:] = False
+        promising[rows] = True
+        return promising
 
     def _seed(self) -> None:
         """Generation 0: the caller's seeds, sparse sums and every small skeleton."""
