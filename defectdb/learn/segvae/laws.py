@@ -28,11 +28,13 @@ class Law:
         return from_prefix(self.prefix.split())
 
 
+_POWER, _AS_EXPONENTIAL = "pow r c0", "exp neg mul c0 log r"
+
 LAWS: tuple[Law, ...] = (
     Law("inverse distance", "inv r", "Coulomb tail"),
     Law("elastic 1/r^2", "inv square r", "elastic dipoles in a thin sheet"),
     Law("dipolar 1/r^3", "inv cube r", "parallel electric dipoles"),
-    Law("power law", "exp neg mul c0 log r", "r to a free power"),
+    Law("power law", _AS_EXPONENTIAL, "r to a free power"),
     Law("exponential", "exp neg mul c0 r", "overlap of decaying defect states"),
     Law("Gaussian", "exp neg mul c0 square r", "overlap of localised densities"),
     Law("Yukawa", "div exp neg mul c0 r r", "screened Coulomb interaction"),
@@ -50,9 +52,15 @@ LAWS: tuple[Law, ...] = (
 
 
 def law_seeds(grammar: Grammar) -> Tensor:
-    """The laws as token rows [formula, position] in every variable of a grammar, those that it can write."""
+    """The laws as token rows [formula, position] in every variable of a grammar, those that it can write.
+
+    Powers as such where it has them.
+    """
+    texts = [
+        _POWER if law.prefix == _AS_EXPONENTIAL and "pow" in grammar.index else law.prefix for law in LAWS
+    ]
     return grammar.encode_all(
-        [variable if name == "r" else name for name in law.prefix.split()]
+        [variable if name == "r" else name for name in text.split()]
         for variable in grammar.variables
-        for law in LAWS
+        for text in texts
     )

@@ -29,6 +29,7 @@ from defectdb.schema.expression import (
     Number,
     complexity,
     n_constants,
+    to_prefix,
     variables,
     walk,
 )
@@ -228,8 +229,10 @@ def _with_number(node: Expression, index: int, value: float) -> Expression:
 
 
 def safe(expression: Expression, constants: Sequence[float], grammar: Grammar, domain: Domain | None) -> bool:
-    """Whether a variable is left, the units fit and the formula is safe over the domain."""
-    if not variables(expression) or not keeps_units(expression, grammar):
+    """Whether a variable is left, nothing forbidden has come in, the units fit and it is safe over the domain."""
+    if not variables(expression) or set(to_prefix(expression)) & set(grammar.forbidden):
+        return False
+    if not keeps_units(expression, grammar):
         return False
     return domain is None or domain.permits(expression, constants, grammar.variables)
 

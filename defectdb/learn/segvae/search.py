@@ -47,7 +47,10 @@ _REMEMBERED = 4_000_000  # keys of fitted skeletons, 32 MB: memory does not grow
 _REPEATED = 0.3  # of a fit: what it costs to make one candidate, whether new or not
 _SEARCHING = 0.92  # of the time limit; the rest is for the front
 _STANDING = 40  # formulas without fitted constants kept for every complexity
-_CHANCES = (6, 2)  # further starts, one by one, of a formula whose best constants are unsafe: of seeds, and later
+_CHANCES = (
+    6,
+    2,
+)  # further starts, one by one, of a formula whose best constants are unsafe: of seeds, and later
 _PAIRING = 8.0  # seconds that the pairs of small functions may take: without them nothing is begun
 
 __all__ = ["SOURCES", "Generation", "Outcome", "Search", "SearchConfig"]

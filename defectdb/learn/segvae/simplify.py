@@ -23,6 +23,7 @@ from defectdb.schema.expression import (
 _PASSES = 12
 _MAX_EXPONENT = 200.0
 _TURNS = 1e4  # angles of more turns than this lose digits when turns are taken off
+_PLAIN_POWERS = {1.0: "", 2.0: "square", 3.0: "cube", 0.5: "sqrt", -1.0: "inv"}
 _EVEN = ("square", "cos", "abs")
 _ODD = ("cube", "sin", "tanh", "inv")
 
@@ -152,6 +153,9 @@ def _within_a_period(node: Expression, values: list[float]) -> Expression | None
 def _binary(node: Call, known: Sequence[float | None], values: list[float]) -> Expression:
     if node.operator in ("add", "sub"):
         return _sum(node, known, values)
+    if node.operator == "pow" and isinstance(node.args[1], Number) and node.args[1].value in _PLAIN_POWERS:
+        name = _PLAIN_POWERS[node.args[1].value]
+        return Call(name, node.args[:1]) if name else node.args[0]
     if node.operator == "damped" and _is(node.args[1], "neg"):  # its cosine is even
         return Call("damped", (node.args[0], _inner(node.args[1])))
     return _product(node, known, values) if node.operator in ("mul", "div") else node

@@ -56,6 +56,10 @@ def test_a_simplified_formula_has_the_same_values_and_no_more_tokens(formula):
         ("add r exp c0", (0.5,), "add c0 r"),
         ("mul r 1", (), "r"),
         ("log exp r", (), "r"),
+        ("pow r 2", (), "square r"),
+        ("pow r 0.5", (), "sqrt r"),
+        ("pow r 1", (), "r"),
+        ("pow r 4", (), "pow r 4"),
         ("div r inv r", (), "mul r r"),
     ],
 )
@@ -217,3 +221,13 @@ def test_a_round_number_that_says_no_less_than_the_data_know_is_not_put_in_the_p
     found, _ = round_numbers(tree, fitted, data, 1.001 * data.loss(tree, fitted) + 1e-20, Grammar())
     assert to_prefix(found) == kept.split()
     assert abs(fitted[0] + 68) < 0.04 * 68
+
+
+def test_a_forbidden_operator_does_not_come_in_by_a_plainer_form():
+    data = np.sqrt(R)
+    problem = Problem.of(torch.from_numpy(R), torch.from_numpy(data))
+    for forbidden, expected in (((), "sqrt r"), (("sqrt",), "pow r 0.5")):
+        grammar = Grammar(operators=("add", "mul", "pow", "sqrt"), forbidden=forbidden)
+        tree = from_prefix("pow r c0".split())
+        front = [Scored(tree, (0.5,), 3, 0.0, 0.0, 0.0, 0.0, 0.0, ())]
+        assert to_prefix(plainest(front, problem, grammar, None)[0].expression) == expected.split()
