@@ -11,7 +11,8 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -162,6 +163,38 @@ class Grammar:
         return names
 
 
+class _Facts(NamedTuple):
+    """What the tokens are, [token]; ``banned`` [parent, child] which may not stand right below one another."""
+
+    arity: Tensor
+    is_trig: Tensor
+    is_exp: Tensor
+    is_variable: Tensor
+    is_constant: Tensor
+    is_number: Tensor
+    no_constant_below: Tensor
+    banned: Tensor
+
+
+@lru_cache(maxsize=32)
+def _facts(g: Grammar, device: torch.device) -> _Facts:
+    """Made once for a grammar and a device."""
+    names = g.tokens
+    known = [OPERATORS.get(name) for name in names]
+    banned = [[(outer, inner) in _INVERSES for inner in names] for outer in names]
+    tests: tuple[list[bool], ...] = (
+        [o is not None and Family.TRIGONOMETRIC in o.families for o in known],
+        [o is not None and Family.EXPONENTIAL in o.families for o in known],
+        [name in g.variables for name in names],
+        [name == "c" for name in names],
+        [i in g.leaf_values for i in range(len(names))],
+        [o is not None and o.arity == 1 for o in known],
+    )
+    trig, exp, variable, constant, number, single = (torch.tensor(test, device=device) for test in tests)
+    arity, pairs = torch.tensor(g.arity, device=device), torch.tensor(banned, device=device)
+    return _Facts(arity, trig, exp, variable, constant, number, single, pairs)
+
+
 class Decoder:
     """The state of a batch of growing prefix sequences, and which token each may take next.
 
@@ -170,26 +203,11 @@ class Decoder:
     """
 
     def __init__(self, grammar: Grammar, batch: int, device: torch.device | str = "cpu") -> None:
-        self.grammar = grammar
-        g, n = grammar, len(grammar.tokens)
-        self.arity = torch.tensor(g.arity, device=device)
-        names = g.tokens
-
-        def flags(test: Sequence[bool]) -> Tensor:
-            return torch.tensor(list(test), device=device)
-
-        self.is_trig = flags(
-            [x in OPERATORS and Family.TRIGONOMETRIC in OPERATORS[x].families for x in names]
-        )
-        self.is_exp = flags([x in OPERATORS and Family.EXPONENTIAL in OPERATORS[x].families for x in names])
-        self.is_variable = flags([x in g.variables for x in names])
-        self.is_constant = flags([x == "c" for x in names])
-        self.is_number = flags([i in g.leaf_values for i in range(n)])
-        self.no_constant_below = flags([x in OPERATORS and OPERATORS[x].arity == 1 for x in names])
-        self.banned = torch.zeros(n, n, dtype=torch.bool, device=device)  # [parent, child]
-        for outer, inner in _INVERSES:
-            if outer in g.index and inner in g.index:
-                self.banned[g.index[outer], g.index[inner]] = True
+        self.grammar, g = grammar, grammar
+        facts = _facts(grammar, torch.device(device))
+        self.arity, self.banned, self.no_constant_below = facts.arity, facts.banned, facts.no_constant_below
+        self.is_trig, self.is_exp, self.is_variable = facts.is_trig, facts.is_exp, facts.is_variable
+        self.is_constant, self.is_number = facts.is_constant, facts.is_number
         slots = g.max_length + 2
         self.slots = torch.arange(slots, device=device)
         self.rows = torch.arange(batch, device=device)
