@@ -35,6 +35,9 @@ _LEVELLINGS = 50
 _WHOLE = 0.1
 """Weight of all rows' left-out error beside that of the inner ones, where a formula is chosen."""
 
+_HOLDS = 2.0
+"""How many times the least left-out error a formula's may be for it to be chosen."""
+
 
 @dataclass(frozen=True, slots=True)
 class Scored:
@@ -223,14 +226,14 @@ def _points_left(problem: Problem, folds: Tensor) -> int:
     return problem.n_rows - int(torch.bincount(fold).max())
 
 
-def select(front: list[Scored], tolerance: float = 0.05) -> int:
-    """Index of the formula to use: the simplest whose error where it was left out is within 5 % of the least, or a
-    millionth of the simplest formula's error from it (round-off is no reason for complexity).
+def select(front: list[Scored]) -> int:
+    """Index of the formula to use: the least Bayesian information criterion among those that hold where left out.
 
-    Inner rows decide, since beyond its rows no formula is to be trusted; that of all rows counts for a tenth, so that
-    none is used that goes astray as soon as an end point is missing. Where all of them do (their error over all rows is
-    not finite), inner rows decide alone; where none has a finite error there either, the simplest formula is used: the
-    error in training would choose the longest.
+    Those whose error where it was left out is at most ``_HOLDS`` times the least. Inner rows decide, since beyond its
+    rows no formula is to be trusted; that of all rows counts for a tenth, so that none is used that goes astray as soon
+    as an end point is missing. With few rows the least left-out error itself is mostly luck. Where an error in training
+    is round-off (a millionth of the simplest formula's), the simplest such formula is used, and where no left-out error
+    is finite, the simplest of all: the error in training would choose the longest.
     """
     inner = [s.mae_cv_interior for s in front]
     both = [s.mae_cv_interior + _WHOLE * s.mae_cv for s in front]
@@ -238,5 +241,7 @@ def select(front: list[Scored], tolerance: float = 0.05) -> int:
     finite = [error for error in errors if math.isfinite(error)]
     if not finite:
         return min(range(len(front)), key=lambda i: front[i].complexity)
-    bound = min(finite) * (1 + tolerance) + 1e-6 * front[0].mae
-    return next(i for i, error in enumerate(errors) if error <= bound)
+    round_off = 1e-6 * front[0].mae
+    holding = [i for i, error in enumerate(errors) if error <= _HOLDS * min(finite) + round_off]
+    exact = [i for i in holding if front[i].mae <= round_off]
+    return exact[0] if exact else min(holding, key=lambda i: front[i].bic)

@@ -25,8 +25,8 @@ GRAMMAR = Grammar(
     max_length=13,
 )
 SMALL = SearchConfig(
-    generations=2, population=200, exhaustive_size=4, sparse_size=3, train_steps=2, batch=16, per_complexity=8,
-    max_complexity=17, starts=2, seed_starts=2, algebra=False, model=ModelConfig(embedding=8, hidden=16, latent=4),
+    generations=1, population=100, exhaustive_size=3, sparse_size=3, train_steps=2, batch=16, per_complexity=5,
+    max_complexity=10, starts=2, seed_starts=2, algebra=False, model=ModelConfig(embedding=8, hidden=16, latent=4),
 )  # fmt: skip
 
 
@@ -83,11 +83,13 @@ def test_waits_for_the_device_do_not_grow_with_the_candidates(monkeypatch: pytes
     problem, grammar, config, domain = cases()["plain"]
     pretrained(grammar, config.model, "cpu")
     waits: dict[int, list[int]] = {}
-    for population in (200, 1000):
+    for population in (100, 400):
         so_far: list[int] = []
         with pretended() as copies:
-            config = replace(config, device=NAME, population=population, generations=4, patience=9)
+            config = replace(
+                config, device=NAME, population=population, generations=3, patience=9, exhaustive_size=3
+            )
             Search(problem, grammar, config, domain, lambda _: so_far.append(sum(copies.values()))).run()  # noqa: B023
         waits[population] = np.diff(so_far).tolist()
-    assert max(waits[1000]) < 400
-    assert np.median(waits[1000]) < 1.2 * np.median(waits[200])
+    assert max(waits[400]) < 400
+    assert np.median(waits[400]) < 1.3 * np.median(waits[100])

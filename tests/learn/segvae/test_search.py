@@ -241,13 +241,27 @@ def test_every_sample_of_the_network_is_complete_and_valid():
     assert grammar_masks(rows, GRAMMAR)[1].all()
 
 
-def scored(complexity: int, error: float, whole: float | None = None, training: float = 1.0) -> Scored:
+def scored(
+    complexity: int, error: float, whole: float | None = None, training: float = 1.0, bic: float = 0.0
+) -> Scored:
     whole = error if whole is None else whole
-    return Scored(Constant(0), (0.0,), complexity, training, training, whole, error, 0.0, ())
+    return Scored(Constant(0), (0.0,), complexity, training, training, whole, error, bic, ())
 
 
-def test_the_simplest_of_the_formulas_that_predict_well_is_chosen():
-    assert select([scored(5, 3.0), scored(9, 1.04), scored(15, 1.0), scored(21, 2.0)]) == 1
+def test_among_the_formulas_that_hold_where_left_out_the_information_criterion_decides():
+    front = [
+        scored(5, 3.0, bic=-1.0), scored(9, 1.04, bic=-7.0), scored(15, 1.0, bic=-6.0), scored(21, 2.5, bic=-9.0),
+    ]  # fmt: skip
+    assert select(front) == 1
+    assert select([*front[:2], scored(15, 1.9, bic=-8.0), front[3]]) == 2
+
+
+def test_of_exact_formulas_the_simplest_is_chosen_though_rounding_makes_a_longer_one_better():
+    front = [
+        scored(1, 2.0, bic=0.0), scored(5, 1e-15, training=1e-15, bic=-900.0),
+        scored(9, 1e-17, training=1e-17, bic=-999.0),
+    ]  # fmt: skip
+    assert select(front) == 1
 
 
 @pytest.mark.parametrize("unknown", [float("inf"), float("nan")])
@@ -267,8 +281,8 @@ def test_a_formula_that_goes_astray_at_the_ends_is_not_chosen_before_one_that_do
 
 
 def test_inner_rows_decide_but_a_formula_that_goes_astray_beyond_them_is_not_chosen():
-    assert select([scored(5, 2.0, 2.0), scored(9, 1.0, 8.0)]) == 1
-    assert select([scored(5, 2.0, 2.0), scored(9, 1.0, 80.0)]) == 0
+    assert select([scored(5, 4.0, 4.0), scored(9, 1.0, 8.0)]) == 1
+    assert select([scored(5, 4.0, 4.0), scored(9, 1.0, 800.0)]) == 0
 
 
 def test_a_search_that_finds_nothing_safe_gives_an_empty_front():

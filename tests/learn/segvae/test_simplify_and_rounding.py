@@ -228,6 +228,6 @@ def test_a_forbidden_operator_does_not_come_in_by_a_plainer_form():
     problem = Problem.of(torch.from_numpy(R), torch.from_numpy(data))
     for forbidden, expected in (((), "sqrt r"), (("sqrt",), "pow r 0.5")):
         grammar = Grammar(operators=("add", "mul", "pow", "sqrt"), forbidden=forbidden)
-        tree = from_prefix("pow r c0".split())
+        tree = from_prefix(["pow", "r", "c0"])
         front = [Scored(tree, (0.5,), 3, 0.0, 0.0, 0.0, 0.0, 0.0, ())]
         assert to_prefix(plainest(front, problem, grammar, None)[0].expression) == expected.split()
