@@ -32,9 +32,6 @@ _REFITS = 6
 _LEVELLINGS = 50
 """Reweightings after which a robust mean stays where it is."""
 
-_WHOLE = 0.1
-"""Weight of all rows' left-out error beside that of the inner ones, where a formula is chosen."""
-
 _HOLDS = 2.0
 """How many times the least left-out error a formula's may be for it to be chosen."""
 
@@ -229,15 +226,12 @@ def _points_left(problem: Problem, folds: Tensor) -> int:
 def select(front: list[Scored]) -> int:
     """Index of the formula to use: the least Bayesian information criterion among those that hold where left out.
 
-    Those whose error where it was left out is at most ``_HOLDS`` times the least. Inner rows decide, since beyond its
-    rows no formula is to be trusted; that of all rows counts for a tenth, so that none is used that goes astray as soon
-    as an end point is missing. With few rows the least left-out error itself is mostly luck. Where an error in training
-    is round-off (a millionth of the simplest formula's), the simplest such formula is used, and where no left-out error
-    is finite, the simplest of all: the error in training would choose the longest.
+    Those whose error at inner rows, each left out in turn, is at most ``_HOLDS`` times the least; with few rows the
+    least itself is mostly luck, and without an end of the data no formula is to be trusted there. Where an error in
+    training is round-off (a millionth of the simplest formula's), the simplest such formula is used, and where no
+    left-out error is finite, the simplest of all: the error in training would choose the longest.
     """
-    inner = [s.mae_cv_interior for s in front]
-    both = [s.mae_cv_interior + _WHOLE * s.mae_cv for s in front]
-    errors = both if any(map(math.isfinite, both)) else inner
+    errors = [s.mae_cv_interior for s in front]
     finite = [error for error in errors if math.isfinite(error)]
     if not finite:
         return min(range(len(front)), key=lambda i: front[i].complexity)
