@@ -171,7 +171,8 @@ def test_values_near_the_sums_are_shared_among_equal_images() -> None:
 
 def donors_error(path: Path, archives: dict[int, Path], images: str) -> float:
     """Mean error (eV) for pairs of carbon donors in the larger cell, tight binding, learned in the smaller one."""
-    config = QUICK.model_copy(update={"images": images, "exhaustive_size": 6, "max_tokens": 15})
+    search = {"exhaustive_size": 6, "max_tokens": 15, "generations": 3, "population": 1000}
+    config = QUICK.model_copy(update={"images": images, **search})
     with open_database(path, create=True) as db:
         load(db, [archives[6]])
         learn_pairs(db, config, ["C_B-C_B"])
