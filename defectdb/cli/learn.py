@@ -230,7 +230,7 @@ def _front(kernel: Kernel) -> pl.DataFrame:
             "": "*" if i == kernel.chosen else "",
             "tokens": s.complexity,
             **_measures(s),
-            "BIC": s.bic if s.bic and math.isfinite(s.bic) else None,
+            "BIC": s.bic if math.isfinite(s.bic) else None,
             "DL": s.description_length if math.isfinite(s.description_length) else None,
             "formula": to_infix(s.expression, s.constants, 5),
         }

@@ -83,7 +83,7 @@ def formula_records(kernel: Kernel, run_id: int, material: str) -> list[FormulaR
             expression=scored.expression, constants=scored.constants,
             constant_errors=constant_errors(scored, task),
             n_train=int((task.weight > 0).sum()), mae_train=scored.mae, mae_cv=_known(scored.mae_cv),
-            bic=_known(scored.bic or np.nan),  # 0 of a kernel that is a median: nobody compared it with others
+            bic=_known(scored.bic),
             description_length=_known(scored.description_length),
             r_min=float(inside.min()) - _ROUNDING, r_max=float(inside.max()) + _ROUNDING,
             dz_min=task.dz_min, dz_max=task.dz_max,

@@ -91,11 +91,22 @@ def check_predicate(db: Database, text: str) -> None:
             )
 
 
-def refused(db: Database, text: str, view: str, error: QueryError) -> UsageError:
-    """What to tell a user whose predicate over this view DuckDB refuses."""
-    why = str(error.__cause__).split("\n\nLINE")[0].strip()  # what follows shows the whole SELECT
-    columns = ", ".join(db.columns(view))
-    return UsageError(f"--where {text!r}: {why}\nIt stands over the view {view}, whose columns are {columns}")
+def rows_where(db: Database, sql: str, text: str | None, view: str) -> pl.DataFrame:
+    """The rows of a SELECT that holds the user's predicate ``text``, if there is one, over the columns of a view.
+
+    Raises UsageError, with the user's own text, for a predicate that is none or that DuckDB refuses.
+    """
+    if not text:
+        return db.frame(sql)
+    check_predicate(db, text)
+    try:
+        return db.frame(sql)
+    except QueryError as error:
+        why = str(error.__cause__).split("\n\nLINE")[0].strip()  # what follows shows the whole SELECT
+        columns = ", ".join(db.columns(view))
+        raise UsageError(
+            f"--where {text!r}: {why}\nIt stands over the view {view}, whose columns are {columns}"
+        ) from error
 
 
 def select_pairs(db: Database, config: LearnConfig, material: str, labels: list[str]) -> Selection:
@@ -104,15 +115,8 @@ def select_pairs(db: Database, config: LearnConfig, material: str, labels: list[
     Raises SelectionError where nothing is left, UsageError for a predicate that DuckDB refuses.
     """
     check_target(config.target)
-    if config.where:
-        check_predicate(db, config.where)
     sql = _pairs_sql(config, material, labels)
-    try:
-        frame = db.frame(sql)
-    except QueryError as error:
-        if not config.where:
-            raise
-        raise refused(db, config.where, "pair_energies", error) from error
+    frame = rows_where(db, sql, config.where, "pair_energies")
     if not frame.height:
         raise SelectionError(
             f"no 2-defect structure of {material} has {config.target} for {', '.join(labels)}"

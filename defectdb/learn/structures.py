@@ -15,9 +15,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from defectdb.db import Database
-from defectdb.errors import QueryError, SelectionError
+from defectdb.errors import SelectionError
 from defectdb.learn.config import LearnConfig
-from defectdb.learn.select import Selection, check_predicate, dz_windows, frame_hash, refused
+from defectdb.learn.select import Selection, dz_windows, frame_hash, rows_where
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -81,15 +81,8 @@ def load_structures(db: Database, config: LearnConfig, material: str) -> ModelDa
 
     Raises SelectionError where none is left or a one-defect value is missing.
     """
-    if config.where:
-        check_predicate(db, config.where)
     sql = _sql(config, material)
-    try:
-        frame = db.frame(sql)
-    except QueryError as error:
-        if not config.where:
-            raise
-        raise refused(db, config.where, "targets_wide", error) from error
+    frame = rows_where(db, sql, config.where, "targets_wide")
     if not frame.height:
         raise SelectionError(f"no structure of {material} with two or more defects has {config.target}")
     lacking = frame.filter(pl.col("base").is_null() | (pl.col("n_known") < pl.col("n_defects")))
