@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from defectdb.learn.segvae.constants import Problem, fit
-from defectdb.learn.segvae.front import Scored
-from defectdb.learn.segvae.grammar import Grammar, random_formulas
-from defectdb.learn.segvae.layout import build, count_constants
-from defectdb.learn.segvae.regressor import SymbolicRegressor
-from defectdb.schema.engines import evaluate_numpy
+from defectdb.engine.fitting.multistart import Problem, fit
+from defectdb.engine.finishing.scoring import Scored
+from defectdb.engine.grammar.grammar import Grammar, random_formulas
+from defectdb.engine.programs.compiling import build, count_constants
+from defectdb.engine.regressor import SymbolicRegressor
+from defectdb.expressions.evaluation import evaluate_numpy
 
 Floats = NDArray[np.float64]
 _KINDS = ("found", "equal", "held")

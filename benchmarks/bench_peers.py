@@ -26,14 +26,14 @@ from benchmarks.bench_kernels import DATA
 from defectdb.db import open_database
 from defectdb.ingest import load
 from defectdb.learn.config import LearnConfig
-from defectdb.learn.kernels import KernelTask, kernel_tasks, learn_kernel
-from defectdb.learn.segvae.algebra import Algebra, same_values
-from defectdb.learn.segvae.front import Scored
-from defectdb.learn.segvae.simplify import renumbered, simplify
+from defectdb.learn.pairs.kernel_search import KernelTask, kernel_tasks, learn_kernel
+from defectdb.engine.finishing.sympy_process import Algebra, same_values
+from defectdb.engine.finishing.scoring import Scored
+from defectdb.engine.finishing.simplify import renumbered, simplify
 from defectdb.learn.select import select_pairs
-from defectdb.schema.engines import evaluate_numpy
-from defectdb.schema.expression import Call, Constant, Expression, Variable, complexity
-from defectdb.schema.texts import to_infix
+from defectdb.expressions.evaluation import evaluate_numpy
+from defectdb.expressions.expression import Call, Constant, Expression, Variable, complexity
+from defectdb.expressions.texts import to_infix
 
 Floats = NDArray[np.float64]
 Formula = tuple[Expression, tuple[float, ...]]

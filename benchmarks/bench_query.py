@@ -15,11 +15,11 @@ from defectdb.db.formulas import activate_model, append_formulas, append_model, 
 from defectdb.db.scratch import scratch
 from defectdb.ingest import load
 from defectdb.query.predict import predict
-from defectdb.query.screen import screen
-from defectdb.query.sites import supercell
-from defectdb.query.streaming import every_placement, predicted, write_stream
-from defectdb.query.structures import write_structures
-from defectdb.schema.expression import from_prefix
+from defectdb.query.placements.screen import screen
+from defectdb.query.placements.supercells import supercell
+from defectdb.query.placements.streaming import every_placement, predicted, write_stream
+from defectdb.query.placements.structure_files import write_structures
+from defectdb.expressions.expression import from_prefix
 from defectdb.schema.records import FormulaRecord, ModelRecord, RunRecord, TermRecord
 
 A, C = 3.19, 15.0

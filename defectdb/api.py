@@ -22,9 +22,9 @@ from defectdb.query.notations import notations
 from defectdb.query.polars_math import to_polars
 from defectdb.query.predict import COLUMNS, demand_model, predict
 from defectdb.query.select import select
-from defectdb.schema.engines import evaluate_numpy, to_latex, to_sympy
-from defectdb.schema.expression import Expression, from_ast
-from defectdb.schema.texts import to_c_function, to_infix, to_python
+from defectdb.expressions.evaluation import evaluate_numpy, to_latex, to_sympy
+from defectdb.expressions.expression import Expression, from_ast
+from defectdb.expressions.texts import to_c_function, to_infix, to_python
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray

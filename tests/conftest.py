@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from builders import shared
+from support.builders import shared
 
 from defectdb.db import Database, open_database
 

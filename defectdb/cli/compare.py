@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     import polars as pl
 
     from defectdb.cli import Settings
-    from defectdb.learn.compare import Comparison
-    from defectdb.query.figures_compare import Panel
+    from defectdb.learn.judging.compare import Comparison
+    from defectdb.query.figures.compare import Panel
 
 
 @click.command("compare")
@@ -52,7 +52,7 @@ def compare_command(
       defectdb compare Vac_Mo-Vac_S --target homo_lumo_gap --csv
     """
     from defectdb.db import open_database
-    from defectdb.learn.compare import as_frame, compare
+    from defectdb.learn.judging.compare import as_frame, compare
 
     with open_database(settings.database, read_only=True) as db:
         found = compare(db, label, target, material, images, dz)  # type: ignore[arg-type]
@@ -65,7 +65,7 @@ def compare_command(
     for comparison in found:
         say(settings, verdict(comparison))
     if output is not None:
-        from defectdb.query.figures_compare import draw_comparison
+        from defectdb.query.figures.compare import draw_comparison
 
         draw_comparison([_panel(comparison) for comparison in found], output)
         say(settings, f"figure in {output}")
@@ -73,7 +73,7 @@ def compare_command(
 
 def verdict(found: Comparison) -> str:
     """One line that says which law predicts distances best that it was not fitted to."""
-    from defectdb.learn.compare import DISCOVERED
+    from defectdb.learn.judging.compare import DISCOVERED
 
     ours, best = found.discovered, found.winner
     rival = next((f for f in found.fits if f.safe and f is not best), best)
@@ -119,9 +119,9 @@ def _shown(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def _panel(found: Comparison) -> Panel:
-    from defectdb.learn.compare import DISCOVERED, curves
-    from defectdb.learn.lattice import nearest
-    from defectdb.query.figures_compare import Line, Panel
+    from defectdb.learn.judging.compare import DISCOVERED, curves
+    from defectdb.learn.pairs.lattice_sums import nearest
+    from defectdb.query.figures.compare import Line, Panel
 
     task = found.task
     grid, values = curves(found)

@@ -142,7 +142,7 @@ def _learn(settings: Settings, db: Database, seed: int, generations: int) -> Non
     """Learn every pair label from one- and two-defect structures."""
     from defectdb.demo.archive import BASE
     from defectdb.learn import LearnConfig, Progress, learn_pairs
-    from defectdb.schema.texts import to_infix
+    from defectdb.expressions.texts import to_infix
 
     def narrate(kernel: Any, done: int, total: int) -> None:
         if kernel is None:
@@ -167,7 +167,7 @@ def _plot(settings: Settings, db: Database, directory: Path) -> Path | None:
     if find_spec("matplotlib") is None:
         say(settings, "no figure: that needs matplotlib (pip install 'defectdb[plots]')")
         return None
-    from defectdb.query.figures import draw
+    from defectdb.query.figures.draw import draw
 
     figure = directory / f"kernel-{PLOTTED}.png"
     draw(db, "kernel", figure, label=PLOTTED, target="formation_energy")

@@ -96,7 +96,7 @@ def _stored(settings: Settings, options: dict[str, Any]) -> None:
     from defectdb.db import open_database
     from defectdb.db.stale import stale_sentence
     from defectdb.query.evaluate import evaluate
-    from defectdb.query.published import accuracy
+    from defectdb.query.paper.published import accuracy
 
     style = options["style"]
     with open_database(settings.database, read_only=True) as db:
@@ -115,7 +115,7 @@ def _stored(settings: Settings, options: dict[str, Any]) -> None:
 
 def _extrapolate(settings: Settings, options: dict[str, Any]) -> None:
     from defectdb.db import open_database
-    from defectdb.learn.retrain import extrapolate, parse_bound
+    from defectdb.learn.judging.retrain import extrapolate, parse_bound
 
     bound = parse_bound(options["bound"])
     config, per_site = _config(options)
@@ -128,7 +128,7 @@ def _extrapolate(settings: Settings, options: dict[str, Any]) -> None:
 
 def _few_data(settings: Settings, options: dict[str, Any]) -> None:
     from defectdb.db import open_database
-    from defectdb.learn.retrain import few_data
+    from defectdb.learn.judging.retrain import few_data
 
     sizes = _sizes(options["sizes"])
     seeds = [options["seed"] + k for k in range(options["seeds"])]
@@ -152,7 +152,7 @@ def _few_data(settings: Settings, options: dict[str, Any]) -> None:
     else:
         emit(frame, options["style"])
     if options["output"] is not None:
-        from defectdb.query.figures_retrain import draw_few_data
+        from defectdb.query.figures.retrain import draw_few_data
 
         draw_few_data(frame, options["output"], _asked(options))
         say(settings, f"figure in {options['output']}")
@@ -196,7 +196,7 @@ def _emit_errors(frame: pl.DataFrame, style: str | None) -> None:
     """Errors in eV as data, in meV for the eye."""
     import polars as pl
 
-    from defectdb.learn.retrain import COLUMNS
+    from defectdb.learn.judging.retrain import COLUMNS
 
     if style is not None:
         emit(frame, style)

@@ -55,7 +55,7 @@ def _paper(settings: Settings, folder: Path | None, style: str | None, output: P
     if folder is None or style is not None or output is not None:
         raise UsageError("`export paper` takes a folder and no options: defectdb export paper DIR")
     from defectdb.db import open_database
-    from defectdb.query.paper import write_paper
+    from defectdb.query.paper.paper import write_paper
 
     with open_database(settings.database, read_only=True) as db:
         for path in write_paper(db, folder):
@@ -90,7 +90,7 @@ def plot_command(
       defectdb plot map Vac_S-Vac_S -o map.png
     """
     from defectdb.db import open_database
-    from defectdb.query.figures import draw
+    from defectdb.query.figures.draw import draw
 
     with open_database(settings.database, read_only=True) as db:
         draw(db, kind, output, label=label, target=target, formula_id=formula_id)

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     import polars as pl
 
     from defectdb.learn import Learned
-    from defectdb.learn.kernels import Kernel
-    from defectdb.learn.segvae.front import Scored
-    from defectdb.learn.segvae.settings import Generation
+    from defectdb.learn.pairs.kernel_search import Kernel
+    from defectdb.engine.finishing.scoring import Scored
+    from defectdb.engine.search.outcome import Generation
 
 
 _ERRORS = ("RMSE", "MAE", "MAE_cv", "interior")
@@ -198,7 +198,7 @@ def _fitting(frame: pl.DataFrame) -> pl.DataFrame:
 
 def _rows(kernel: Kernel) -> str:
     """What a kernel was learned from, on one line."""
-    from defectdb.learn.lattice import nearest
+    from defectdb.learn.pairs.lattice_sums import nearest
 
     task = kernel.task
     r = nearest(task) if task.spare is None else task.r
@@ -223,7 +223,7 @@ def _measures(scored: Scored) -> dict[str, float | None]:
 
 
 def _front(kernel: Kernel) -> pl.DataFrame:
-    from defectdb.schema.texts import to_infix
+    from defectdb.expressions.texts import to_infix
 
     rows = [
         {
@@ -240,7 +240,7 @@ def _front(kernel: Kernel) -> pl.DataFrame:
 
 
 def _chosen(learned: Learned) -> pl.DataFrame:
-    from defectdb.schema.texts import to_infix
+    from defectdb.expressions.texts import to_infix
 
     rows = [
         {
@@ -265,7 +265,7 @@ def _frame(rows: list[dict[str, Any]]) -> pl.DataFrame:
 
 
 def _summary(learned: Learned) -> dict[str, Any]:
-    from defectdb.schema.texts import to_infix
+    from defectdb.expressions.texts import to_infix
 
     return {
         "run_id": learned.run_id,
@@ -296,7 +296,7 @@ def _summary(learned: Learned) -> dict[str, Any]:
 
 def _units(scored: Scored, kernel: Kernel) -> dict[str, Any]:
     """With --units: exponents of angstrom and eV of every constant."""
-    from defectdb.schema.dimensions import ENERGY, constant_units, kernel_unit
+    from defectdb.expressions.dimensions import ENERGY, constant_units, kernel_unit
 
     if not kernel.task.config.units:
         return {}
@@ -311,7 +311,7 @@ def _statistics(generations: Sequence[Generation]) -> list[dict[str, Any]]:
     """The generations' numbers, errors squared in eV as elsewhere, and of which island each is: all begin with 0."""
     from dataclasses import asdict
 
-    from defectdb.learn.segvae.settings import islands_of
+    from defectdb.engine.search.outcome import islands_of
 
     rows = []
     for island, generation in zip(islands_of(generations), generations, strict=True):

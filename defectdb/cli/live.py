@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from defectdb.cli import Settings
     from defectdb.learn import Progress
-    from defectdb.learn.kernels import Kernel, KernelTask
-    from defectdb.learn.segvae.settings import Generation
+    from defectdb.learn.pairs.kernel_search import Kernel, KernelTask
+    from defectdb.engine.search.outcome import Generation
 
 _ROWS = 12  # generations that the table shows, the latest
 _AROUND = 9  # lines that the rest of the display takes

@@ -8,8 +8,8 @@ import polars as pl
 
 from defectdb.db.connection import Database
 from defectdb.errors import ExpressionError
-from defectdb.schema.expression import from_ast
-from defectdb.schema.texts import to_sql
+from defectdb.expressions.expression import from_ast
+from defectdb.expressions.texts import to_sql
 
 
 def check(db: Database) -> pl.DataFrame:

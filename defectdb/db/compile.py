@@ -16,11 +16,11 @@ from string import Template
 import polars as pl
 
 from defectdb.db.connection import Database
-from defectdb.schema.expression import Expression, from_ast
+from defectdb.expressions.expression import Expression, from_ast
 from defectdb.schema.fields import TARGETS, comments
 from defectdb.schema.labels import sql_identifier
 from defectdb.schema.records import EVERY_DZ, PAIR_VARIABLES, TRIPLE_VARIABLES
-from defectdb.schema.texts import to_sql
+from defectdb.expressions.texts import to_sql
 
 PREFIXES = {"formation_energy": "v", "homo_lumo_gap": "gap", "homo": "homo", "lumo": "lumo"}
 """Target to the first part of its kernels' macro names."""

@@ -10,8 +10,8 @@ import polars as pl
 from defectdb.db.compile import compile_formulas
 from defectdb.db.connection import Database
 from defectdb.errors import UnknownNameError, UsageError
-from defectdb.schema.engines import to_latex
-from defectdb.schema.expression import complexity, n_constants, to_ast, to_prefix
+from defectdb.expressions.evaluation import to_latex
+from defectdb.expressions.expression import complexity, n_constants, to_ast, to_prefix
 from defectdb.schema.records import (
     EVERY_DZ,
     FormulaRecord,
@@ -21,7 +21,7 @@ from defectdb.schema.records import (
     TermRecord,
     now,
 )
-from defectdb.schema.texts import to_infix, to_sql
+from defectdb.expressions.texts import to_infix, to_sql
 
 
 def start_run(db: Database, run: RunRecord) -> int:

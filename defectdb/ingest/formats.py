@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from defectdb.errors import InputDataError, UnknownNameError, UsageError
-from defectdb.ingest import twodmd
-from defectdb.ingest.containers import Container, FolderContainer, ZipContainer, reading
-from defectdb.ingest.entries import Entry, References, dataset_name, source_from
+from defectdb.ingest.readers import twodmd
+from defectdb.ingest.archives.containers import Container, FolderContainer, ZipContainer, reading
+from defectdb.ingest.readers.entries import Entry, References, dataset_name, source_from
 from defectdb.ingest.options import Options
 from defectdb.ingest.recognise import Folder, format_of_file, survey
 from defectdb.ingest.records import Reject, Source
@@ -52,7 +52,7 @@ def read_sources(paths: list[Path], *, format: str, name: str | None, options: O
 def _fetched(path: Path, options: Options) -> Path:
     if str(path) != PUBLIC or path.exists():
         return path
-    from defectdb.ingest.download import fetch
+    from defectdb.ingest.archives.download import fetch
 
     return fetch(options.download)
 
@@ -74,25 +74,25 @@ def _reader(kind: str, options: Options, *, auto: bool) -> Callable[[list[Path]]
     """The reader of one format; each is imported where it is needed. ``auto``: runs are read as such."""
     match kind:
         case "vasp":
-            from defectdb.ingest import vasp
+            from defectdb.ingest.readers import vasp
 
             return lambda paths: vasp.read(paths, occupied=options.occupied)
         case "table":
-            from defectdb.ingest import mapped
+            from defectdb.ingest.readers import mapped
 
             if options.mapping is None:
                 raise UsageError("a table needs --mapping FILE.toml, which says what its columns hold")
             mapping = mapped.read_mapping(options.mapping)
             return lambda paths: mapped.read(paths, mapping)
         case "ase":
-            from defectdb.ingest import ase
+            from defectdb.ingest.readers import ase
 
             return ase.read
         case "json":
-            from defectdb.ingest import jsons
+            from defectdb.ingest.readers import pymatgen_json as jsons
 
             return jsons.read
-    from defectdb.ingest import structures
+    from defectdb.ingest.readers import structures
 
     return lambda paths: structures.read(paths, runs=not auto)
 

@@ -15,7 +15,7 @@ from defectdb.db import Database
 from defectdb.db.write import Changes, DatasetRows, compare, write_dataset
 from defectdb.errors import InputDataError, UsageError
 from defectdb.ingest.formats import read_sources
-from defectdb.ingest.known_hosts import host_frames, stored_hosts
+from defectdb.ingest.matching.known_hosts import host_frames, stored_hosts
 from defectdb.ingest.naming import settle
 from defectdb.ingest.normalise import MAX_DISPLACEMENT, Limits, Normalised, Progress, normalise
 from defectdb.ingest.options import Options

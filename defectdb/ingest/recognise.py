@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from defectdb.errors import InputDataError
-from defectdb.ingest.containers import reading
+from defectdb.ingest.archives.containers import reading
 
 RUN_FILES = ("vasprun.xml", "vasprun.xml.gz", "OUTCAR", "OUTCAR.gz")
 """The outputs that make a folder a VASP run; the first that is there is read."""

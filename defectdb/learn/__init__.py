@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from defectdb.learn.config import LearnConfig
-from defectdb.learn.jobs import Learned, Progress, learn_pairs
-from defectdb.learn.model_job import learn_model
+from defectdb.learn.learn_pairs import Learned, Progress, learn_pairs
+from defectdb.learn.learn_model import learn_model
 
 if TYPE_CHECKING:
-    from defectdb.learn.segvae.regressor import SymbolicRegressor
+    from defectdb.engine.regressor import SymbolicRegressor
 
 __all__ = ["LearnConfig", "Learned", "Progress", "SymbolicRegressor", "learn_model", "learn_pairs"]
 
@@ -17,7 +17,7 @@ __all__ = ["LearnConfig", "Learned", "Progress", "SymbolicRegressor", "learn_mod
 def __getattr__(name: str) -> Any:
     """The regressor, loaded when it is asked for."""
     if name == "SymbolicRegressor":
-        from defectdb.learn.segvae.regressor import SymbolicRegressor
+        from defectdb.engine.regressor import SymbolicRegressor
 
         return SymbolicRegressor
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -7,11 +7,11 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from defectdb.errors import UnknownNameError, UsageError
-from defectdb.learn.segvae.grammar import Grammar
-from defectdb.learn.segvae.model import ModelConfig
-from defectdb.learn.segvae.search import SearchConfig
-from defectdb.schema.dimensions import ENERGY, kernel_unit
-from defectdb.schema.operators import OPERATORS
+from defectdb.engine.grammar.grammar import Grammar
+from defectdb.engine.network.segvae import ModelConfig
+from defectdb.engine.search.search import SearchConfig
+from defectdb.expressions.dimensions import ENERGY, kernel_unit
+from defectdb.expressions.operators import OPERATORS
 from defectdb.schema.records import Images
 
 CORE_OPERATORS = ("add", "sub", "mul", "div", "neg", "inv", "square", "exp", "cos", "tanh")

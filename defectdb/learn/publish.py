@@ -19,12 +19,12 @@ from defectdb.db.formulas import (
     start_run,
 )
 from defectdb.learn.config import LearnConfig
-from defectdb.learn.formulas import data_of
-from defectdb.learn.kernels import Kernel, KernelTask
-from defectdb.learn.lattice import self_images
-from defectdb.learn.segvae.front import Scored
-from defectdb.learn.segvae.settings import islands_of
-from defectdb.learn.segvae.uncertainty import covariance
+from defectdb.learn.material.formulas import data_of
+from defectdb.learn.pairs.kernel_search import Kernel, KernelTask
+from defectdb.learn.pairs.lattice_sums import self_images
+from defectdb.engine.finishing.scoring import Scored
+from defectdb.engine.search.outcome import islands_of
+from defectdb.engine.finishing.uncertainty import covariance
 from defectdb.learn.select import Selection
 from defectdb.schema.fields import TARGETS
 from defectdb.schema.records import FormulaRecord, ModelRecord, RunRecord, TermRecord

@@ -14,8 +14,8 @@ from defectdb.db import Database
 from defectdb.db.read import formula, known, pair_label
 from defectdb.errors import UsageError
 from defectdb.query.polars_math import to_polars
-from defectdb.schema.engines import evaluate_numpy
-from defectdb.schema.expression import Expression, from_ast
+from defectdb.expressions.evaluation import evaluate_numpy
+from defectdb.expressions.expression import Expression, from_ast
 from defectdb.schema.fields import TARGETS
 
 Floats = NDArray[np.float64]

@@ -6,10 +6,10 @@ from typing import Any
 
 from defectdb.db import Database
 from defectdb.db.read import formula
-from defectdb.schema.dimensions import ENERGY, constant_units, kernel_unit, unit_text
-from defectdb.schema.expression import Expression, from_ast, variables
+from defectdb.expressions.dimensions import ENERGY, constant_units, kernel_unit, unit_text
+from defectdb.expressions.expression import Expression, from_ast, variables
 from defectdb.schema.labels import sql_identifier
-from defectdb.schema.texts import to_c_function, to_infix, to_python
+from defectdb.expressions.texts import to_c_function, to_infix, to_python
 
 
 def notations(db: Database, formula_id: int) -> dict[str, Any]:

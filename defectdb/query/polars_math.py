@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from defectdb.schema.expression import Expression, evaluate, variables
+from defectdb.expressions.expression import Expression, evaluate, variables
 
 _NAN = float("nan")
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, SkipValidation, model_validator
 
-from defectdb.schema.expression import Expression, n_constants, variables
+from defectdb.expressions.expression import Expression, n_constants, variables
 
 EVERY_DZ = 1e9
 """Upper end of a |dz| window that leaves nothing out, angstrom."""

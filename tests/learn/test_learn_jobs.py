@@ -17,10 +17,10 @@ from defectdb.db import Database, open_database
 from defectdb.errors import LabelError, SelectionError, UnknownNameError, UsageError
 from defectdb.learn import LearnConfig, Progress, learn_pairs
 from defectdb.learn.config import resolve_device
-from defectdb.learn.kernels import KernelTask, learn_kernel
+from defectdb.learn.pairs.kernel_search import KernelTask, learn_kernel
 from defectdb.learn.select import dz_windows, find_label, select_pairs
-from defectdb.learn.warm import skeleton
-from defectdb.schema.expression import from_ast, from_prefix
+from defectdb.learn.pairs.warm_start import skeleton
+from defectdb.expressions.expression import from_ast, from_prefix
 
 QUICK = LearnConfig(generations=0, population=128, exhaustive_size=5, workers=1, max_tokens=15)
 
@@ -241,7 +241,7 @@ def test_a_run_that_dies_is_marked_failed_and_changes_no_model(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("defectdb.learn.jobs.publish", interrupted)
+    monkeypatch.setattr("defectdb.learn.learn_pairs.publish", interrupted)
     with open_database(copy) as db:
         with pytest.raises(KeyboardInterrupt):
             learn_pairs(db, QUICK, ["Vac_Mo-Vac_S"])

@@ -89,8 +89,8 @@ def test_structures_in_memory_are_predicted_like_files(real_database: Path, tmp_
     from pymatgen.core import Structure
 
     from defectdb.db import open_database
-    from defectdb.query.sites import supercell
-    from defectdb.query.structures import occupied, write_structures
+    from defectdb.query.placements.supercells import supercell
+    from defectdb.query.placements.structure_files import occupied, write_structures
 
     with open_database(real_database) as db:
         _table_model(db)

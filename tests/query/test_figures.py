@@ -13,9 +13,9 @@ from defectdb.cli import run
 from defectdb.db import Database, open_database
 from defectdb.db.formulas import append_formulas
 from defectdb.errors import UnknownNameError, UsageError
-from defectdb.query.figures import draw, draw_kernel, draw_parity, pretty
-from defectdb.query.fronts import draw_front
-from defectdb.query.maps import draw_map
+from defectdb.query.figures.draw import draw, draw_kernel, draw_parity, pretty
+from defectdb.query.figures.fronts import draw_front
+from defectdb.query.figures.maps import draw_map
 
 pytest.importorskip("matplotlib")
 SIGNS = {".png": b"\x89PNG", ".pdf": b"%PDF", ".svg": b"<?xml"}

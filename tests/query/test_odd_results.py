@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from toy_database import fill
+from support.toy_database import fill
 
 from defectdb.cli import run
 from defectdb.db import open_database

@@ -15,11 +15,11 @@ from defectdb.cli import run
 from defectdb.db import Database, open_database
 from defectdb.db.formulas import activate_model, append_formulas, append_model
 from defectdb.errors import UsageError
-from defectdb.query.paper import formulas, write_paper
-from defectdb.query.published import accuracy, published
-from defectdb.query.rounding import digits_needed
-from defectdb.schema.engines import evaluate_numpy
-from defectdb.schema.expression import from_ast
+from defectdb.query.paper.paper import formulas, write_paper
+from defectdb.query.paper.published import accuracy, published
+from defectdb.query.paper.digits_needed import digits_needed
+from defectdb.expressions.evaluation import evaluate_numpy
+from defectdb.expressions.expression import from_ast
 from defectdb.schema.records import ModelRecord, TermRecord
 
 pytest.importorskip("matplotlib")

@@ -1,0 +1,84 @@
+"""The archive of a finished search to its front: the best few of every complexity polished, then scored."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from defectdb.engine.finishing.sympy_process import shortened
+from defectdb.engine.fitting.archive import Archive
+from defectdb.engine.fitting.multistart import fit
+from defectdb.engine.safety.domain import Domain, in_domain
+from defectdb.engine.programs.finished import finish
+from defectdb.engine.finishing.scoring import Scored, flat, score_front
+from defectdb.engine.grammar.grammar import Grammar
+from defectdb.engine.problem import Fit, Problem
+from defectdb.engine.finishing.rounding import Data, plainest, unsurpassed
+from defectdb.engine.finishing.simplify import simplify
+from defectdb.engine.finishing.uncertainty import description_length
+from defectdb.expressions.expression import complexity
+
+_SIMPLIFIED = 12  # formulas of every complexity that are simplified before the front is drawn
+_PROGRESS = 0.999  # a longer formula must lower the error by this factor to stand on the front
+
+
+def final_front(
+    archive: Archive,
+    grammar: Grammar,
+    problem: Problem,
+    domain: Domain | None,
+    folds: Tensor,
+    generator: torch.Generator,
+    algebra_until: float = 0.0,
+    mean: bool = True,
+) -> list[Scored]:
+    """The front in order of complexity: every formula lower in error than all simpler ones, cross-validated.
+
+    The mean of the rows stands first, if ``mean`` and where a constant is allowed.
+
+    What counts is the complexity after simplification, so many of every complexity are simplified first.
+    Algebra may shorten the front's formulas ``algebra_until`` (on the monotonic clock; 0: not at all).
+    """
+    best = archive.best(_SIMPLIFIED, int(archive.complexity.max()))
+    best = replace(best, complexity=_simplified(best, grammar, problem))
+    best = polish(best.best(3, int(best.complexity.max())), grammar, problem, domain, generator)
+    best = best.best(1, int(best.complexity.max()))
+    bound = torch.cat([best.fit.sse.new_tensor([torch.inf]), best.fit.sse.cummin(0).values[:-1]])
+    best = best[(best.fit.sse < bound * _PROGRESS).nonzero().squeeze(1)]
+    front = plainest(score_front(best.tokens, grammar, best.fit, problem, folds), problem, grammar, domain)
+    front = shortened(front, problem, grammar, domain, algebra_until)
+    if mean and problem.offset:
+        level = flat(problem, folds)
+        if domain is None or domain.permits(level.expression, level.constants, grammar.variables):
+            front = unsurpassed([level, *front])
+    data = Data.of(problem, grammar)
+    return [replace(scored, description_length=description_length(scored, data)) for scored in front]
+
+
+def _simplified(archive: Archive, grammar: Grammar, problem: Problem) -> Tensor:
+    """Tokens that are left of every formula after simplification, [formula]."""
+    here = archive.to("cpu")  # formula by formula: one copy instead of thousands of waits for a device
+    left = []
+    for row, theta, beta in zip(here.tokens, here.fit.theta, here.fit.beta, strict=True):
+        left.append(complexity(simplify(*finish(row, grammar, problem, theta, beta))[0]))
+    return torch.tensor(left, device=archive.tokens.device)
+
+
+def polish(
+    archive: Archive, grammar: Grammar, problem: Problem, domain: Domain | None, generator: torch.Generator
+) -> Archive:
+    """The same formulas with constants refined by a long run, where that keeps them safe over the domain."""
+    old = archive.fit
+    new = fit(
+        archive.tokens, grammar, problem, generator,
+        starts=4, theta=old.theta, iterations=(20, 60), plain=archive.plain,
+    )  # fmt: skip
+    fine = torch.isfinite(new.sse) & (new.sse <= old.sse)
+    if domain is not None:
+        fine &= in_domain(archive.tokens, grammar, new, problem, domain)
+    theta = torch.where(fine.unsqueeze(1), new.theta, old.theta[:, : new.theta.shape[1]])
+    beta = torch.where(fine.unsqueeze(1), new.beta, old.beta)
+    fitted = Fit(theta, beta, torch.where(fine, new.sse, old.sse))
+    return Archive(archive.tokens, fitted, archive.complexity, archive.source, archive.born, archive.plain)

@@ -1,0 +1,266 @@
+"""A grammar's units to tables: what a formula of a required unit costs at the least, in tokens and in constants.
+
+Units are vectors of integers: exponents of the base units in steps fine enough for every variable, halved where the
+grammar has a square root. The tables hold a box of them; a unit outside it, or between its points, has the index
+``outside``, and only a formula with a free constant factor can meet it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cache
+from math import lcm
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from defectdb.errors import UsageError
+from defectdb.expressions.dimensions import POWERS, PRODUCTS, SUMS
+
+if TYPE_CHECKING:
+    from defectdb.engine.grammar.grammar import Grammar
+
+BOUND = 6
+"""Exponents of the base units that the tables hold, at the most."""
+
+_CELLS = 30_000  # units of a table; where base units are many its bound is lower
+_DENOMINATOR = 60
+_NEVER = 500  # tokens of what cannot be: more than any formula has, and many of them fit into 16 bits
+_BITS = 16
+_LAZY = (1 << 2 * _BITS) - 1
+ONE = 1 + (1 << 2 * _BITS)
+"""The cost of a variable. A cost is four fields of 16 bits: tokens and constants where constants serve only what
+needs them (the bits of _LAZY), then the same two where they serve all that they make shorter."""
+
+_CONSTANT = ONE << _BITS
+
+
+def scaled_units(units: Sequence[Sequence[float]]) -> tuple[list[list[int]], int]:
+    """Exponents as integers [variable][base unit], and how many steps an exponent of one has.
+
+    Raises UsageError for exponents that are no fractions with small denominators.
+    """
+    rows = [[Fraction(x).limit_denominator(_DENOMINATOR) for x in row] for row in units]
+    for exact, given in (
+        (e, g) for pair in zip(rows, units, strict=True) for e, g in zip(*pair, strict=True)
+    ):
+        if abs(float(exact) - given) > 1e-9:
+            raise UsageError(
+                f"exponent {given} of a unit is no fraction of small numbers; try {float(exact)!r}"
+            )
+    step = lcm(*(x.denominator for row in rows for x in row))
+    return [[int(x * step) for x in row] for row in rows], step
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """All units with exponents of up to ``half`` steps, by index; ``stride`` [base unit]."""
+
+    half: int
+    stride: tuple[int, ...]
+
+    @classmethod
+    def around(cls, units: Tensor, half: int) -> Box:
+        """The largest box within bounds that holds the units [variable, base unit]."""
+        n = units.shape[1]
+        least = max(1, int(units.abs().max()))
+        while half > least and (2 * half + 1) ** n > _CELLS:
+            half -= 1
+        half = max(half, least)
+        return cls(half, tuple((2 * half + 1) ** i for i in range(n)))
+
+    @property
+    def outside(self) -> int:
+        """The index of units that are not in the box, and the number of those that are."""
+        return int((2 * self.half + 1) ** len(self.stride))
+
+    def index(self, unit: Tensor) -> Tensor:
+        """Index of units [..., base unit], int64 [...]."""
+        whole = unit.round()
+        code = torch.full_like(whole[..., 0], float(self.half * sum(self.stride)))
+        inside = torch.ones_like(code, dtype=torch.bool)
+        for base, stride in enumerate(self.stride):
+            part = whole[..., base]
+            inside &= ((unit[..., base] - part).abs() < 1e-6) & (part.abs() <= self.half)
+            code += stride * part
+        return torch.where(inside, code, float(self.outside)).long()
+
+    def all(self) -> Tensor:
+        """Every unit, and last one that is outside, [unit, base unit]."""
+        width = 2 * self.half + 1
+        cells = torch.arange(self.outside).unsqueeze(1)
+        inside = (cells // torch.tensor(self.stride)) % width - self.half
+        return torch.cat([inside, torch.full_like(inside[:1], 2 * self.half + 1)]).double()
+
+
+@dataclass(frozen=True, slots=True)
+class UnitTable:
+    """Costs of open operands, packed (see ``ONE``); ``depth`` counts the levels still free below the operand.
+
+    ``slot`` [context, depth, unit]: an operand of a required unit. The context is its parent where that has one
+    operand, 0 where it has two, and the number of tokens where no bare constant or number may stand there.
+    ``own`` [depth, unit, token]: all operands of a token put where the unit is required, _NEVER where it does not
+    fit; the unit behind ``outside`` stands for any. ``factor`` [side, depth, unit]: the variable that serves best as
+    first operand of a product (side 0) or quotient (1) of that unit. ``variable`` [token, base unit]: its unit;
+    ``default``: the variable that operands of any unit are taken to become.
+    """
+
+    box: Box
+    variable: Tensor
+    default: int
+    slot: Tensor
+    own: Tensor
+    factor: Tensor
+
+    def to(self, device: torch.device | str) -> UnitTable:
+        """The tables on a device."""
+        rest = (t.to(device) for t in (self.slot, self.own, self.factor))
+        return UnitTable(self.box, self.variable.to(device), self.default, *rest)
+
+
+@cache
+def unit_table(grammar: Grammar) -> UnitTable:
+    """The tables of a grammar with units."""
+    return _Builder(grammar).table()
+
+
+class _Builder:
+    """Works the tables out from the leaves upwards: depth by depth, what is cheapest without a constant."""
+
+    def __init__(self, grammar: Grammar) -> None:
+        self.grammar, self.n = grammar, len(grammar.tokens)
+        rows, step = scaled_units(grammar.units)
+        fine = 2 if "sqrt" in grammar.index else 1
+        units = fine * torch.tensor(rows, dtype=torch.float64).reshape(len(rows), -1)
+        self.box = Box.around(units, BOUND * step * fine)
+        self.units = self.box.all()
+        self.zero = int(self.box.index(torch.zeros_like(self.units[0])))
+        self.leaves = [grammar.index[v] for v in grammar.variables if v in grammar.index]
+        self.variable = torch.zeros(self.n, units.shape[1], dtype=torch.float64)
+        for name, unit in zip(grammar.variables, units, strict=True):
+            if name in grammar.index:
+                self.variable[grammar.index[name]] = unit
+        self.powers = {grammar.index[name]: p for name, p in POWERS.items() if name in grammar.index}
+        self.products = [name for name in PRODUCTS if name in grammar.index]
+        single = [t for t in range(self.n) if grammar.arity[t] == 1]
+        self.contexts = [0, *single, self.n]
+        self.tokens = torch.full((self.n + 1, grammar.max_depth + 1, len(self.units)), _NEVER)
+
+    def table(self) -> UnitTable:
+        """Fill the tables from depth 0 upwards."""
+        depths = range(self.grammar.max_depth + 1)
+        factor = torch.zeros(2, len(depths), len(self.units), dtype=torch.long)
+        for depth in depths:
+            for side in (0, 1):
+                factor[side, depth] = self._best_factor(side, depth)
+            self._fill(depth, factor)
+        slot = torch.stack([self._packed(context) for context in range(self.n + 1)])
+        own = torch.full((len(depths), len(self.units) + 1, self.n), _NEVER * ONE)
+        for depth in depths:
+            for token in range(1, self.n):
+                own[depth, :-1, token] = self._own(slot, factor, depth, token)
+                own[depth, -1, token] = self._own_any(slot, depth, token)
+        pure = [t for t in self.leaves if not self.variable[t].any()]
+        default = (pure or self.leaves or [0])[0]
+        return UnitTable(self.box, self.variable, default, slot, own, factor)
+
+    def _moved(self, token: int, side: int) -> Tensor:
+        """Index of the second operand's unit, for every unit of a product with this first operand."""
+        rest = self.units - self.variable[token]
+        return self._index(rest if side == 0 else -rest)
+
+    def _index(self, units: Tensor) -> Tensor:
+        index = self.box.index(units)
+        index[-1] = self.box.outside  # nothing leads back from outside
+        return index
+
+    def _best_factor(self, side: int, depth: int) -> Tensor:
+        """The best first operand of a product [unit] at this depth."""
+        if depth == 0 or not self.leaves:
+            return torch.zeros(len(self.units), dtype=torch.long)
+        costs = torch.stack([self.tokens[0, depth - 1][self._moved(t, side)] for t in self.leaves])
+        return torch.tensor(self.leaves)[costs.argmin(0)]
+
+    def _second(self, name: str, depth: int, factor: Tensor) -> Tensor:
+        """Index of the second operand's unit [unit] beside the best first one."""
+        side = PRODUCTS.index(name)
+        rest = self.units - self.variable[factor[side, depth]]
+        return self._index(rest if side == 0 else -rest)
+
+    def _fill(self, depth: int, factor: Tensor) -> None:
+        """Tokens needed at this depth: a leaf, a power of something, a product with a variable."""
+        least = torch.full_like(self.tokens[0, 0], _NEVER)
+        for token in self.leaves:
+            least[int(self.box.index(self.variable[token]))] = 1
+        for name in self.products if depth else ():
+            least = torch.minimum(least, 2 + self.tokens[0, depth - 1][self._second(name, depth, factor)])
+        for context in self.contexts:
+            best = least.clone()
+            if context == 0 and self.grammar.leaf_values:
+                best[self.zero] = 1
+            for token, power in self.powers.items() if depth else ():
+                if not self.grammar.undoes(context % self.n, token):
+                    below = self.tokens[token, depth - 1][self._index(self.units / power)]
+                    best = torch.minimum(best, 1 + below)
+            self.tokens[context, depth] = best.clamp(max=_NEVER)
+
+    def _packed(self, context: int) -> Tensor:
+        """Cost of an operand [depth, unit]: without a constant, or where that is impossible or longer with one."""
+        plain = self.tokens[context]
+        loose = torch.full_like(plain, _NEVER)
+        if self.grammar.constant > 0:
+            loose[:] = 1
+            if context:  # no bare constant: its product with a variable
+                loose[:] = 3 if self.products else _NEVER
+                loose[0] = _NEVER
+        with_one, without = loose * ONE + _CONSTANT, plain * ONE
+        lazy = torch.where(plain < _NEVER, without, with_one)
+        eager = torch.where(plain <= loose, without, with_one)
+        return (lazy & _LAZY) | (eager & ~_LAZY)
+
+    def _own(self, slot: Tensor, factor: Tensor, depth: int, token: int) -> Tensor:
+        """Cost of the operands of a token where a unit is required, [unit]."""
+        name = self.grammar.tokens[token]
+        out = torch.full_like(slot[0, 0], _NEVER * ONE)
+        if token == self.grammar.constant:
+            return torch.zeros_like(out)
+        if token in self.leaves or token in self.grammar.leaf_values:
+            out[int(self.box.index(self.variable[token]))] = 0
+        elif not self.grammar.arity[token] or depth == 0:
+            pass
+        elif token in self.powers:
+            out = slot[token, depth - 1][self._index(self.units / self.powers[token])]
+        elif name in SUMS:
+            out = slot[self.n, depth - 1] + slot[0, depth - 1]
+        elif name in PRODUCTS:
+            out = ONE + slot[0, depth - 1][self._second(name, depth, factor)]
+        else:
+            out[self.zero] = self._pure(slot, depth, token)
+        return out
+
+    def _own_any(self, slot: Tensor, depth: int, token: int) -> int:
+        """Cost of the operands of a token where any unit will do."""
+        arity = self.grammar.arity[token]
+        if arity == 0 or depth == 0:
+            return 0 if arity == 0 else _NEVER * ONE
+        name = self.grammar.tokens[token]
+        if token in self.powers or name in (*SUMS, *PRODUCTS):
+            return arity * ONE
+        return self._pure(slot, depth, token)
+
+    def _pure(self, slot: Tensor, depth: int, token: int) -> int:
+        """Cost of the pure operands of a function."""
+        if self.grammar.arity[token] == 1:
+            return int(slot[token, depth - 1, self.zero])
+        return int(slot[self.n, depth - 1, self.zero] + slot[0, depth - 1, self.zero])
+
+
+def within(cost: Tensor, tokens: Tensor, constants: Tensor) -> Tensor:
+    """Whether one of the two packed ways needs no more than these tokens and constants, bool."""
+    field = (1 << _BITS) - 1
+    ways = (cost & _LAZY, cost >> 2 * _BITS)
+    fine = [((way & field) <= tokens) & ((way >> _BITS) <= constants) for way in ways]
+    return fine[0] | fine[1]

@@ -1,0 +1,321 @@
+"""The units of growing formulas: which unit every open operand must have, and which tokens can still give it.
+
+A formula is written from the top, so a unit is required of an operand before it is there. An operand of any unit
+(the root's, the first one of a sum or product) passes its unit on, times a power, to the operand that waits for it:
+the second one of the nearest sum around it, or of the product whose unit is given. A free constant among an operand's
+factors sets the waiting one free. All of it is tensors of one row for every formula and one column for every open
+slot, and takes a fixed number of operations.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+
+from defectdb.engine.grammar.unit_costs import ONE, UnitTable, unit_table, within
+from defectdb.expressions.dimensions import POWERS, PRODUCTS, SUMS
+
+if TYPE_CHECKING:
+    from defectdb.engine.grammar.grammar import Decoder, Grammar
+
+_ANY, _GIVEN, _WAITING = range(3)
+_LEAF, _POWER, _SUM, _PRODUCT, _PURE = range(5)
+_MODE, _LEAF_AT, _SINK, _POWER_AT, _SUMMAND, _UNIT = range(6)  # fields of a slot, base units last
+_SUMMANDS = 3  # up to so many the order of decoding is the order in which sums are split into summands
+
+
+class _Top(NamedTuple):
+    """What stands in the top slot of every formula [batch]; ``unit``, ``leaf_unit`` [batch, base unit].
+
+    ``passed`` [batch, slot] is what its unit adds to those of the waiting slots, ``below`` what that of the slot it
+    passes to adds to those further down; zero once that slot is free.
+    """
+
+    slot: Tensor
+    given: Tensor
+    unit: Tensor
+    leaf: Tensor
+    leaf_unit: Tensor
+    sink: Tensor
+    power: Tensor
+    summand: Tensor
+    left: Tensor
+    passed: Tensor
+    below: Tensor
+
+
+class _Parent(NamedTuple):
+    """The tokens that become parents [batch]: their kind, whether their own unit is given, and what operands inherit.
+
+    ``leaf`` is the variable to expect as first operand, ``leaf_unit`` its unit; ``splits``: sums whose operands are
+    summands with coefficients of their own.
+    """
+
+    kind: Tensor
+    given: Tensor
+    unit: Tensor
+    leaf: Tensor
+    leaf_unit: Tensor
+    sink: Tensor
+    power: Tensor
+    splits: Tensor
+
+
+class UnitState:
+    """Units on the stack of a ``Decoder``; one row for every formula [batch], one column for every slot.
+
+    ``state`` [batch, slot, field] holds of every slot its mode (an operand of _ANY unit, of a _GIVEN one, or _WAITING
+    for its sibling to be complete); its leaf, the variable that it is taken to become; its sink, the waiting slot to
+    which an operand of any unit passes its own (the number of slots: none), and the power to which it does; whether it
+    is a summand with a coefficient of its own; then its unit [base unit], which is given, or will be if every operand
+    of any unit becomes its leaf. ``chain`` [batch, slot, slot]: what a waiting slot's unit adds to that of itself and
+    those below. ``free``: a waiting slot whose sibling holds a free factor.
+    """
+
+    def __init__(self, grammar: Grammar, batch: int, slots: int, device: torch.device | str) -> None:
+        self.grammar, facts = grammar, _facts(grammar, torch.device(device))
+        self.table, self.kind, self.power_of, self.sign = facts.table, facts.kind, facts.power, facts.sign
+        self.single, self.group, self.times, self.plus = facts.single, facts.group, facts.times, facts.plus
+        self.step = 0
+        self.seen: _Top | None = None  # the top of the state as it is
+        self.rows = torch.arange(batch, device=device)
+        self.none = slots
+        self.splits = torch.full((batch,), min(grammar.summands, _SUMMANDS) - 1, device=device)
+        self.state = self.times.new_zeros(batch, slots, _UNIT + self.table.variable.shape[1])
+        for field, value in (
+            (_MODE, _ANY),
+            (_LEAF_AT, self.table.default),
+            (_SINK, self.none),
+            (_SUMMAND, 1),
+        ):
+            self.state[:, :, field] = value
+        self.chain = torch.zeros(batch, slots + 1, slots, device=device, dtype=torch.float64)
+        self.free = torch.zeros(batch, slots + 1, device=device, dtype=torch.bool)
+
+    def _top(self, decoder: Decoder) -> _Top:
+        """The top slot of every formula."""
+        if self.seen is None:
+            slot = (decoder.open - 1).clamp(min=0)
+            here, depth = self._at(self.state, slot), self._at(decoder.depth, slot)
+            leaf, sink, power = here[:, _LEAF_AT].long(), here[:, _SINK].long(), here[:, _POWER_AT]
+            chain = self._at(self.chain, sink) * ~self._at(self.free, sink).unsqueeze(1)
+            below = chain.scatter(1, sink.clamp(max=self.none - 1).unsqueeze(1), 0.0)
+            left = (self.grammar.max_depth - depth).clamp(min=0)
+            self.seen = _Top(
+                slot, here[:, _MODE] == _GIVEN, here[:, _UNIT:], leaf, self.table.variable[leaf], sink, power,
+                here[:, _SUMMAND] > 0, left, chain * power.unsqueeze(1), below,
+            )  # fmt: skip
+        return self.seen
+
+    def _at(self, field: Tensor, slot: Tensor) -> Tensor:
+        """One slot of every row: [batch] or [batch, ...]."""
+        if field.dim() == 2:
+            return field.gather(1, slot.unsqueeze(1)).squeeze(1)
+        return field.flatten(0, 1).index_select(0, self.rows * field.shape[1] + slot)
+
+    def _put(self, field: Tensor, slot: Tensor, where: Tensor, value: Tensor) -> None:
+        """Write one slot of the rows chosen."""
+        old = self._at(field, slot)
+        if field.dim() == 2:
+            field.scatter_(1, slot.unsqueeze(1), torch.where(where, value, old).unsqueeze(1))
+        else:
+            value = torch.where(where.unsqueeze(1), value, old)
+            field.view(-1, field.shape[2]).index_copy_(0, self.rows * field.shape[1] + slot, value)
+
+    def _width(self) -> int:
+        """Slots that can be open: one more after every token, and each takes a token yet."""
+        return max(1, min(self.step + 1, self.grammar.max_length - self.step))
+
+    def _loosened(self, top: _Top) -> Tensor:
+        """The shift of the waiting slot's unit when a constant sets it free for a leaf, [batch, base unit]."""
+        here = self._at(self.state, top.sink.clamp(max=self.none - 1))
+        return self.table.variable[here[:, _LEAF_AT].long()] - here[:, _UNIT:]
+
+    def allowed(self, decoder: Decoder) -> Tensor:
+        """Tokens after which the formula can still be completed soundly, bool [batch, token]."""
+        g, t, top = self.grammar, self.table, self._top(decoder)
+        unit = torch.where(top.given, t.box.index(top.unit), t.box.outside + 1)
+        own = t.own.flatten(0, 1).index_select(0, top.left * t.own.shape[1] + unit)
+        cost = self._below(decoder, top).index_select(1, self.group) + own
+        tokens = (g.max_length - decoder.length - 1).unsqueeze(1)
+        constants = (g.max_constants - decoder.n_constants).unsqueeze(1) - decoder.is_constant.long()
+        return within(cost, tokens, constants)
+
+    def _below(self, decoder: Decoder, top: _Top) -> Tensor:
+        """Cost of all open slots below the top after a token of every group, [batch, group]."""
+        width, slots = self._width(), decoder.slots[: self._width()]
+        shift = self.times.unsqueeze(1) * top.leaf_unit.unsqueeze(1) + self.plus  # [batch, group, base unit]
+        shift[:, -1] = self._loosened(top)
+        weight = top.passed[:, :width].unsqueeze(1).repeat(1, len(self.times), 1)
+        weight[:, -1] = top.below[:, :width]
+        unit = self.state[:, None, :width, _UNIT:] + weight.unsqueeze(3) * shift.unsqueeze(2)
+        cost = self._slot_costs(decoder, unit, top.slot.clamp(max=width - 1).unsqueeze(1))
+        mode = self.state[:, :width, _MODE]
+        any_unit = (mode == _ANY) | ((mode == _WAITING) & self.free[:, :width])
+        cost = cost.masked_fill_(any_unit.unsqueeze(1), ONE)
+        cost[:, -1].masked_fill_(slots == top.sink.unsqueeze(1), ONE)
+        return cost.masked_fill_((slots >= top.slot.unsqueeze(1)).unsqueeze(1), 0).sum(2)
+
+    def _slot_costs(self, decoder: Decoder, unit: Tensor, top: Tensor) -> Tensor:
+        """Cost of every slot with a required unit [batch, group, slot, base unit], packed [batch, group, slot].
+
+        The first of two open siblings is taken to become something else than a bare constant or number; the second
+        must, once the first has become one: the last two groups.
+        """
+        width, table = unit.shape[2], self.table.slot
+        depth, parent = decoder.depth[:, :width], decoder.parent[:, :width]
+        first = torch.zeros_like(depth, dtype=torch.bool)
+        first[:, 1:] = depth[:, 1:] == depth[:, :-1]
+        alone, last = self.single[parent], len(table) - 1
+        context = torch.where(alone, parent, torch.where(first | decoder.lone[:, :width], last, 0))
+        sibling = (decoder.slots[:width] == top - 1) & first.gather(1, top) & ~alone
+        left = (self.grammar.max_depth - depth).clamp(min=0)
+        row = (context * table.shape[1] + left).unsqueeze(1).repeat(1, unit.shape[1], 1)
+        row[:, -2:] = torch.where(sibling, last * table.shape[1] + left, row[:, 0]).unsqueeze(1)
+        return table.view(-1).take(row * table.shape[2] + self.table.box.index(unit))
+
+    def push(self, decoder: Decoder, token: Tensor) -> None:
+        """Follow one token [batch]; called before the decoder's own stack changes."""
+        top, arity = self._top(decoder), decoder.arity[token]
+        self._pass_on(top, token, decoder.is_constant[token])
+        parent = self._parent(top, token)
+        self._place_last(parent, token, top, arity > 0)
+        self._place_first(parent, token, top.slot, arity > 1)
+        closed = (arity == 0) & (decoder.open > 1)
+        under = (top.slot - closed.long()).clamp(min=0)
+        self._resolve(under, closed)
+        self.step, self.seen = self.step + 1, None
+
+    def _resolve(self, slot: Tensor, where: Tensor) -> None:
+        """Give the slots that waited their unit, or let them have any if they were set free."""
+        here, free = self._at(self.state, slot), self._at(self.free, slot)
+        mode, leaf, sink, power, summand = here[:, :_UNIT].unbind(1)
+        sink, power = torch.where(free, sink, self.none), power * free  # what is given was passed on before
+        fresh = _row(torch.where(free, _ANY, _GIVEN), leaf, sink, power, summand, here[:, _UNIT:])
+        self._put(self.state, slot, where & (mode == _WAITING), fresh)
+
+    def _pass_on(self, top: _Top, token: Tensor, constant: Tensor) -> None:
+        """Tell the waiting slots of the token's unit."""
+        group = self.group[token]
+        shift = self.times[group].unsqueeze(1) * top.leaf_unit + self.plus[group]
+        shift = torch.where(constant.unsqueeze(1), self._loosened(top), shift)
+        weight = torch.where(constant.unsqueeze(1), top.below, top.passed)
+        self.state[:, :, _UNIT:] += weight.unsqueeze(2) * shift.unsqueeze(1)
+        frees = constant & (top.sink < self.none)
+        self._put(self.free, top.sink, frees, frees)
+
+    def _parent(self, top: _Top, token: Tensor) -> _Parent:
+        """What the operands of a token inherit."""
+        t, kind = self.table, self.kind[token]
+        side = (self.sign[token] < 0).long()
+        row = (side * t.factor.shape[1] + top.left) * t.factor.shape[2] + t.box.index(top.unit)
+        leaf = torch.where(top.given & (kind == _PRODUCT), t.factor.view(-1).take(row), top.leaf)
+        passes = ~top.given & (kind != _PURE) & ~self._at(self.free, top.sink)
+        sink = torch.where(passes, top.sink, self.none)
+        power = torch.where(passes, top.power, 0.0)
+        splits = top.summand & (kind == _SUM) & (self.splits > 0)
+        self.splits = self.splits - splits.long()
+        return _Parent(kind, top.given, top.unit, leaf, t.variable[leaf], sink, power, splits)
+
+    def _place_last(self, parent: _Parent, token: Tensor, top: _Top, where: Tensor) -> None:
+        """The only or second operand, in the slot of its parent."""
+        kind, given, slot = parent.kind, parent.given, top.slot
+        product, total = kind == _PRODUCT, kind == _SUM
+        waiting = torch.where(given, product, total & ~parent.splits)
+        known = torch.where(given, ~product, kind == _PURE)
+        sign, power = self.sign[token], self.power_of[token]
+        rest = sign.unsqueeze(1) * (parent.unit - parent.leaf_unit)
+        unit = torch.where(product.unsqueeze(1), rest, parent.unit / power.unsqueeze(1))
+        unit = torch.where((total & ~given).unsqueeze(1), parent.leaf_unit, unit)
+        mode = torch.where(waiting, _WAITING, torch.where(known, _GIVEN, _ANY))
+        power = parent.power * power * torch.where(product, sign, 1.0)
+        unit = unit.masked_fill((kind == _PURE).unsqueeze(1), 0.0)
+        self._put(self.state, slot, where, _row(mode, parent.leaf, parent.sink, power, parent.splits, unit))
+        self._put(self.free, slot, where, torch.zeros_like(where))
+        chain = top.passed * (~given).unsqueeze(1)
+        self._put(self.chain, slot, where & waiting, chain.scatter(1, slot.unsqueeze(1), 1.0))
+
+    def _place_first(self, parent: _Parent, token: Tensor, top: Tensor, where: Tensor) -> None:
+        """The first of two operands, in the slot above."""
+        kind, given, slot = parent.kind, parent.given, (top + 1).clamp(max=self.none - 1)
+        product, total = kind == _PRODUCT, kind == _SUM
+        known = (kind == _PURE) | (given & total)
+        waited = torch.where(given, product, total & ~parent.splits)  # its sibling waits for it
+        own = torch.where(product, -self.sign[token], 1.0)
+        unit = parent.unit.masked_fill((kind == _PURE).unsqueeze(1), 0.0)
+        sink, power = torch.where(waited, top, parent.sink), torch.where(waited, own, parent.power)
+        row = _row(known * _GIVEN, parent.leaf, sink, power, parent.splits, unit)
+        self._put(self.state, slot, where, row)
+
+
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    """What is known of every token: ``kind``, ``power`` and ``sign`` [token] as in ``_kinds``, ``single`` where it has
+    one operand; ``group`` [token], and the groups' ``times`` [group] and ``plus`` [group, base unit] as in ``_shifts``.
+    """
+
+    table: UnitTable
+    kind: Tensor
+    power: Tensor
+    sign: Tensor
+    single: Tensor
+    group: Tensor
+    times: Tensor
+    plus: Tensor
+
+
+@lru_cache(maxsize=32)
+def _facts(grammar: Grammar, device: torch.device) -> _Facts:
+    """Made once for a grammar and a device."""
+    table, (kind, power, sign) = unit_table(grammar), _kinds(grammar)
+    group, times, plus = _shifts(grammar, table, kind, power, sign)
+    single = torch.tensor([a == 1 for a in grammar.arity], device=device)
+    powers, signs, steps, units = (
+        torch.tensor(values, device=device, dtype=torch.float64) for values in (power, sign, times, plus)
+    )
+    return _Facts(
+        table.to(device), torch.tensor(kind, device=device), powers, signs, single,
+        torch.tensor(group, device=device), steps, units,
+    )  # fmt: skip
+
+
+def _shifts(
+    grammar: Grammar, table: UnitTable, kind: list[int], power: list[float], sign: list[float]
+) -> tuple[list[int], list[float], list[tuple[float, ...]]]:
+    """By how much each token's unit differs from that of the leaf it stands for: ``times`` its unit, ``plus``.
+
+    Tokens of equal shift form one group; numbers, which bar their sibling from being one, and the constant have
+    groups of their own, the last ones. The groups of the tokens, then both of the groups.
+    """
+    names, n = grammar.tokens, len(grammar.tokens)
+    times, plus = [0.0] * n, table.variable.tolist()
+    for t in range(1, n):
+        if kind[t] == _POWER:
+            times[t] = power[t] - 1
+        elif kind[t] != _SUM:
+            times[t] = sign[t] if kind[t] == _PRODUCT else -1.0
+    bare = [2 if name == "c" else int(t in grammar.leaf_values) for t, name in enumerate(names)]
+    keys = [(bare[t], times[t], tuple(plus[t])) for t in range(n)]
+    groups = sorted({*keys, (1, -1.0, tuple(plus[0])), (2, -1.0, tuple(plus[0]))})
+    return [groups.index(key) for key in keys], [g[1] for g in groups], [g[2] for g in groups]
+
+
+def _row(mode: Tensor, leaf: Tensor, sink: Tensor, power: Tensor, summand: Tensor, unit: Tensor) -> Tensor:
+    """The fields of a slot, [batch, field]."""
+    fields = (mode.double(), leaf.double(), sink.double(), power, summand.double())
+    return torch.cat([torch.stack(fields, dim=1), unit], dim=1)
+
+
+def _kinds(grammar: Grammar) -> tuple[list[int], list[float], list[float]]:
+    """Of every token: what it does with units, its power (1 where it has none), and the second operand's sign."""
+    kinds, powers, signs = [], [], []
+    for name, arity in zip(grammar.tokens, grammar.arity, strict=True):
+        kind = _POWER if name in POWERS else _SUM if name in SUMS else _PRODUCT if name in PRODUCTS else _PURE
+        kinds.append(kind if arity else _LEAF)
+        powers.append(POWERS.get(name, 1.0))
+        signs.append(-1.0 if name == "div" else 1.0)
+    return kinds, powers, signs

@@ -1,0 +1,229 @@
+"""Token matrices to node tables: children, heights, top-level summands, and rows sorted by height and
+operator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from defectdb.engine.grammar.grammar import Grammar
+from defectdb.engine.programs.programs import Group, Programs
+
+_SIDES = ("none", "first", "both", "second")
+"""Which operands of a node hold constants: nodes are sorted in this order, so that each side is one slice."""
+
+
+def count_constants(tokens: Tensor, grammar: Grammar) -> Tensor:
+    """Fitted constants of every sequence, [formula]."""
+    return (tokens == grammar.constant).sum(1)
+
+
+def children(tokens: Tensor, arity: Tensor) -> Tensor:
+    """Positions of both operands [formula, position, 2] of complete sequences; meaningless where there is none."""
+    return _structure(arity, torch.zeros_like(tokens, dtype=torch.bool))[0]
+
+
+def _structure(arity: Tensor, is_constant: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Operands' positions [formula, position, 2], heights, and which nodes hold constants at or below them.
+
+    The first operand follows its operator, the second follows the first one's end; read from the back.
+    """
+    n, length = arity.shape
+    arity, constant = (
+        arity.T.contiguous(),
+        is_constant.T.contiguous(),
+    )  # [position, formula]: rows lie together
+    end, height = arity.new_full((length + 1, n), length), arity.new_zeros(length + 1, n)
+    second, holds = arity.new_zeros(length, n), constant.new_zeros(length + 1, n)
+    for t in range(length - 1, -1, -1):
+        here, behind = arity[t], end[t + 1]
+        unary, binary = here > 0, here > 1
+        second[t] = behind.clamp(max=length - 1)
+        other = behind.unsqueeze(0)
+        last = torch.where(binary, end.gather(0, other)[0], behind)
+        end[t] = torch.where(unary, last, t + 1)
+        below = torch.where(binary, torch.maximum(height[t + 1], height.gather(0, other)[0]), height[t + 1])
+        height[t] = torch.where(unary, below + 1, 0)
+        holds[t] = constant[t] | (unary & holds[t + 1]) | (binary & holds.gather(0, other)[0])
+    first = (
+        torch.arange(1, length + 1, device=arity.device).clamp(max=length - 1).unsqueeze(1).expand_as(second)
+    )
+    child = torch.stack([first, second], dim=2).transpose(0, 1).contiguous()
+    return child, height[:length].T.contiguous(), holds[:length].T.contiguous()
+
+
+def _term_positions(
+    tokens: Tensor, child: Tensor, splits: Tensor, max_terms: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Positions of the top-level summands [formula, term], which of them exist, and the nodes split."""
+    n = tokens.shape[0]
+    lines = torch.arange(n, device=tokens.device)
+    terms = torch.zeros(n, max_terms, dtype=torch.long, device=tokens.device)
+    count = torch.ones(n, dtype=torch.long, device=tokens.device)
+    split = torch.zeros_like(tokens, dtype=torch.bool)
+    for _ in range(max_terms - 1):  # replace the first splittable summand by its two operands
+        splittable = splits[tokens.gather(1, terms)]
+        splittable &= torch.arange(max_terms, device=tokens.device) < count.unsqueeze(1)
+        some = splittable.any(1)
+        which = splittable.int().argmax(1)
+        node = terms[lines, which]
+        split[lines, node] |= some
+        terms[lines, which] = torch.where(some, child[lines, node, 0], node)
+        free = count.clamp(max=max_terms - 1)
+        terms[lines, free] = torch.where(some, child[lines, node, 1], terms[lines, free])
+        count = count + some.long()
+    return terms, torch.arange(max_terms, device=tokens.device) < count.unsqueeze(1), split
+
+
+def build(tokens: Tensor, grammar: Grammar, *, max_terms: int = 1, plain: Tensor | None = None) -> Programs:
+    """The node table of complete prefix sequences [formula, position].
+
+    All must have the same number of fitted constants (see ``count_constants``). ``max_terms`` > 1 splits
+    every formula at its top-level additions and subtractions into that many summands at the most; ``plain``
+    [formula] marks those without an offset.
+    """
+    device = tokens.device
+    n = len(tokens)
+    facts = _facts(grammar, max_terms, device)
+    arity, row_of = facts.arity[tokens], facts.rows[tokens]
+    is_constant = tokens == grammar.constant
+    child, height, holds = _structure(arity, is_constant)
+    terms, mask, split = _term_positions(tokens, child, facts.splits, max_terms)
+    operator = (arity > 0) & ~split
+    fixed_nodes, held_nodes = operator & ~holds, operator & holds
+    counts = torch.stack([is_constant[:1].sum(), fixed_nodes.sum(), held_nodes.sum()])
+    k, n_fixed, n_held = counts.tolist()
+    first_fixed = len(grammar.variables) + len(facts.numbers)
+    first_constant = first_fixed + n_fixed
+    order = is_constant.long().cumsum(1) - 1
+    row_of = torch.where(
+        is_constant, first_constant + torch.arange(n, device=device).unsqueeze(1) * k + order, row_of
+    )
+    layout = _Layout(row_of, child, grammar, first_constant)
+    key = (height * len(grammar.tokens) + tokens) * len(_SIDES)
+    fixed = layout.groups(key, fixed_nodes, first_fixed)
+    groups = layout.groups(key + _sides(child, arity, holds), held_nodes, first_constant + n * k)
+    rows = torch.where(mask, row_of.gather(1, terms), 0)
+    roots = (mask & (rows >= first_constant)).view(-1).nonzero().squeeze(1)
+    n_rows = first_constant + n * k + n_held
+    return Programs(
+        len(grammar.variables), facts.numbers, first_constant, n, k, n_rows, fixed, groups, rows, mask, roots, plain
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    """What is known of every token [token]: operands, the table's row of variables and literal numbers (-1 for others),
+    whether it joins summands; and the numbers' values.
+    """
+
+    arity: Tensor
+    rows: Tensor
+    splits: Tensor
+    numbers: Tensor
+
+
+@lru_cache(maxsize=32)
+def _facts(grammar: Grammar, max_terms: int, device: torch.device) -> _Facts:
+    """Made once for a grammar and a device: sending them there every time would cost more than using them."""
+    rows, numbers = _leaf_rows(grammar, device)
+    arity = torch.tensor(grammar.arity, device=device)
+    return _Facts(arity, rows, _splitting(grammar, max_terms, device), numbers)
+
+
+def _leaf_rows(grammar: Grammar, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The table's row of every variable and literal number [token] (-1 for others), and the numbers' values."""
+    rows = torch.full((len(grammar.tokens),), -1, dtype=torch.long, device=device)
+    for row, name in enumerate(grammar.variables):
+        if name in grammar.index:
+            rows[grammar.index[name]] = row
+    for row, token in enumerate(grammar.leaf_values):
+        rows[token] = len(grammar.variables) + row
+    return rows, torch.tensor(list(grammar.leaf_values.values()), dtype=torch.float64, device=device)
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """The table's row of every token [formula, position], as far as it is known, and what the rows hang on."""
+
+    row_of: Tensor
+    child: Tensor
+    grammar: Grammar
+    first_constant: int
+
+    def groups(self, key: Tensor, chosen: Tensor, first_row: int) -> tuple[Group, ...]:
+        """Rows from ``first_row`` on for the chosen nodes: one group per (height, operator), in order of evaluation."""
+        flat = chosen.reshape(-1).nonzero().squeeze(1)
+        keys, order = key.reshape(-1)[flat].sort(stable=True)
+        positions, rows = flat[order], self.row_of.view(-1)
+        rows[positions] = torch.arange(len(flat), device=flat.device) + first_row
+        length = self.row_of.shape[1]
+        line = positions // length * length
+        operand = [rows[line + self.child.view(-1, 2)[positions, side]] for side in (0, 1)]
+        found, at = [], 0
+        for token, counts in _counts(keys, len(self.grammar.tokens)):
+            stop = at + sum(counts)
+            operands = tuple(operand[side][at:stop] for side in range(self.grammar.arity[token]))
+            owners = positions[at:stop] // length
+            found.append(self._group(self.grammar.tokens[token], counts, first_row + at, operands, owners))
+            at = stop
+        return tuple(found)
+
+    def _group(
+        self, name: str, counts: list[int], start: int, operands: tuple[Tensor, ...], owners: Tensor
+    ) -> Group:
+        none, first, both, _ = counts
+        stop = start + sum(counts)
+        if none == stop - start:
+            return Group(name, start, stop, operands, owners)
+        active = ((start, start + first + both), (start + first, stop))[: len(operands)]
+        places = tuple(
+            rows[begin - start : end - start] - self.first_constant
+            for rows, (begin, end) in zip(operands, active, strict=True)
+        )
+        return Group(name, start, stop, operands, owners, active, places)
+
+
+def _counts(keys: Tensor, n_names: int) -> Iterator[tuple[int, list[int]]]:
+    """Token and, for each of ``_SIDES``, number of nodes of every group, from its nodes' sorted keys."""
+    values, counts = torch.unique_consecutive(keys, return_counts=True)
+    merged: dict[int, list[int]] = {}
+    for value, count in torch.stack([values, counts], dim=1).tolist():
+        merged.setdefault(value // len(_SIDES), [0] * len(_SIDES))[value % len(_SIDES)] = count
+    for value, sides in sorted(merged.items()):
+        yield value % n_names, sides
+
+
+def _sides(child: Tensor, arity: Tensor, holds: Tensor) -> Tensor:
+    """Which operands of every node hold constants to be differentiated, an index into ``_SIDES``."""
+    first = holds.gather(1, child[:, :, 0]) & (arity > 0)
+    second = holds.gather(1, child[:, :, 1]) & (arity > 1)
+    return first.long() + second.long() * (3 - 2 * first.long())
+
+
+def term_roots(tokens: Tensor, grammar: Grammar, max_terms: int) -> tuple[Tensor, Tensor]:
+    """The first token of every top-level summand [formula, term] and which summands exist."""
+    facts = _facts(grammar, max_terms, tokens.device)
+    child = children(tokens, facts.arity[tokens])
+    terms, mask, _ = _term_positions(tokens, child, facts.splits, max_terms)
+    return tokens.gather(1, terms), mask
+
+
+def summand_splits(tokens: Tensor, grammar: Grammar, max_terms: int) -> Tensor:
+    """Which tokens join top-level summands that have coefficients of their own, bool [formula, position]."""
+    facts = _facts(grammar, max_terms, tokens.device)
+    return _term_positions(tokens, children(tokens, facts.arity[tokens]), facts.splits, max_terms)[2]
+
+
+def _splitting(grammar: Grammar, max_terms: int, device: torch.device) -> Tensor:
+    """Which tokens join summands, bool [token]."""
+    splits = torch.zeros(len(grammar.tokens), dtype=torch.bool, device=device)
+    for name in ("add", "sub"):
+        if max_terms > 1 and name in grammar.index:
+            splits[grammar.index[name]] = True
+    return splits

@@ -1,0 +1,247 @@
+"""Fitted formulas to values anywhere, and to a verdict: finite, bounded and quiet over the whole range, or
+not.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from defectdb.engine.grammar.grammar import Grammar
+from defectdb.engine.programs.compiling import build, count_constants
+from defectdb.engine.problem import Fit, Problem
+from defectdb.engine.programs.programs import Programs
+from defectdb.engine.safety.between_points import Resolution
+from defectdb.expressions.evaluation import evaluate_numpy
+from defectdb.expressions.expression import Call, Expression, walk
+
+Floats = NDArray[np.float64]
+MAX_ROUGHNESS = 1.6  # total variation between the data points, as a multiple of the data's own
+MAX_JUMP = 0.1  # change from a data point to its close surroundings, as a fraction of the data's range
+_SINGULAR = ("div", "inv", "log")  # operators with a pole where their last operand is zero
+_EVEN = ("square", "cube", "abs")  # operators through which a zero stays where it is
+_BESIDE = (1e-7, 1e-6, 1e-5, 1e-4, 3e-4, 1e-3, 3e-3)  # distances looked at, as fractions of the largest
+_SAME = 1e-6  # distances nearer than this share of the largest are one distance
+MAX_OVERSHOOT = 0.25  # how far beyond the data's range a formula may swing, as a fraction of that range
+MAX_DRIFT = 0.5  # the same, of the whole range allowed, for the tail behind the data: slow laws go on
+
+
+@dataclass(frozen=True, slots=True)
+class Domain:
+    """Where a formula must be finite and quiet: a grid over the range and what the data do there.
+
+    ``grid`` [variable, point] with the points inside the data first (``n_inside``), then the tail up to the
+    cutoff; ``low``, ``high``, ``roughness`` bound the value and its total variation; ``tail`` bounds |value|
+    at the last point (infinite: no demand); ``jump`` the change between grid points nearer than ``near`` to
+    each other; ``resolution`` what the data can tell about the curve between their points. ``one_sign``: no
+    denominator may have both signs on the grid, for several variables, where there is no path from point to point.
+    """
+
+    grid: Tensor
+    n_inside: int
+    low: float
+    high: float
+    roughness: float
+    tail: float = math.inf
+    near: float = 0.0
+    jump: float = math.inf
+    resolution: Resolution | None = None
+    one_sign: bool = False
+
+    @classmethod
+    def of(
+        cls, x: Tensor, y: Tensor, *, cutoff: float | None = None, decay: bool = False, points: int = 128
+    ) -> Domain:
+        """The domain of one-variable data: [min x, max x] and beyond it up to ``cutoff``.
+
+        ``decay`` demands that the value vanish at the cutoff (to 2 % of the data's range).
+        """
+        order = x.argsort(stable=True)
+        xs, ys = x[order], y[order]
+        place = _places(xs)
+        count = torch.bincount(place).to(x)
+        distinct, means = (torch.zeros_like(count).index_add_(0, place, v) / count for v in (xs, ys))
+        spread = float(means.max() - means.min()) or max(abs(float(means[0])), 1.0)
+        low, high = float(xs[0]), float(xs[-1])
+        largest = max(abs(low), abs(high))
+        even = _uneven(low, high, points).to(x)
+        # Poles and spikes hide beside the data points that they serve: look closely there, at every scale.
+        steps = largest * torch.tensor(_BESIDE, dtype=x.dtype, device=x.device)
+        beside = (distinct.unsqueeze(1) + torch.cat([-steps, steps.new_zeros(1), steps])).flatten()
+        inside = torch.cat([even, beside[(beside >= low) & (beside <= high)]]).sort().values
+        grid, n_inside = inside, len(inside)
+        if cutoff is not None and cutoff > high:
+            grid = torch.cat(
+                [inside, torch.linspace(high, cutoff, points // 2, dtype=x.dtype, device=x.device)]
+            )
+        margin = MAX_OVERSHOOT * spread
+        roughness = MAX_ROUGHNESS * float(means.diff().abs().sum()) + 0.1 * spread
+        tail = 0.02 * spread if decay else math.inf
+        bottom, top = float(means.min()) - margin, float(means.max()) + margin
+        near, jump = 1.01 * largest * _BESIDE[-1], MAX_JUMP * spread
+        track = torch.searchsorted(inside, torch.cat([even, distinct]).unique()).clamp(max=n_inside - 1)
+        resolution = Resolution.of(distinct, means, inside, track, _noise(ys, place, means))
+        return cls(grid.unsqueeze(0), n_inside, bottom, top, roughness, tail, near, jump, resolution)
+
+    @classmethod
+    def between(cls, x: Tensor, points: int = 256) -> Self:
+        """Where data of any kind only ask for values: at their points ``x`` [variable, point] and between them.
+
+        Over one variable on a grid, where no pole may be either; over several half-way between points taken in pairs.
+        """
+        free = (-math.inf, math.inf, math.inf)
+        if len(x) == 1:
+            low, high = float(x.min()), float(x.max())
+            grid = torch.cat([x[0], _uneven(low, high, points).to(x)]).unique()
+            return cls(grid.unsqueeze(0), len(grid), *free)
+        shuffled = torch.randperm(x.shape[1], generator=torch.Generator().manual_seed(0)).to(x.device)
+        return cls(torch.cat([x, (x + x[:, shuffled]) / 2], dim=1), 0, *free)
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same domain on another device."""
+        resolution = None if self.resolution is None else self.resolution.to(device)
+        return replace(self, grid=self.grid.to(device), resolution=resolution)
+
+    def permits(self, expression: Expression, constants: Sequence[float], variables: Sequence[str]) -> bool:
+        """Whether one formula obeys, its values on the grid and what it divides by; ``variables`` name the grid's."""
+        here = self.to("cpu")
+        env = dict(zip(variables, here.grid.numpy(), strict=True))
+        values = np.broadcast_to(evaluate_numpy(expression, env, constants), here.grid.shape[1:])
+        if not bool(here.holds(torch.from_numpy(values.copy()).unsqueeze(0))):
+            return False
+        looked_at = self.n_inside > 0 or self.one_sign
+        return not (looked_at and has_pole(expression, constants, env, anywhere=self.one_sign))
+
+    def holds(self, values: Tensor) -> Tensor:
+        """Which formulas obey, bool [formula], from their values on the grid [formula, point]."""
+        ok = torch.isfinite(values).all(1)
+        inside = values[:, : self.n_inside] if self.n_inside else values
+        ok &= (inside.amin(1) >= self.low) & (inside.amax(1) <= self.high)
+        drift = MAX_DRIFT * (self.high - self.low)
+        ok &= (values.amin(1) >= self.low - drift) & (values.amax(1) <= self.high + drift)
+        ok &= values[:, : self.n_inside].diff(dim=1).abs().sum(1) <= self.roughness
+        if math.isfinite(self.jump):
+            close = self.grid[0, : self.n_inside].diff() <= self.near
+            ok &= (values[:, : self.n_inside].diff(dim=1).abs() * close).amax(1) <= self.jump
+        if self.resolution is not None:
+            ok &= self.resolution.holds(inside)
+        if math.isfinite(self.tail):
+            ok &= values[:, -1].abs() <= self.tail
+        return ok
+
+
+def _uneven(low: float, high: float, points: int) -> Tensor:
+    """Points [point] from ``low`` to ``high``, off an even grid by irregular parts of a step.
+
+    On an even grid an oscillation of the grid's own frequency would look like a constant.
+    """
+    place = torch.arange(points, dtype=torch.float64)
+    place[1:-1] += 0.7 * ((place[1:-1] * 0.6180339887498949) % 1.0 - 0.5)
+    return low + (high - low) * place / (points - 1)
+
+
+def _places(xs: Tensor) -> Tensor:
+    """The place [point] of every sorted distance among the distinct ones; lattices repeat distances to round-off."""
+    apart = xs.diff() > _SAME * torch.maximum(xs[-1].abs(), xs[0].abs())
+    return torch.cat([apart.new_zeros(1), apart]).long().cumsum(0)
+
+
+def _noise(ys: Tensor, place: Tensor, means: Tensor) -> float:
+    """How far data are from themselves: by equal points with different values, or half the median step."""
+    step = 0.5 * float(means.diff().abs().median()) if len(means) > 1 else 0.0
+    high, low = (
+        torch.zeros_like(means).scatter_reduce(0, place, ys, how, include_self=False)
+        for how in ("amax", "amin")
+    )
+    return max(step, float((high - low).amax()))
+
+
+def has_pole(
+    expression: Expression, constants: Sequence[float], points: Mapping[str, Floats], *, anywhere: bool = True
+) -> bool:
+    """Whether a formula divides by, or takes the logarithm of, what is zero or changes sign among the points.
+
+    Not ``anywhere``: from one point to the next. A power changes sign where its base does.
+    """
+    for node in walk(expression):
+        if isinstance(node, Call) and node.operator in _SINGULAR:
+            below = node.args[-1]
+            while isinstance(below, Call) and below.operator in _EVEN:
+                below = below.args[0]
+            signs = np.sign(np.atleast_1d(evaluate_numpy(below, points, constants)))
+            before = signs[:-1] if len(signs) > 1 and not anywhere else signs[:1]
+            if not (signs[-len(before) :] * before > 0).all():
+                return True
+    return False
+
+
+def predict(tokens: Tensor, grammar: Grammar, fit: Fit, x: Tensor, problem: Problem) -> Tensor:
+    """Values [formula, point] of fitted formulas at ``x`` [variable, point] (before any mixing of points)."""
+    out = x.new_full((len(tokens), x.shape[1]), torch.nan)
+    for part, programs, table in _tables(tokens, grammar, fit, x, problem):
+        out[part] = _whole(programs, table, fit.beta[part], problem)
+    return out
+
+
+def in_domain(tokens: Tensor, grammar: Grammar, fit: Fit, problem: Problem, domain: Domain) -> Tensor:
+    """Which fitted formulas are finite, bounded and quiet over the domain, bool [formula].
+
+    Over one variable no denominator may pass through zero, however weak the pole that it makes.
+    """
+    some = torch.isfinite(fit.sse).nonzero().squeeze(1)
+    ok = torch.zeros(len(tokens), dtype=torch.bool, device=tokens.device)
+    finite = Fit(fit.theta[some], fit.beta[some], fit.sse[some])
+    for part, programs, table in _tables(tokens[some], grammar, finite, domain.grid, problem):
+        good = domain.holds(_whole(programs, table, finite.beta[part], problem))
+        if domain.n_inside or domain.one_sign:
+            good &= ~_has_pole(programs, table, anywhere=domain.one_sign)
+        ok[some[part]] = good
+    return ok
+
+
+def _tables(
+    tokens: Tensor, grammar: Grammar, fit: Fit, x: Tensor, problem: Problem
+) -> Iterator[tuple[Tensor, Programs, Tensor]]:
+    """Rows of formulas with as many constants, their programs and their node tables [row, point] at ``x``."""
+    k_of = count_constants(tokens, grammar)
+    for k in k_of.unique().tolist():
+        members = (k_of == k).nonzero().squeeze(1)
+        for part in members.split(max(1, 4_000_000 // (12 * x.shape[1]))):
+            programs = build(tokens[part], grammar, max_terms=problem.max_terms)
+            yield part, programs, programs.values(x, fit.theta[part, None, :k])[:, 0]
+
+
+def _whole(programs: Programs, table: Tensor, beta: Tensor, problem: Problem) -> Tensor:
+    """Summands times coefficients plus offset, [formula, point]."""
+    values = table.new_zeros(len(beta), table.shape[1])
+    for term in range(problem.max_terms):
+        share = beta[:, term].unsqueeze(1) * table[programs.terms[:, term]]
+        values = torch.where(programs.term_mask[:, term].unsqueeze(1), values + share, values)
+    return values + beta[:, -1].unsqueeze(1) if problem.offset else values
+
+
+def _has_pole(programs: Programs, table: Tensor, *, anywhere: bool = False) -> Tensor:
+    """Which formulas divide by, or take the logarithm of, what changes sign from point to point (or ``anywhere``).
+
+    bool [formula]. A power changes sign where its base does.
+    """
+    base = torch.arange(programs.n_rows, device=table.device)
+    groups = (*programs.fixed, *programs.groups)
+    for group in groups:
+        if group.operator in _EVEN:
+            base[group.start : group.stop] = base[group.operands[0]]
+    out = torch.zeros(programs.n_formulas, dtype=torch.bool, device=table.device)
+    for group in groups:
+        if group.operator in _SINGULAR:
+            below = table[base[group.operands[-1]]]
+            steps = below[:, 1:] * below[:, :-1]
+            crosses = below.amin(1) * below.amax(1) <= 0 if anywhere else (steps <= 0).any(1)
+            out[group.owners[crosses]] = True
+    return out

@@ -1,0 +1,80 @@
+"""The same search from several seeds, in processes, to one front: what one seed misses another finds."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+
+import torch
+from torch import Tensor
+
+from defectdb.engine.safety.domain import Domain
+from defectdb.engine.finishing.scoring import Scored
+from defectdb.engine.grammar.grammar import Grammar
+from defectdb.engine.search.worker_lifetime import end_with
+from defectdb.engine.problem import Problem
+from defectdb.engine.finishing.rounding import unsurpassed
+from defectdb.engine.search.search import Outcome, Search, SearchConfig
+from defectdb.expressions.expression import expression_hash
+
+
+@dataclass(frozen=True, slots=True)
+class Islands:
+    """The joint front, every island's own outcome, and [formula] the share of islands whose front holds it."""
+
+    front: list[Scored]
+    outcomes: list[Outcome]
+    stability: list[float]
+
+
+@dataclass(frozen=True, slots=True)
+class _Voyage:
+    """One search as it travels to a process."""
+
+    problem: Problem
+    grammar: Grammar
+    config: SearchConfig
+    domain: Domain | None
+    seeds: Tensor | None
+
+
+def _run(voyage: _Voyage) -> Outcome:
+    torch.set_num_threads(1)
+    return Search(voyage.problem, voyage.grammar, voyage.config, voyage.domain, seeds=voyage.seeds).run()
+
+
+def search_islands(
+    problem: Problem,
+    grammar: Grammar,
+    config: SearchConfig,
+    domain: Domain | None = None,
+    seeds: Tensor | None = None,
+    *,
+    count: int = 2,
+    workers: int = 2,
+) -> Islands:
+    """Searches with the seeds ``config.seed``, ``config.seed + 1`` ... in ``workers`` processes.
+
+    The result depends on the seeds alone, not on how many processes there are.
+    """
+    voyages = [
+        _Voyage(problem, grammar, replace(config, seed=config.seed + i), domain, seeds) for i in range(count)
+    ]
+    if workers < 2 or count < 2:
+        outcomes = [_run(voyage) for voyage in voyages]
+    else:
+        spawn, me = get_context("spawn"), os.getpid()
+        with ProcessPoolExecutor(min(workers, count), spawn, initializer=end_with, initargs=(me,)) as pool:
+            outcomes = list(pool.map(_run, voyages))
+    front = merged([outcome.front for outcome in outcomes])
+    held = [{expression_hash(s.expression) for s in outcome.front} for outcome in outcomes]
+    stability = [sum(expression_hash(s.expression) in h for h in held) / count for s in front]
+    return Islands(front, outcomes, stability)
+
+
+def merged(fronts: Sequence[Sequence[Scored]]) -> list[Scored]:
+    """The formulas of all fronts that none simpler or better surpasses, in order of complexity."""
+    return unsurpassed(scored for front in fronts for scored in front)

@@ -1,0 +1,116 @@
+"""An archive and an autoencoder to new candidates: samples, their neighbours, and moved subtrees of elites."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from defectdb.engine.fitting.archive import Archive
+from defectdb.engine.search.variation import (
+    Dressed,
+    add_up,
+    crossover,
+    mutate,
+    random_positions,
+    relabel,
+    splice,
+    subtree_ends,
+    wrap,
+)
+from defectdb.engine.grammar.grammar import PAD, Grammar
+from defectdb.engine.network.segvae import SEGVAE, grammar_masks
+
+SOURCES = ("enumeration", "prior", "neighbours", "regrown", "crossover", "mutation", "relabel", "wrap", "sum")
+"""Where candidates come from; the first is the seed of every search."""
+
+_SHARED = 0.3  # of every generation, in equal parts to all sources; the rest follows what they yield
+_NOISE = 0.5  # around an elite's latent mean, in units of its posterior's own width
+_TEMPERATURE = 0.6  # of what is written around elites: at 1 most of it is far from them
+
+
+def shares(yields: Tensor, population: int) -> list[int]:
+    """Candidates asked of every source but the first; ``yields`` [source] new elites per candidate so far."""
+    share = (1 - _SHARED) * yields[1:] / yields[1:].sum() + _SHARED / (len(SOURCES) - 1)
+    return [max(32, int(n)) for n in (share * population).tolist()]
+
+
+def elites(archive: Archive, grammar: Grammar, count: int, generator: torch.Generator) -> Dressed:
+    """Parents drawn from the archive, better ones more often, dressed in their constants."""
+    rows = torch.multinomial(archive.merit() + 0.05, count, replacement=True, generator=generator)
+    return Dressed.of(archive.tokens[rows], grammar, archive.fit.theta[rows])
+
+
+def inherited(tokens: Tensor, parents: Dressed) -> Dressed:
+    """Children [formula, position] in the constants of the tokens with which both they and their parents begin,
+    and of those with which both end.
+    """
+    length = tokens.shape[1]
+    head = (tokens == parents.tokens).long().cumprod(1).bool()
+    longer = (parents.tokens != PAD).sum(1, keepdim=True) - (tokens != PAD).sum(1, keepdim=True)
+    source = torch.arange(length, device=tokens.device) + longer  # the parent's place, counted from the end
+    inside, source = (source >= 0) & (source < length), source.clamp(0, length - 1)
+    alike = (tokens == PAD) | (inside & (tokens == parents.tokens.gather(1, source)))
+    tail = alike.flip(1).long().cumprod(1).flip(1).bool()
+    values = torch.where(tail, parents.values.gather(1, source), torch.nan)
+    return Dressed(tokens, torch.where(head, parents.values, values))
+
+
+def neighbours(
+    parents: Dressed, model: SEGVAE, generator: torch.Generator, shown: Tensor | None = None
+) -> Dressed:
+    """What the decoder writes near the parents' places in latent space."""
+    codes = model.codes_around(parents.tokens, _NOISE, generator, shown)
+    return inherited(model.sample(codes, generator, _TEMPERATURE), parents)
+
+
+def regrown(
+    parents: Dressed,
+    model: SEGVAE,
+    grammar: Grammar,
+    generator: torch.Generator,
+    shown: Tensor | None = None,
+) -> Dressed:
+    """Put what the decoder writes there in the place of a random subtree; those that fit.
+
+    The decoder has read the parent up to that place, and knows of the whole from near its place in latent space.
+    """
+    codes = model.codes_around(parents.tokens, _NOISE, generator, shown)
+    start = random_positions(parents.tokens, generator)
+    written = model.sample(codes, generator, _TEMPERATURE, (parents.tokens, start))
+    lines = torch.arange(len(start), device=start.device)
+    stop, size = (subtree_ends(rows, grammar)[lines, start] for rows in (parents.tokens, written))
+    out, fits = splice(parents, start, stop, Dressed.of(written, grammar), start, size - start)
+    return out[fits]
+
+
+def breed(
+    archive: Archive,
+    model: SEGVAE,
+    grammar: Grammar,
+    counts: list[int],
+    generator: torch.Generator,
+    shown: Tensor | None = None,
+) -> tuple[Dressed, Tensor]:
+    """One generation's formulas from every source, all obeying the grammar, and where each came from.
+
+    ``shown`` [1, point, feature] are the data that a conditional network sees.
+    """
+
+    def parents(i: int) -> Dressed:
+        return elites(archive, grammar, counts[i], generator)
+
+    prior = model.sample(model.random_codes(counts[0], generator, shown), generator)
+    made = [
+        Dressed.of(prior, grammar),
+        neighbours(parents(1), model, generator, shown),
+        regrown(parents(2), model, grammar, generator, shown),
+        crossover(parents(3), parents(3), grammar, generator),
+        mutate(parents(4), grammar, generator),
+        relabel(parents(5), grammar, generator),
+        wrap(parents(6), grammar, generator),
+        add_up(parents(7), parents(7), grammar),
+    ]
+    source = torch.cat([torch.full((len(m),), i + 1) for i, m in enumerate(made)]).to(archive.tokens.device)
+    whole = Dressed.cat(made)
+    valid = grammar_masks(whole.tokens, grammar)[1]
+    return whole[valid], source[valid]

@@ -1,0 +1,163 @@
+"""Parent formulas to offspring by moving subtrees: crossover, mutation and sums, on whole batches of
+sequences.
+
+Offspring inherit their parents' fitted constants, so that a fit continues where the parents' fits ended.
+Formulas travel as ``Dressed``: token indices with, at the place of every constant, its value (NaN where it
+has none yet).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from defectdb.engine.grammar.grammar import PAD, Grammar, random_formulas
+
+
+@dataclass(frozen=True, slots=True)
+class Dressed:
+    """Prefix sequences [formula, position] and their constants' values at the same places, NaN elsewhere."""
+
+    tokens: Tensor
+    values: Tensor
+
+    @classmethod
+    def of(cls, tokens: Tensor, grammar: Grammar, theta: Tensor | None = None) -> Dressed:
+        """Dress sequences in their fitted constants [formula, k], or in none."""
+        values = torch.full(tokens.shape, torch.nan, dtype=torch.float64, device=tokens.device)
+        if theta is None or not theta.shape[1]:
+            return cls(tokens, values)
+        is_constant = tokens == grammar.constant
+        order = (is_constant.long().cumsum(1) - 1).clamp(0, theta.shape[1] - 1)
+        return cls(tokens, torch.where(is_constant, theta.gather(1, order), values))
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def __getitem__(self, rows: Tensor) -> Dressed:
+        return Dressed(self.tokens[rows], self.values[rows])
+
+    def theta(self, grammar: Grammar) -> Tensor:
+        """The values in order, [formula, k]; NaN behind a formula's last constant."""
+        is_constant = self.tokens == grammar.constant
+        width = int(is_constant.sum(1).max()) if len(self) else 0
+        order = torch.where(is_constant, is_constant.long().cumsum(1) - 1, width)
+        out = torch.full((len(self), width + 1), torch.nan, dtype=torch.float64, device=self.tokens.device)
+        return out.scatter_(1, order, torch.where(is_constant, self.values, torch.nan))[:, :width]
+
+    @staticmethod
+    def cat(parts: list[Dressed]) -> Dressed:
+        """All parts, one after another."""
+        return Dressed(torch.cat([p.tokens for p in parts]), torch.cat([p.values for p in parts]))
+
+
+def subtree_ends(tokens: Tensor, grammar: Grammar) -> Tensor:
+    """One past the last position of the subtree that starts at every position, [formula, position]."""
+    n, length = tokens.shape
+    arity = torch.tensor(grammar.arity, device=tokens.device)[tokens]
+    lines = torch.arange(n, device=tokens.device)
+    ends = torch.zeros(n, length + 1, dtype=torch.long, device=tokens.device)
+    for t in range(length - 1, -1, -1):
+        one = ends[lines, torch.full_like(lines, min(t + 1, length - 1))]
+        two = ends[lines, one.clamp(max=length - 1)]
+        here = arity[:, t]
+        leaf = torch.full_like(one, t + 1)
+        ends[:, t] = torch.where(here == 0, leaf, torch.where(here == 1, one, two))
+    return ends[:, :length]
+
+
+def random_positions(tokens: Tensor, generator: torch.Generator) -> Tensor:
+    """One place in every sequence [formula, position], padding left out; int64 [formula]."""
+    weight = (tokens != PAD).double()
+    return torch.multinomial(weight, 1, generator=generator).squeeze(1)
+
+
+def splice(
+    whole: Dressed, start: Tensor, stop: Tensor, piece: Dressed, begin: Tensor, size: Tensor
+) -> tuple[Dressed, Tensor]:
+    """Replace [start, stop) of every sequence by ``size`` tokens of ``piece`` from ``begin``; and whether it
+    fits.
+    """
+    length = whole.tokens.shape[1]
+    at = torch.arange(length, device=whole.tokens.device).expand_as(whole.tokens)
+    start, stop, begin, size = (x.unsqueeze(1) for x in (start, stop, begin, size))
+    inside = (at >= start) & (at < start + size)
+    from_piece = (at - start + begin).clamp(0, length - 1)
+    behind = at - size + (stop - start)
+    source = torch.where(at < start, at, behind.clamp(0, length - 1))
+    gone = (at >= start + size) & (behind >= length)
+    tokens = torch.where(inside, piece.tokens.gather(1, from_piece), whole.tokens.gather(1, source))
+    values = torch.where(inside, piece.values.gather(1, from_piece), whole.values.gather(1, source))
+    fits = (whole.tokens != PAD).sum(1) + (size - (stop - start)).squeeze(1) <= length
+    return Dressed(tokens.masked_fill(gone, PAD), values.masked_fill(gone, torch.nan)), fits
+
+
+def crossover(parents: Dressed, donors: Dressed, grammar: Grammar, generator: torch.Generator) -> Dressed:
+    """Put a random subtree of each donor in the place of a random subtree of each parent; those that fit."""
+    ends, donor_ends = subtree_ends(parents.tokens, grammar), subtree_ends(donors.tokens, grammar)
+    lines = torch.arange(len(parents), device=ends.device)
+    start, begin = random_positions(parents.tokens, generator), random_positions(donors.tokens, generator)
+    out, fits = splice(parents, start, ends[lines, start], donors, begin, donor_ends[lines, begin] - begin)
+    return out[fits]
+
+
+def mutate(parents: Dressed, grammar: Grammar, generator: torch.Generator) -> Dressed:
+    """Put a small random formula, or one time in four a constant, in the place of a random subtree; those
+    that fit.
+    """
+    n, device = len(parents), parents.tokens.device
+    fresh = random_formulas(grammar, n, generator, device, leaf_bias=0.6)
+    if grammar.constant > 0:
+        lone = torch.zeros_like(fresh)
+        lone[:, 0] = grammar.constant
+        constant = torch.rand(n, generator=generator, device=device) < 0.25
+        fresh = torch.where(constant.unsqueeze(1), lone, fresh)
+    start = random_positions(parents.tokens, generator)
+    stop = subtree_ends(parents.tokens, grammar)[torch.arange(n, device=device), start]
+    piece = Dressed.of(fresh, grammar)
+    out, fits = splice(parents, start, stop, piece, torch.zeros_like(start), (fresh != PAD).sum(1))
+    return out[fits]
+
+
+def relabel(parents: Dressed, grammar: Grammar, generator: torch.Generator) -> Dressed:
+    """Exchange one random token for another of the same arity; one that is alone of its arity stays."""
+    arity = torch.tensor(grammar.arity, device=parents.tokens.device)
+    same = (arity.unsqueeze(0) == arity.unsqueeze(1)).double().fill_diagonal_(0.0)
+    same[:, PAD] = 0
+    same += torch.diag((same.sum(1) == 0).double())
+    position = random_positions(parents.tokens, generator).unsqueeze(1)
+    fresh = torch.multinomial(same[parents.tokens.gather(1, position).squeeze(1)], 1, generator=generator)
+    return Dressed(parents.tokens.scatter(1, position, fresh), parents.values.scatter(1, position, torch.nan))
+
+
+def wrap(parents: Dressed, grammar: Grammar, generator: torch.Generator) -> Dressed:
+    """Put a random operator above a random subtree, with a random leaf as the other operand; those that fit."""
+    n, device = len(parents), parents.tokens.device
+    operators = torch.tensor([i for i, a in enumerate(grammar.arity) if a > 0], device=device)
+    leaves = [i for i, (a, t) in enumerate(zip(grammar.arity, grammar.tokens, strict=True)) if a == 0 and t]
+    leaf = torch.tensor(leaves, device=device)
+    op = operators[torch.randint(len(operators), (n,), generator=generator, device=device)]
+    head = torch.zeros_like(parents.tokens)
+    head[:, 0] = op
+    head[:, 1] = leaf[torch.randint(len(leaf), (n,), generator=generator, device=device)]
+    start = random_positions(parents.tokens, generator)
+    size = torch.tensor(grammar.arity, device=device)[op]
+    out, fits = splice(parents, start, start, Dressed.of(head, grammar), torch.zeros_like(start), size)
+    return out[fits]
+
+
+def add_up(parents: Dressed, donors: Dressed, grammar: Grammar) -> Dressed:
+    """The sum of every parent and donor; those that fit. Their coefficients are fitted apart (see
+    ``constants``).
+    """
+    rows = torch.zeros(len(parents), dtype=torch.long, device=parents.tokens.device)
+    if "add" not in grammar.index:
+        return parents[rows[:0]]
+    sizes = (parents.tokens != PAD).sum(1), (donors.tokens != PAD).sum(1)
+    joined, fits = splice(parents, sizes[0], sizes[0], donors, rows, sizes[1])
+    head = Dressed.of(torch.full_like(parents.tokens, grammar.index["add"]), grammar)
+    out, room = splice(joined, rows, rows, head, rows, rows + 1)
+    fits &= room & (sizes[0] + sizes[1] + 1 <= parents.tokens.shape[1])
+    return out[fits]

@@ -1,0 +1,154 @@
+"""Unit cells to materials (layers, zigzag direction) and pristine supercells of any multiple."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from defectdb.errors import InputDataError
+from defectdb.ingest.readers.cif import lattice_of
+from defectdb.ingest.matching.lattices import cells_within
+from defectdb.ingest.records import Floats, Host, Integers, Material, Pristine, UnitCell
+from defectdb.schema.labels import ELEMENTS
+
+LAYER_TOLERANCE = 0.05  # angstrom between sites of one atomic layer
+ANGLE_TOLERANCE = 0.05  # degrees by which published cells miss 60, 90 or 120
+MAX_HOST_SITES = 20_000
+
+
+def material_of(cell: UnitCell, material_id: str | None = None) -> Material:
+    """The material of a unit cell: standard orientation (a along x), the layer clear of the cell's border.
+
+    Raises InputDataError where a and b are not perpendicular to c, or the cell holds no atoms.
+    """
+    parameters = cell_parameters(cell.lattice)
+    if not len(cell.numbers):
+        raise InputDataError("the unit cell holds no atoms", member=cell.base)
+    if np.abs(parameters[3:5] - 90).max() > 1:
+        raise InputDataError("c must be perpendicular to a and b: the crystal is periodic in the plane",
+                             member=cell.base)  # fmt: skip
+    lattice = lattice_of(parameters)
+    frac = cell.frac % 1.0
+    frac[:, 2] = lifted(frac[:, 2])
+    zigzag, period = _zigzag(lattice)
+    return Material(
+        material_id=material_id or cell.base,
+        lattice=lattice,
+        numbers=cell.numbers,
+        frac=frac,
+        layers=layers(frac[:, 2] * lattice[2, 2]),
+        zigzag=zigzag,
+        angle_period=period,
+    )
+
+
+def cell_parameters(lattice: Floats) -> Floats:
+    """a, b, c [angstrom], alpha, beta, gamma [degrees] of lattice rows."""
+    lengths = np.linalg.norm(lattice, axis=1)
+    cosines = [lattice[i] @ lattice[j] / (lengths[i] * lengths[j]) for i, j in ((1, 2), (0, 2), (0, 1))]
+    return np.concatenate([lengths, np.degrees(np.arccos(np.clip(cosines, -1, 1)))])
+
+
+def lifted(heights: Floats) -> Floats:
+    """Fractional heights in [0, 1), shifted only where the layer crosses the border, so that it does not."""
+    order = np.sort(heights % 1.0)
+    gaps = np.diff(np.append(order, order[0] + 1))
+    widest = int(np.argmax(gaps))
+    if widest == len(order) - 1:
+        return np.asarray(heights % 1.0)
+    start = order[(widest + 1) % len(order)]
+    return np.asarray((heights - start + gaps[widest] / 2) % 1.0)
+
+
+def layers(heights: Floats) -> tuple[str, ...]:
+    """top, middle or bottom for every height [angstrom]; a flat crystal is all middle."""
+    low, high = heights.min(), heights.max()
+    if high - low < LAYER_TOLERANCE:
+        return ("middle",) * len(heights)
+    return tuple(
+        "top" if high - z < LAYER_TOLERANCE else "bottom" if z - low < LAYER_TOLERANCE else "middle"
+        for z in heights
+    )
+
+
+def _zigzag(lattice: Floats) -> tuple[tuple[float, float], float]:
+    """Direction of the zigzag chains and the period of angles to it [degrees].
+
+    Hexagonal: along a lattice vector, 60 degrees. Otherwise along the shorter of a and b (the zigzag chains
+    of black phosphorus run along its short axis), 180 degrees.
+    """
+    a, b, _, _, _, gamma = cell_parameters(lattice)
+    hexagonal = abs(a - b) < 1e-3 * a and min(abs(gamma - 60), abs(gamma - 120)) < ANGLE_TOLERANCE
+    vector = lattice[0, :2] if a <= b else lattice[1, :2]
+    unit = vector / np.linalg.norm(vector)
+    return (float(unit[0]), float(unit[1])), 60.0 if hexagonal else 180.0
+
+
+def standard(lattice: Floats) -> Floats | None:
+    """The lattice with a along x and b in the xy plane; None where c is not perpendicular to the plane."""
+    parameters = cell_parameters(lattice)
+    if np.abs(parameters[3:5] - 90).max() > 1:
+        return None
+    return lattice_of(parameters)
+
+
+def supercell(material: Material, pristine: Pristine) -> Host:
+    """The pristine supercell of a diagonal size. Raises InputDataError for an impossible one."""
+    n_a, n_b, n_c = pristine.size
+    if n_c != 1:
+        size = size_text(pristine.size)
+        raise InputDataError(f"supercell {size} repeats the vacuum: c must be 1", member=pristine.base)
+    return multiple(material, np.array([[n_a, 0], [0, n_b]]), pristine)
+
+
+def multiple(material: Material, matrix: Integers, pristine: Pristine | None = None) -> Host:
+    """The pristine supercell whose plane vectors are ``matrix`` (2, 2) times those of the unit cell.
+
+    Site order is sublattice, then the a index, then the b index. Raises InputDataError for an impossible one.
+    """
+    count = abs(round(float(np.linalg.det(matrix))))
+    text = matrix_text(matrix)
+    if count < 1 or count * len(material.numbers) > MAX_HOST_SITES:
+        raise InputDataError(f"supercell {text} has no or too many sites", member=material.material_id)
+    full = np.eye(3)
+    full[:2, :2] = matrix
+    shifts = np.column_stack([cells_within(matrix), np.zeros(count)])
+    frac = ((material.frac[:, None, :] + shifts[None, :, :]).reshape(-1, 3)) @ np.linalg.inv(full)
+    frac[:, :2] = np.round(frac[:, :2], 12) % 1.0
+    known = pristine or Pristine(material.material_id, (0, 0, 0))
+    return Host(
+        host_id=f"{material.material_id}-{text}",
+        material=material,
+        supercell=text,
+        lattice=full @ material.lattice,
+        numbers=np.repeat(material.numbers, count),
+        frac=frac,
+        sublattice=np.repeat(np.arange(len(material.numbers)), count),
+        energy=known.energy,
+        e1=known.e1,
+        e_vbm=known.e_vbm,
+        fermi=known.fermi,
+    )
+
+
+def matrix_text(matrix: Integers) -> str:
+    """``8x8x1`` for a diagonal supercell, ``(4,1)(-1,3)x1`` for another."""
+    (a, b), (c, d) = matrix.tolist()
+    if b == 0 and c == 0 and a > 0 and d > 0:
+        return f"{a}x{d}x1"
+    return f"({a},{b})({c},{d})x1"
+
+
+def size_text(size: tuple[int, int, int]) -> str:
+    """``8x8x1``."""
+    return "x".join(str(n) for n in size)
+
+
+def formula_of(material: Material) -> str:
+    """Reduced formula in the order of the unit cell: ``MoS2``, ``BN``, ``P``."""
+    numbers, first, counts = np.unique(material.numbers, return_index=True, return_counts=True)
+    divisor = int(np.gcd.reduce(counts))
+    parts = []
+    for index in np.argsort(first):
+        share = int(counts[index]) // divisor
+        parts.append(ELEMENTS[int(numbers[index]) - 1] + (str(share) if share > 1 else ""))
+    return "".join(parts)

@@ -1,0 +1,141 @@
+"""A pair label to its comparison: the formula in use beside known laws and tables, on the same rows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from defectdb.db import Database
+from defectdb.errors import UsageError
+from defectdb.learn.judging.fitted_laws import (
+    Fitted,
+    fit_laws,
+    look_up_table,
+    nearest_neighbour,
+    refit,
+)
+from defectdb.learn.config import LearnConfig
+from defectdb.learn.pairs.kernel_search import KernelTask, kernel_tasks
+from defectdb.learn.pairs.lattice_sums import Floats, nearest
+from defectdb.learn.pairs.host_offsets import settled
+from defectdb.learn.select import check_target, choose_material, find_label, select_pairs
+from defectdb.expressions.asymptotics import Tail, tails
+from defectdb.expressions.evaluation import evaluate_numpy
+from defectdb.expressions.expression import complexity, from_ast
+from defectdb.schema.records import Images
+from defectdb.expressions.texts import to_infix
+
+DISCOVERED = "discovered"
+"""Name of the formula in use among the laws."""
+
+BETTER = 1.05
+"""A law must beat the formula in use by this factor to count as better: the rule by which formulas are chosen."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One kernel: its task, the laws by their error when inner distances are left out, and their tails."""
+
+    task: KernelTask
+    fits: list[Fitted]
+    tails: list[Tail | None]
+
+    @property
+    def discovered(self) -> Fitted:
+        """The formula in use."""
+        return next(f for f in self.fits if f.law == DISCOVERED)
+
+    @property
+    def winner(self) -> Fitted:
+        """The best safe one when inner distances are left out; the formula in use where none betters it by 5 %."""
+        ours = self.discovered
+        best = next((f for f in self.fits if f.safe), ours)
+        round_off = 1e-6 * float(np.abs(self.task.y - np.median(self.task.y)).mean())
+        return best if ours.errors.interior > BETTER * best.errors.interior + round_off else ours
+
+
+def compare(
+    db: Database, label: str, target: str = "formation_energy", material: str | None = None,
+    images: Images | None = None, dz: float | None = None,
+) -> list[Comparison]:  # fmt: skip
+    """The active formula of every |dz| window of the label (of the one that holds ``dz``) beside the baselines.
+
+    ``images``: nearest or sum; by default what the formula was learned with. Raises UnknownNameError, and
+    UsageError where no formula is active or no window holds ``dz``.
+    """
+    check_target(target)
+    material = choose_material(db, material)
+    label = find_label(db, material, label)
+    active = _active(db, label, target, material)
+    images = images or active["images"][0]
+    config = LearnConfig(target=target, material=material, images=images)
+    selection = select_pairs(db, config, material, [label])
+    tasks = settled(db, kernel_tasks(db, selection, config, "cpu"), config, material)
+    if dz is not None:
+        tasks = [task for task in tasks if task.dz_min <= abs(dz) < task.dz_max]
+    return [_compared(task, active, fit_laws(task)) for task in tasks]
+
+
+def _active(db: Database, label: str, target: str, material: str) -> pl.DataFrame:
+    found = db.frame(
+        "SELECT formula_id, ast, constants, images, dz_min, dz_max FROM formulas WHERE status = 'active' "
+        "AND pair_label = ? AND target = ? AND material_id = ? ORDER BY dz_min",
+        [label, target, material],
+    )
+    if found.is_empty():
+        raise UsageError(
+            f"{label} has no active formula of {target}; `defectdb learn --pair {label} --target {target}` finds one"
+        )
+    return found
+
+
+def _compared(task: KernelTask, active: pl.DataFrame, laws: Sequence[Fitted]) -> Comparison:
+    middle = float(task.dz_min + 1e-6)
+    row = active.filter((pl.col("dz_min") <= middle) & (pl.col("dz_max") > middle)).to_dicts()
+    if not row:
+        raise UsageError(f"{task.name} has no active formula; `defectdb learn --pair {task.label}` finds one")
+    expression, constants = from_ast(row[0]["ast"]), tuple(row[0]["constants"])
+    ours = refit(task, DISCOVERED, expression, constants)
+    fits = [ours, *laws, look_up_table(task), nearest_neighbour(task)]
+    fits.sort(key=lambda f: (f.errors.interior, f.errors.cv, f.n_constants))
+    symbolic = [(f.expression, f.constants) for f in fits if f.expression is not None]
+    limits = iter(tails(symbolic))
+    return Comparison(task, fits, [None if f.expression is None else next(limits) for f in fits])
+
+
+def as_frame(found: Sequence[Comparison], digits: int | None = None) -> pl.DataFrame:
+    """One row for every law and window: errors in eV, the value at infinity in eV, the slope there in eV/angstrom."""
+    rows = [
+        {
+            "label": c.task.label, "target": c.task.config.target, "dz_min": c.task.dz_min, "dz_max": c.task.dz_max,
+            "law": f.law, "n_rows": len(c.task.y), "n_constants": f.n_constants,
+            "complexity": None if f.expression is None else complexity(f.expression),
+            "mae_train": f.errors.train, "mae_cv": _finite(f.errors.cv), "mae_cv_interior": _finite(f.errors.interior),
+            "mae_cv_ends": _finite(f.errors.ends), "aicc": _finite(f.aicc), "bic": _finite(f.bic),
+            "value_at_infinity": tail.value if tail else None, "slope_at_infinity": tail.slope if tail else None,
+            "safe": f.safe, "wins": f is c.winner,
+            "formula": None if f.expression is None else to_infix(f.expression, f.constants, digits),
+        }
+        for c in found
+        for f, tail in zip(c.fits, c.tails, strict=True)
+    ]  # fmt: skip
+    return pl.DataFrame(rows, infer_schema_length=None)
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def curves(found: Comparison, points: int = 400) -> tuple[Floats, dict[str, Floats]]:
+    """Distances (angstrom) over the data's range and the value of every formula there (eV), best first."""
+    r = nearest(found.task)
+    fine = np.linspace(r.min(), r.max(), points)
+    return fine, {
+        f.law: evaluate_numpy(f.expression, {"r": fine}, f.constants)
+        for f in found.fits
+        if f.expression is not None
+    }

@@ -1,0 +1,81 @@
+"""Every stored formula of a pair to a figure of error against complexity."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+
+from defectdb.db import Database
+from defectdb.db.read import pair_label
+from defectdb.errors import UsageError
+from defectdb.query.figures.draw import COLOURS, COLUMN, MARKERS, NAMES, legend_above, new_figure, pretty
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def draw_front(db: Database, label: str, target: str) -> Figure:
+    """Error in cross-validation against complexity of every stored formula; the active ones marked."""
+    from matplotlib.ticker import MaxNLocator
+
+    label = pair_label(db, label)
+    rows = db.frame(
+        "SELECT complexity, coalesce(mae_cv, mae_train) AS error, dz_min, dz_max, status FROM formulas "
+        "WHERE pair_label = ? AND target = ? ORDER BY dz_min, complexity",
+        [label, target],
+    )
+    if rows.is_empty():
+        raise UsageError(f"{label} has no formulas of {target}; `defectdb learn --pair {label}` finds some")
+    figure = new_figure(COLUMN, 3.0)
+    axes = figure.subplots()
+    top = _highest_shown(rows)
+    for number, window in enumerate(rows.partition_by("dz_min", "dz_max", maintain_order=True)):
+        _draw_window(axes, window, top, COLOURS[number % 6], MARKERS[number % 6])
+    axes.plot([], [], ls="none", marker="*", ms=8, mfc="white", mec="black", mew=0.5, label="in use")
+    _error_axis(axes)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if 1000 * max(rows["error"]) > top:
+        axes.axhline(top, color="0.6", lw=0.5, ls=":")
+        axes.set_ylim(top=1.8 * top)
+        axes.annotate("or more", (0.99, 1.05 * top), xycoords=("axes fraction", "data"), ha="right", size=6)
+    axes.set_xlabel("complexity (tokens)")
+    axes.set_ylabel("MAE in cross-validation (meV)")
+    legend_above(figure, axes, f"{pretty(label)}, {NAMES[target]}")
+    return figure
+
+
+def _draw_window(axes: Axes, rows: pl.DataFrame, top: float, colour: str, marker: str) -> None:
+    """The formulas of one window of |dz|, the best of each size as steps, the active ones as stars."""
+    size, error = rows["complexity"].to_numpy(), np.minimum(1000 * rows["error"].to_numpy(), top)
+    axes.plot(
+        size, error, ls="none", marker=marker, ms=3.5, mfc="none", color=colour, label=_window_name(rows)
+    )
+    axes.step(size, np.minimum.accumulate(error), where="post", color=colour, lw=0.8, alpha=0.7)
+    chosen = rows.filter(status="active")
+    errors = np.minimum(1000 * chosen["error"].to_numpy(), top)
+    axes.plot(chosen["complexity"], errors, ls="none", marker="*", ms=10, color=colour, mec="black", mew=0.5)
+
+
+def _error_axis(axes: Axes) -> None:
+    """A logarithmic axis with plain numbers: 0.1, 2, 50; within one decade every tick has its number."""
+    axes.set_yscale("log")
+    low, high = axes.get_ylim()
+    named = "12345678" if high < 10 * low else "25"
+    axes.yaxis.set_major_formatter(lambda x, _: f"{x:g}")
+    axes.yaxis.set_minor_formatter(lambda x, _: f"{x:g}" if f"{x:e}"[0] in named else "")
+
+
+def _highest_shown(rows: pl.DataFrame) -> float:
+    """Where the axis ends [meV]: formulas that fail in cross-validation are drawn on that line."""
+    best = rows.group_by("dz_min").agg(pl.col("error").min())["error"]
+    return 1000 * 100 * max(float(error) for error in best)
+
+
+def _window_name(rows: pl.DataFrame) -> str:
+    low, high = rows["dz_min"][0], rows["dz_max"][0]
+    if low == 0 and high >= 1e8:
+        return "formulas"
+    return rf"$|\Delta z|$ < {high:.2g} Å" if low == 0 else rf"$|\Delta z|$ ≥ {low:.2g} Å"

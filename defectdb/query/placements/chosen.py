@@ -1,0 +1,121 @@
+"""Placements of defects, chosen by the active model: what `enumerate` prints and writes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from defectdb.db import Database
+from defectdb.errors import QueryError, UsageError
+from defectdb.query.placements.enumeration import enumerate_placements, sample_placements, site_columns
+from defectdb.query.placements.screen import screen
+from defectdb.query.placements.supercells import Ints, Supercell, parse_supercell, supercell
+from defectdb.query.placements.streaming import every_placement, lowest, predicted, write_stream
+from defectdb.schema.labels import canonical_label
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to enumerate: all inequivalent placements, a random sample, or (``every``) all of them.
+
+    ``target`` adds predicted values [eV]; ``where`` is a SQL predicate over the columns of the result and
+    ``top`` keeps the lowest values.
+    """
+
+    material: str
+    repeats: str
+    defects: str
+    target: str | None = None
+    top: int | None = None
+    where: str | None = None
+    every: bool = False
+    concentration: float | None = None
+    sample: int = 1000
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Candidates:
+    """The placements: labels of the defects, the supercell, and one row per placement."""
+
+    cell: Supercell
+    labels: tuple[str, ...]
+    frame: pl.DataFrame
+
+    def sites(self) -> list[list[int]]:
+        """Site numbers of each placement."""
+        return [list(row) for row in self.frame.select(site_columns(len(self.labels))).iter_rows()]
+
+
+def candidates(db: Database, request: Request) -> Candidates:
+    """Enumerate, predict and choose. Raises UnknownNameError, UsageError, LabelError and QueryError."""
+    cell = supercell(db, request.material, parse_supercell(request.repeats))
+    labels = sorted(_labels(request.defects))
+    if request.every:
+        if request.top is None or request.target is None:
+            raise UsageError(
+                "--every is for choosing among all placements (--target T --top K) or a file (-o)"
+            )
+        frame = lowest(_stream(db, cell, request, labels), request.top)
+        return Candidates(cell, tuple(labels), frame)
+    if request.concentration is not None:
+        labels, frame = sample_placements(cell, labels, request.concentration, request.sample, request.seed)
+    else:
+        frame = enumerate_placements(cell, labels)
+    if request.target is not None:
+        values, outside = screen(db, cell, request.material, labels, request.target)(
+            _sites(frame, len(labels))
+        )
+        frame = frame.with_columns(value=pl.Series(values), extrapolated=pl.Series(outside)).sort("value")
+    if (kept := predicate(request.where)) is not None:
+        frame = _filtered(frame, kept, request.where or "")
+    return Candidates(cell, tuple(labels), frame if request.top is None else frame.head(request.top))
+
+
+def stream_to_file(db: Database, request: Request, path: Path) -> int:
+    """Predict every placement into a Parquet file, block by block; how many rows."""
+    if request.target is None or path.suffix != ".parquet":
+        raise UsageError("--every with -o writes predictions to a .parquet file and needs --target")
+    cell = supercell(db, request.material, parse_supercell(request.repeats))
+    frames = _stream(db, cell, request, sorted(_labels(request.defects)))
+    return write_stream(frames, path)
+
+
+def _stream(db: Database, cell: Supercell, request: Request, labels: Sequence[str]) -> Iterator[pl.DataFrame]:
+    assert request.target is not None
+    found = screen(db, cell, request.material, labels, request.target)
+    frames = predicted(found, every_placement(cell, labels))
+    kept = predicate(request.where)
+    return frames if kept is None else (_filtered(frame, kept, request.where or "") for frame in frames)
+
+
+def _sites(frame: pl.DataFrame, n: int) -> Ints:
+    return frame.select(site_columns(n)).to_numpy().astype(np.int64)
+
+
+def _labels(text: str) -> list[str]:
+    labels = [canonical_label(part, order=1) for part in text.split(",") if part.strip()]
+    if not labels:
+        raise UsageError("--defects names no defect; write Vac_Mo,Vac_S,Vac_S")
+    return labels
+
+
+def predicate(text: str | None) -> pl.Expr | None:
+    """A SQL predicate as a polars expression. Raises QueryError."""
+    if text is None:
+        return None
+    try:
+        return pl.sql_expr(text)
+    except pl.exceptions.PolarsError as cause:
+        raise QueryError(str(cause), text) from cause
+
+
+def _filtered(frame: pl.DataFrame, kept: pl.Expr, text: str) -> pl.DataFrame:
+    try:
+        return frame.filter(kept)
+    except pl.exceptions.PolarsError as cause:
+        raise QueryError(f"{cause}; columns: {', '.join(frame.columns)}", text) from cause

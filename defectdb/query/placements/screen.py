@@ -1,0 +1,236 @@
+"""Candidate placements on host sites to predicted values, from tables of the pairs' values.
+
+A candidate is a row of site numbers. Each pair kernel is evaluated once for every pair of sites of the
+supercell; after that a candidate costs one look-up per pair.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from defectdb.db import Database
+from defectdb.db.read import PREDICTED, known
+from defectdb.errors import UsageError
+from defectdb.query.placements.enumeration import replaced_element
+from defectdb.query.kernels import Floats, Kernel, parts
+from defectdb.query.placements.supercells import Ints, Supercell, distances, image_distances
+from defectdb.expressions.evaluation import evaluate_numpy
+from defectdb.schema.labels import join_labels
+from defectdb.schema.records import TRIPLE_VARIABLES
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Screen:
+    """The active model of one target on one supercell, for placements of the given labels (sorted).
+
+    ``values`` [pair of defects][site, site] in eV; ``outside`` likewise, where a kernel extrapolates;
+    ``places`` are the distances and |dz| [site, site] that three-body terms need.
+    """
+
+    cell: Supercell
+    labels: tuple[str, ...]
+    target: str
+    aggregator: str
+    singles: float
+    values: tuple[Floats, ...]
+    outside: tuple[NDArray[np.bool_], ...]
+    triples: tuple[tuple[tuple[int, int, int], Kernel], ...]
+    places: tuple[Floats, Floats]
+
+    def __call__(self, sites: Ints) -> tuple[Floats, NDArray[np.bool_]]:
+        """Predictions for rows of site numbers [placement, defect].
+
+        Returns the values [placement] in eV and whether a distance lies outside the range of its formula.
+        """
+        n, size = len(self.labels), len(self.cell.elements)
+        join = {"sum": np.add, "min": np.minimum, "max": np.maximum}[self.aggregator]
+        values = np.full(len(sites), self.singles) if n == 1 else np.empty(0)
+        outside = np.zeros(len(sites), dtype=bool)
+        columns = [np.ascontiguousarray(column) for column in sites.T]
+        for number, (i, j) in enumerate(combinations(range(n), 2)):
+            at = columns[i] * size + columns[j]
+            pair = self.values[number].take(at)
+            values = pair if number == 0 else join(values, pair, out=values)
+            if self.outside[number].any():
+                outside |= self.outside[number].take(at)
+        if n > 1 and self.aggregator == "sum":
+            values += self.singles
+        for members, term in self.triples:
+            labels = [self.labels[member] for member in members]
+            extra, beyond = _triple_values(self.places, sites[:, members], labels, term)
+            values += extra
+            outside |= beyond
+        return (values / n if self.target.endswith("_per_site") else values), outside
+
+
+def screen(db: Database, cell: Supercell, material: str, labels: Sequence[str], target: str) -> Screen:
+    """Tabulate the active model of a target for placements of these defects.
+
+    Raises UnknownNameError, and UsageError where there is no active model or it lacks a term.
+    """
+    known("target", target, PREDICTED)
+    labels = sorted(labels)
+    learned = target.removesuffix("_per_site")
+    model = _model(db, material, learned)
+    terms = db.frame(
+        'SELECT t."order" AS n, t.label, t.value AS constant, f.* EXCLUDE (target) FROM model_terms AS t '
+        "LEFT JOIN formulas AS f USING (formula_id) WHERE t.model_id = ? ORDER BY n, t.label, dz_min",
+        [model["model_id"]],
+    )
+    _demand_terms(terms, labels)
+    cutoff = db.value("SELECT max(cutoff) FROM datasets") or 30.0
+    tables = {
+        pair: _pair_table(cell, terms, learned, pair, cutoff) for pair in sorted(set(combinations(labels, 2)))
+    }
+    singles = _singles(terms, labels)
+    if model["aggregator"] == "sum":
+        singles += sum(_own_images(cell, terms, learned, label, cutoff) for label in labels)
+    if model["aggregator"].startswith("shift"):
+        singles = _shifted(terms, labels, tables, min if model["aggregator"] == "shift_min" else max)
+    pairs = [tables[pair] for pair in combinations(labels, 2)]
+    triples, every = tuple(_three_body(terms, learned, labels)), np.arange(len(cell.elements))
+    return Screen(
+        cell=cell,
+        labels=tuple(labels),
+        target=target,
+        aggregator=model["aggregator"] if model["aggregator"] in ("min", "max") else "sum",
+        singles=singles,
+        values=tuple(values for values, _ in pairs),
+        outside=tuple(outside for _, outside in pairs),
+        triples=triples,
+        places=distances(cell, every, every) if triples else (np.empty((0, 0)), np.empty((0, 0))),
+    )
+
+
+def _model(db: Database, material: str, target: str) -> dict[str, Any]:
+    rows = db.frame(
+        "SELECT * FROM models WHERE material_id = ? AND target = ? AND status = 'active'", [material, target]
+    ).to_dicts()
+    if not rows:
+        raise UsageError(
+            f"no active model of {target} for {material}; `defectdb learn --all-pairs` makes one"
+        )
+    return rows[0]
+
+
+def _demand_terms(terms: pl.DataFrame, labels: Sequence[str]) -> None:
+    needed = {(1, label) for label in labels} | {(2, join_labels(pair)) for pair in combinations(labels, 2)}
+    missing = needed - set(terms.select("n", "label").iter_rows())
+    if missing:
+        raise UsageError(f"the model has no term for {', '.join(sorted(label for _, label in missing))}")
+
+
+def _singles(terms: pl.DataFrame, labels: Sequence[str]) -> float:
+    own = dict(terms.filter(n=1).select("label", "constant").iter_rows())
+    offset = terms.filter(n=0)["constant"].sum()
+    return float(sum(own[label] for label in labels) + (len(labels) - 1) * offset)
+
+
+def _shifted(
+    terms: pl.DataFrame,
+    labels: Sequence[str],
+    tables: dict[tuple[str, str], tuple[Floats, NDArray[np.bool_]]],
+    choose: Callable[[Iterable[float]], float],
+) -> float:
+    """The one-defect value that decides; the tables become what pairs with that value move it by."""
+    own = dict(terms.filter(n=1).select("label", "constant").iter_rows())
+    decider = choose(own[label] for label in labels)
+    for pair, (values, _) in tables.items():
+        base = choose(own[label] for label in pair)
+        values[:] = values - base if base == decider else 0.0
+    return decider
+
+
+def _pair_table(
+    cell: Supercell, terms: pl.DataFrame, target: str, pair: tuple[str, str], cutoff: float
+) -> tuple[Floats, NDArray[np.bool_]]:
+    """Values [site, site] of a pair kernel and where it extrapolates; NaN between sites that do not fit."""
+    label = join_labels(pair)
+    own = terms.filter((pl.col("n") == 2) & (pl.col("label") == label))
+    first, second = (cell.sites_of(replaced_element(part)) for part in pair)
+    r, dz = distances(cell, first, second)
+    size = len(cell.elements)
+    values, outside = np.full((size, size), np.nan), np.zeros((size, size), dtype=bool)
+    place = np.ix_(first, second)
+    if own["formula_id"].null_count():
+        values[place] = own["constant"][0]
+        return values, outside
+    found = Kernel(label, target, parts(own.to_dicts()))
+    outside[place] = ~found.within(r, dz)
+    summed = any(part.images == "sum" for part in found.parts)
+    values[place] = _lattice_sum(cell, found, first, second, cutoff) if summed else found(r, dz)
+    values[~np.isfinite(values)] = np.nan
+    return values, outside
+
+
+def _lattice_sum(cell: Supercell, found: Kernel, first: Ints, second: Ints, cutoff: float) -> Floats:
+    rows = []
+    for site in first:
+        r, dz, near = image_distances(cell, int(site), second, cutoff)
+        values = np.zeros_like(r)
+        values[near] = found(r[near], dz[near])
+        rows.append(values.sum(axis=1))
+    return np.array(rows)
+
+
+def _own_images(cell: Supercell, terms: pl.DataFrame, target: str, label: str, cutoff: float) -> float:
+    """What a defect's own periodic images add (eV) where its kernel is a lattice sum: half the sum of its pair."""
+    own = terms.filter((pl.col("n") == 2) & (pl.col("label") == join_labels((label, label))))
+    found = Kernel(label, target, parts(own.drop_nulls("formula_id").to_dicts()))
+    if not any(part.images == "sum" for part in found.parts):
+        return 0.0
+    site = cell.sites_of(replaced_element(label))[:1]
+    r, dz, _ = image_distances(cell, int(site[0]), site, cutoff)
+    images = (r > 0) & (r <= cutoff)
+    return float(found(r[images], dz[images]).sum()) / 2
+
+
+def _three_body(
+    terms: pl.DataFrame, target: str, labels: Sequence[str]
+) -> Iterator[tuple[tuple[int, int, int], Kernel]]:
+    for members in combinations(range(len(labels)), 3):
+        label = join_labels(labels[m] for m in members)
+        own = terms.filter((pl.col("n") == 3) & (pl.col("label") == label))
+        if own.height:
+            yield members, Kernel(label, target, parts(own.drop_nulls("formula_id").to_dicts()))
+
+
+def _triple_values(
+    places: tuple[Floats, Floats], sites: Ints, labels: Sequence[str], term: Kernel
+) -> tuple[Floats, NDArray[np.bool_]]:
+    """Three-body terms [placement] in eV and where they extrapolate, ordered as in view ``triples``.
+
+    ``places`` are distances and |dz| between all sites, ``labels`` are sorted.
+    """
+    r, dz = (table.ravel() for table in places)
+    a, b, c = (np.ascontiguousarray(column) for column in sites.T)
+    at = [x * len(places[0]) + y for x, y in ((b, c), (a, c), (a, b))]  # the edge opposite to each vertex
+    edges, heights = [r.take(x) for x in at], [dz.take(x) for x in at]
+    for i, j in ((0, 1), (1, 2), (0, 1)):  # like defects stand with the longest opposite edge first
+        if labels[i] == labels[j]:
+            _exchange(edges, heights, i, j)
+    values, beyond = np.zeros(len(sites)), np.zeros(len(sites), dtype=bool)
+    env = dict(zip(TRIPLE_VARIABLES, [*edges[::-1], *heights[::-1]], strict=True))
+    shortest, longest = np.minimum.reduce(edges), np.maximum.reduce(edges)
+    for part in term.parts:
+        values += evaluate_numpy(part.expression, env, part.constants)
+        beyond |= (shortest < part.r_min) | (longest > part.r_max)
+    return values, beyond
+
+
+def _exchange(edges: list[Floats], heights: list[Floats], i: int, j: int) -> None:
+    """Exchange vertices i and j where the opposite edge of j is the longer, or as long and steeper."""
+    first, second = np.round(edges[i], 6), np.round(edges[j], 6)
+    swap = (second > first) | ((second == first) & (heights[j] > heights[i]))
+    for columns in (edges, heights):
+        columns[i], columns[j] = (
+            np.where(swap, columns[j], columns[i]),
+            np.where(swap, columns[i], columns[j]),
+        )

@@ -1,0 +1,106 @@
+"""Placements in blocks to files and rankings: millions of candidates in bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from defectdb.errors import InputDataError, UsageError
+from defectdb.query.placements.enumeration import replaced_element, site_columns
+from defectdb.query.placements.screen import Screen
+from defectdb.query.placements.supercells import Ints, Supercell
+
+BLOCK = 1_000_000  # candidates held in memory at a time
+
+
+def predicted(found: Screen, blocks: Iterator[Ints]) -> Iterator[pl.DataFrame]:
+    """Blocks of placements to frames: site columns, ``value`` [eV] and ``extrapolated``."""
+    kind = np.uint16 if len(found.cell.elements) < 2**16 else np.uint32
+    for sites in blocks:
+        columns = dict(zip(site_columns(sites.shape[1]), sites.T.astype(kind), strict=True))
+        values, outside = found(sites)
+        yield pl.DataFrame({**columns, "value": values, "extrapolated": outside})
+
+
+def every_placement(cell: Supercell, labels: Sequence[str], block: int = BLOCK) -> Iterator[Ints]:
+    """Every placement of the defects, equivalent ones included, in blocks of about ``block`` rows.
+
+    Like defects stand in rising order of their sites. Defects are added one after the other; only the last
+    level is ever held whole.
+    """
+    labels = sorted(labels)
+    small = len(cell.elements) < 2**15  # the number of a pair of sites must fit
+    kind: type[np.signedinteger[Any]] = np.int32 if small else np.int64
+    sites: list[Ints] = [cell.sites_of(replaced_element(label)).astype(kind) for label in labels]
+    return _grown(sites, labels, np.empty((1, 0), dtype=kind), block)
+
+
+def _grown(sites: Sequence[Ints], labels: Sequence[str], rows: Ints, block: int) -> Iterator[Ints]:
+    number = rows.shape[1]
+    if number == len(sites):
+        yield rows
+        return
+    step = max(1, block // len(sites[number]))
+    for start in range(0, len(rows), step):
+        part, own = rows[start : start + step], sites[number]
+        free = np.ones((len(part), len(own)), dtype=bool)
+        for column in range(number):
+            like = labels[column] == labels[number]
+            before = part[:, column, None]
+            free &= (own > before) if like else (own != before)
+        parent, added = np.nonzero(free)
+        grown = np.empty((number + 1, len(parent)), dtype=own.dtype)  # columns lie together in memory
+        part.T.take(parent, axis=1, out=grown[:number])
+        own.take(added, out=grown[number])
+        if len(parent):
+            yield from _grown(sites, labels, grown.T, block)
+
+
+def write_stream(frames: Iterator[pl.DataFrame], path: Path) -> int:
+    """Write frames to one Parquet file as they come; how many rows.
+
+    The file appears when it is complete. Raises InputDataError where it cannot be written.
+    """
+    draft = path.with_name(f".{path.name}.draft")
+    try:
+        rows = _written(frames, draft)
+        draft.replace(path)
+    except OSError as cause:
+        raise InputDataError(f"cannot be written: {cause.strerror or cause}", path=str(path)) from cause
+    finally:
+        draft.unlink(missing_ok=True)
+    return rows
+
+
+def _written(frames: Iterator[pl.DataFrame], path: Path) -> int:
+    import pyarrow.parquet as pq
+
+    writer, rows = None, 0
+    try:
+        for frame in frames:
+            table = frame.to_arrow()
+            if writer is None:
+                writer = pq.ParquetWriter(path, table.schema, compression="lz4", use_dictionary=False)
+            writer.write_table(table)
+            rows += frame.height
+    finally:
+        if writer is not None:
+            writer.close()
+    if writer is None:
+        raise UsageError("the supercell has no room for these defects")
+    return rows
+
+
+def lowest(frames: Iterator[pl.DataFrame], top: int) -> pl.DataFrame:
+    """The ``top`` rows with the lowest values. Raises UsageError where there are no rows at all."""
+    best: pl.DataFrame | None = None
+    for frame in frames:
+        kept = frame.filter(pl.col("value").is_not_nan()).bottom_k(top, by="value")
+        best = kept if best is None else pl.concat([best, kept]).bottom_k(top, by="value")
+    if best is None:
+        raise UsageError("the supercell has no room for these defects")
+    return best.sort("value")
