@@ -17,14 +17,16 @@ from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
 from defectdb.db import Database, open_database
+from defectdb.engine.finishing.scored import Scored
+from defectdb.expressions.evaluation import evaluate_numpy
+from defectdb.expressions.texts import to_infix
 from defectdb.ingest import load
 from defectdb.learn.config import LearnConfig
-from defectdb.learn.pairs.kernel_search import CUTOFF, Kernel, KernelTask, kernel_tasks, learn_kernel
-from defectdb.engine.finishing.scoring import Scored
+from defectdb.learn.pairs.kernel_search import learn_kernel
+from defectdb.learn.pairs.kernel_task import CUTOFF, Kernel, KernelTask
+from defectdb.learn.pairs.tasks import kernel_tasks
 from defectdb.learn.select import select_pairs
-from defectdb.expressions.evaluation import evaluate_numpy
 from defectdb.schema.records import EVERY_DZ
-from defectdb.expressions.texts import to_infix
 
 Floats = NDArray[np.float64]
 DATA = Path(os.environ.get("DEFECTDB_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))

@@ -13,9 +13,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from defectdb.engine.fitting.multistart import Problem, fit
-from defectdb.engine.finishing.scoring import Scored
-from defectdb.engine.grammar.grammar import Grammar, random_formulas
+from defectdb.engine.finishing.scored import Scored
+from defectdb.engine.fitting.multistart import fit
+from defectdb.engine.grammar.decoding import random_formulas
+from defectdb.engine.grammar.grammar import Grammar
+from defectdb.engine.problem import Problem
 from defectdb.engine.programs.compiling import build, count_constants
 from defectdb.engine.regressor import SymbolicRegressor
 from defectdb.expressions.evaluation import evaluate_numpy

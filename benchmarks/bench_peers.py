@@ -24,16 +24,18 @@ from scipy.optimize import least_squares
 
 from benchmarks.bench_kernels import DATA
 from defectdb.db import open_database
-from defectdb.ingest import load
-from defectdb.learn.config import LearnConfig
-from defectdb.learn.pairs.kernel_search import KernelTask, kernel_tasks, learn_kernel
-from defectdb.engine.finishing.sympy_process import Algebra, same_values
-from defectdb.engine.finishing.scoring import Scored
+from defectdb.engine.finishing.scored import Scored
 from defectdb.engine.finishing.simplify import renumbered, simplify
-from defectdb.learn.select import select_pairs
+from defectdb.engine.finishing.sympy_process import Algebra, same_values
 from defectdb.expressions.evaluation import evaluate_numpy
 from defectdb.expressions.expression import Call, Constant, Expression, Variable, complexity
 from defectdb.expressions.texts import to_infix
+from defectdb.ingest import load
+from defectdb.learn.config import LearnConfig
+from defectdb.learn.pairs.kernel_search import learn_kernel
+from defectdb.learn.pairs.kernel_task import KernelTask
+from defectdb.learn.pairs.tasks import kernel_tasks
+from defectdb.learn.select import select_pairs
 
 Floats = NDArray[np.float64]
 Formula = tuple[Expression, tuple[float, ...]]

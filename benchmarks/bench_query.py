@@ -13,13 +13,13 @@ import polars as pl
 from defectdb.db import Database, open_database
 from defectdb.db.formulas import activate_model, append_formulas, append_model, start_run
 from defectdb.db.scratch import scratch
+from defectdb.expressions.expression import from_prefix
 from defectdb.ingest import load
-from defectdb.query.predict import predict
 from defectdb.query.placements.screen import screen
-from defectdb.query.placements.supercells import supercell
 from defectdb.query.placements.streaming import every_placement, predicted, write_stream
 from defectdb.query.placements.structure_files import write_structures
-from defectdb.expressions.expression import from_prefix
+from defectdb.query.placements.supercells import supercell
+from defectdb.query.predict import predict
 from defectdb.schema.records import FormulaRecord, ModelRecord, RunRecord, TermRecord
 
 A, C = 3.19, 15.0

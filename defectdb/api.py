@@ -16,15 +16,15 @@ from defectdb.db.formulas import activate_formula
 from defectdb.db.read import formula, formulas, pair_label, pair_summary, status
 from defectdb.db.scratch import scratch
 from defectdb.errors import DatabaseError, InputDataError, UsageError
+from defectdb.expressions.evaluation import evaluate_numpy, to_latex, to_sympy
+from defectdb.expressions.expression import Expression, from_ast
+from defectdb.expressions.texts import to_c_function, to_infix, to_python
 from defectdb.query.evaluate import evaluate
 from defectdb.query.kernels import Kernel, kernel
 from defectdb.query.notations import notations
 from defectdb.query.polars_math import to_polars
 from defectdb.query.predict import COLUMNS, demand_model, predict
 from defectdb.query.select import select
-from defectdb.expressions.evaluation import evaluate_numpy, to_latex, to_sympy
-from defectdb.expressions.expression import Expression, from_ast
-from defectdb.expressions.texts import to_c_function, to_infix, to_python
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray

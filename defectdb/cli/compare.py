@@ -120,7 +120,7 @@ def _shown(frame: pl.DataFrame) -> pl.DataFrame:
 
 def _panel(found: Comparison) -> Panel:
     from defectdb.learn.judging.compare import DISCOVERED, curves
-    from defectdb.learn.pairs.lattice_sums import nearest
+    from defectdb.learn.pairs.distance_classes import nearest
     from defectdb.query.figures.compare import Line, Panel
 
     task = found.task

@@ -141,8 +141,8 @@ def _ingest(settings: Settings, db: Database, archive: Path) -> None:
 def _learn(settings: Settings, db: Database, seed: int, generations: int) -> None:
     """Learn every pair label from one- and two-defect structures."""
     from defectdb.demo.archive import BASE
-    from defectdb.learn import LearnConfig, Progress, learn_pairs
     from defectdb.expressions.texts import to_infix
+    from defectdb.learn import LearnConfig, Progress, learn_pairs
 
     def narrate(kernel: Any, done: int, total: int) -> None:
         if kernel is None:

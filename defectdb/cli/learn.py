@@ -2,36 +2,19 @@
 
 from __future__ import annotations
 
-import math
-import shutil
-import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from defectdb.cli import Settings
+from defectdb.cli.learned import _chosen, _errors, _fitting, _front, _rows, _summary
 from defectdb.cli.live import LearnDisplay
 from defectdb.cli.numbers import seconds, seed_number
 from defectdb.cli.terminal import emit, emit_json, say
 from defectdb.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    import polars as pl
-
-    from defectdb.learn import Learned
-    from defectdb.learn.pairs.kernel_search import Kernel
-    from defectdb.engine.finishing.scoring import Scored
-    from defectdb.engine.search.outcome import Generation
-
-
-_ERRORS = ("RMSE", "MAE", "MAE_cv", "interior")
-"""Columns of errors: in training, with each distance left out in turn, and of these without the end points."""
-
-
-_WIDE = 110
-"""Columns of a terminal that tables of all numbers and the formulas need."""
+    pass
 
 
 @click.command("learn")
@@ -187,134 +170,3 @@ def learn_command(settings: Settings, /, **options: Any) -> None:
     if not config.activate:
         ids = ", ".join(str(formula_id) for formula_id in learned.formula_ids)
         say(settings, f"`defectdb formulas activate ID` puts a formula to use; chosen: {ids}")
-
-
-def _fitting(frame: pl.DataFrame) -> pl.DataFrame:
-    """The frame without what leaves the formulas no room, where stdout is a narrow terminal."""
-    if not sys.stdout.isatty() or shutil.get_terminal_size().columns >= _WIDE:
-        return frame
-    return frame.drop("BIC", "DL") if "DL" in frame.columns else frame.drop("RMSE", "MAE_cv")
-
-
-def _rows(kernel: Kernel) -> str:
-    """What a kernel was learned from, on one line."""
-    from defectdb.learn.pairs.lattice_sums import nearest
-
-    task = kernel.task
-    r = nearest(task) if task.spare is None else task.r
-    rows = "1 row" if len(task.y) == 1 else f"{len(task.y)} rows"
-    return f"{task.name}: {task.config.target}, {rows}, r {r.min():.2f} to {r.max():.2f} angstrom"
-
-
-def _errors(learned: Learned) -> str:
-    """What the printed errors are errors of."""
-    task = learned.kernels[0].task
-    if task.spare is not None:
-        return "Errors in meV, of every term's values at its points"
-    if task.config.target == "formation_energy":
-        return "Errors in meV per pair: of its whole interaction, twice those per site"
-    return f"Errors in meV per pair: of its {task.config.target}"
-
-
-def _measures(scored: Scored) -> dict[str, float | None]:
-    """Errors in meV; empty where unknown or without bound."""
-    values = (scored.mse**0.5, scored.mae, scored.mae_cv, scored.mae_cv_interior)
-    return {n: 1000 * v if math.isfinite(v) else None for n, v in zip(_ERRORS, values, strict=True)}
-
-
-def _front(kernel: Kernel) -> pl.DataFrame:
-    from defectdb.expressions.texts import to_infix
-
-    rows = [
-        {
-            "": "*" if i == kernel.chosen else "",
-            "tokens": s.complexity,
-            **_measures(s),
-            "BIC": s.bic if math.isfinite(s.bic) else None,
-            "DL": s.description_length if math.isfinite(s.description_length) else None,
-            "formula": to_infix(s.expression, s.constants, 5),
-        }
-        for i, s in enumerate(kernel.front)
-    ]
-    return _frame(rows)
-
-
-def _chosen(learned: Learned) -> pl.DataFrame:
-    from defectdb.expressions.texts import to_infix
-
-    rows = [
-        {
-            "kernel": kernel.task.name,
-            "id": formula_id,
-            "tokens": best.complexity,
-            **_measures(best),
-            "formula": to_infix(best.expression, best.constants, 5),
-        }
-        for kernel, formula_id in zip(learned.kernels, learned.formula_ids, strict=True)
-        for best in [kernel.front[kernel.chosen]]
-    ]
-    return _frame(rows)
-
-
-def _frame(rows: list[dict[str, Any]]) -> pl.DataFrame:
-    """Rows whose numbers are numbers even where every one is unknown."""
-    import polars as pl
-
-    numbers = {name: pl.Float64 for name in (*_ERRORS, "BIC", "DL") if name in rows[0]}
-    return pl.DataFrame(rows, schema_overrides=numbers, infer_schema_length=None)
-
-
-def _summary(learned: Learned) -> dict[str, Any]:
-    from defectdb.expressions.texts import to_infix
-
-    return {
-        "run_id": learned.run_id,
-        "model_id": learned.model_id,
-        "material": learned.material,
-        "seconds": learned.seconds,
-        "kernels": [
-            {
-                "label": kernel.task.label, "target": kernel.task.config.target,
-                "dz_min": kernel.task.dz_min, "dz_max": kernel.task.dz_max, "formula_id": formula_id,
-                "n_train": len(kernel.task.y), "seconds": kernel.seconds, "n_fits": kernel.n_fits,
-                "front": [
-                    {
-                        "infix": to_infix(s.expression, s.constants), "complexity": s.complexity,
-                        "n_constants": len(s.constants), "mse": s.mse, "rmse": s.mse**0.5,
-                        "mae": s.mae, "mae_cv": s.mae_cv, "mae_cv_interior": s.mae_cv_interior, "bic": s.bic,
-                        "description_length": s.description_length, "chosen": i == kernel.chosen,
-                        **_units(s, kernel),
-                    }
-                    for i, s in enumerate(kernel.front)
-                ],
-                "generations": _statistics(kernel.generations),
-            }
-            for kernel, formula_id in zip(learned.kernels, learned.formula_ids, strict=True)
-        ],
-    }  # fmt: skip
-
-
-def _units(scored: Scored, kernel: Kernel) -> dict[str, Any]:
-    """With --units: exponents of angstrom and eV of every constant."""
-    from defectdb.expressions.dimensions import ENERGY, constant_units, kernel_unit
-
-    if not kernel.task.config.units:
-        return {}
-    variables = {name: kernel_unit(name) for name in kernel.task.variables}
-    solved = (constant_units(scored.expression, variables, value) for value in (ENERGY, None))
-    found: list[Any] = next((units for units in solved if units is not None), [])
-    named = [None if unit is None else {"angstrom": unit[0], "eV": unit[1]} for unit in found]
-    return {"units": named}
-
-
-def _statistics(generations: Sequence[Generation]) -> list[dict[str, Any]]:
-    """The generations' numbers, errors squared in eV as elsewhere, and of which island each is: all begin with 0."""
-    from dataclasses import asdict
-
-    from defectdb.engine.search.outcome import islands_of
-
-    rows = []
-    for island, generation in zip(islands_of(generations), generations, strict=True):
-        reached = [{"complexity": size, "mse": mse} for size, mse in generation.reached]
-        rows.append({"island": island, **asdict(generation), "reached": reached})
-    return rows

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from defectdb.cli import Settings
-    from defectdb.learn import Progress
-    from defectdb.learn.pairs.kernel_search import Kernel, KernelTask
     from defectdb.engine.search.outcome import Generation
+    from defectdb.learn import Progress
+    from defectdb.learn.pairs.kernel_task import Kernel, KernelTask
 
 _ROWS = 12  # generations that the table shows, the latest
 _AROUND = 9  # lines that the rest of the display takes

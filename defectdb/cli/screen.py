@@ -54,8 +54,8 @@ def enumerate_command(
       defectdb enumerate --material MoS2 --supercell 9x9 --defects Vac_S --concentration 0.02 --sample 50
     """
     from defectdb.db import open_database
-    from defectdb.query.placements.chosen import Request, candidates, stream_to_file
     from defectdb.query.export import style_of, write
+    from defectdb.query.placements.chosen import Request, candidates, stream_to_file
     from defectdb.query.placements.structure_files import write_structures
 
     request = Request(material, supercell, defects, target, top, where, every, concentration, sample, seed)

@@ -17,10 +17,10 @@ import polars as pl
 
 from defectdb.db.connection import Database
 from defectdb.expressions.expression import Expression, from_ast
+from defectdb.expressions.texts import to_sql
 from defectdb.schema.fields import TARGETS, comments
 from defectdb.schema.labels import sql_identifier
 from defectdb.schema.records import EVERY_DZ, PAIR_VARIABLES, TRIPLE_VARIABLES
-from defectdb.expressions.texts import to_sql
 
 PREFIXES = {"formation_energy": "v", "homo_lumo_gap": "gap", "homo": "homo", "lumo": "lumo"}
 """Target to the first part of its kernels' macro names."""

@@ -12,6 +12,7 @@ from defectdb.db.connection import Database
 from defectdb.errors import UnknownNameError, UsageError
 from defectdb.expressions.evaluation import to_latex
 from defectdb.expressions.expression import complexity, n_constants, to_ast, to_prefix
+from defectdb.expressions.texts import to_infix, to_sql
 from defectdb.schema.records import (
     EVERY_DZ,
     FormulaRecord,
@@ -21,7 +22,6 @@ from defectdb.schema.records import (
     TermRecord,
     now,
 )
-from defectdb.expressions.texts import to_infix, to_sql
 
 
 def start_run(db: Database, run: RunRecord) -> int:

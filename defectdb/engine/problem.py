@@ -10,7 +10,6 @@ from typing import TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from defectdb.errors import SelectionError
@@ -28,29 +27,6 @@ def loss_of(residual: Residuals, huber: float) -> Residuals:
     near = size.clip(max=huber)
     loss: Residuals = near * (2 * size - near)
     return loss
-
-
-def nats_of(loss: float, n_rows: int, huber: float) -> float:
-    """Nats of ``n_rows`` rows which a formula leaves at this mean ``loss``, up to what all formulas have in common.
-
-    The least over s of -log likelihood for errors of density exp(-loss / (2 s^2)) / Z(s), to which least loss is
-    maximum likelihood: without ``huber`` Gaussian, n/2 log(loss). With it Z(s) = s sqrt(2 pi) erf(huber / (s sqrt 2)) +
-    2 s^2 / huber exp(-huber^2 / (2 s^2)), whose tails are exponential: n log(loss) where they make up most of it.
-    """
-    loss = max(loss, 1e-300)
-    if not huber or not math.isfinite(loss):
-        return 0.5 * n_rows * math.log(loss)
-
-    def per_row(log_variance: float) -> float:
-        s = math.exp(0.5 * log_variance)
-        inside = s * math.sqrt(2 * math.pi) * math.erf(huber / (s * math.sqrt(2)))
-        tails = 2 * s * s / huber * math.exp(-0.5 * (huber / s) ** 2)
-        return 0.5 * loss / (s * s) + math.log(inside + tails)
-
-    # the mean loss is s^2 of a Gaussian and 2 s^2 of an exponential
-    ends = (math.log(loss / 3), math.log(loss) + 0.1)
-    least = minimize_scalar(per_row, bounds=ends, method="bounded", options={"xatol": 1e-9})
-    return n_rows * (float(least.fun) - 0.5 * (1 + math.log(2 * math.pi)))
 
 
 @dataclass(frozen=True)
@@ -229,21 +205,3 @@ class Problem:
     def n_columns(self) -> int:
         """Linear coefficients: the terms, then the offset if there is one."""
         return self.max_terms + int(self.offset)
-
-
-@dataclass(frozen=True, slots=True)
-class Fit:
-    """Best constants found, formula by formula.
-
-    ``theta`` [formula, k] (padded with 0), ``beta`` [formula, column] coefficients of the terms and, last,
-    the offset; ``sse`` [formula] weighted sum of squared errors (of Huber losses where the problem says so),
-    infinite where the formula cannot be evaluated.
-    """
-
-    theta: Tensor
-    beta: Tensor
-    sse: Tensor
-
-    def to(self, device: torch.device | str) -> Fit:
-        """The same on another device."""
-        return Fit(self.theta.to(device), self.beta.to(device), self.sse.to(device))

@@ -13,25 +13,25 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from defectdb.errors import SelectionError, UsageError
+from defectdb.engine.finishing.rows import Data
+from defectdb.engine.finishing.scored import Scored, select
+from defectdb.engine.finishing.uncertainty import averaged, covariance, description_length
+from defectdb.engine.grammar.grammar import Grammar
+from defectdb.engine.problem import Problem
 from defectdb.engine.regressor_input import column_names, groups_of, matrix_of, vector_of
 from defectdb.engine.safety.domain import Domain
-from defectdb.engine.finishing.scoring import Scored, select
-from defectdb.engine.grammar.grammar import Grammar
 from defectdb.engine.search.islands import merged, search_islands
+from defectdb.engine.search.search import Search
 from defectdb.engine.seeds.physical_laws import law_seeds
-from defectdb.engine.network.segvae import ModelConfig
-from defectdb.engine.problem import Problem
-from defectdb.engine.finishing.rounding import Data
-from defectdb.engine.search.search import Search, SearchConfig
-from defectdb.engine.finishing.uncertainty import averaged, covariance, description_length
+from defectdb.engine.settings import ModelConfig, SearchConfig
+from defectdb.errors import SelectionError, UsageError
+from defectdb.expressions.arrays import Floats
 from defectdb.expressions.evaluation import evaluate_numpy, to_latex, to_sympy
 from defectdb.expressions.expression import Constant, Expression
 from defectdb.expressions.texts import to_infix
 
-Floats = NDArray[np.float64]
 AGGREGATES = ("sum", "min", "max")
 EXACT = 1e-20
 """A mean squared error below this share of the data's mean square ends the search: the law is found."""

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from defectdb.errors import SelectionError
+from defectdb.expressions.arrays import Floats
 from defectdb.expressions.expression import names_variable
 
-Floats = NDArray[np.float64]
 MAX_VARIABLES = 6
 
 

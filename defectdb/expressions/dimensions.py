@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from math import lcm
 
 import numpy as np
-from numpy.typing import NDArray
 
+from defectdb.errors import UsageError
+from defectdb.expressions.arrays import Floats
 from defectdb.expressions.expression import Call, Constant, Expression, Number, Variable, n_constants
-
-Floats = NDArray[np.float64]
 
 POWERS = {"neg": 1.0, "abs": 1.0, "inv": -1.0, "square": 2.0, "cube": 3.0, "sqrt": 0.5}
 """Operators that raise their operand's unit to a power; an operand of any unit will do."""
@@ -97,3 +98,23 @@ class _System:
         loose = np.abs(v[int(rank) :]).max(axis=0, initial=0.0) > _TOLERANCE
         exact = np.round(found, 9) + 0.0
         return [None if free else tuple(row) for free, row in zip(loose, exact.tolist(), strict=True)]
+
+
+_DENOMINATOR = 60
+
+
+def scaled_units(units: Sequence[Sequence[float]]) -> tuple[list[list[int]], int]:
+    """Exponents as integers [variable][base unit], and how many steps an exponent of one has.
+
+    Raises UsageError for exponents that are no fractions with small denominators.
+    """
+    rows = [[Fraction(x).limit_denominator(_DENOMINATOR) for x in row] for row in units]
+    for exact, given in (
+        (e, g) for pair in zip(rows, units, strict=True) for e, g in zip(*pair, strict=True)
+    ):
+        if abs(float(exact) - given) > 1e-9:
+            raise UsageError(
+                f"exponent {given} of a unit is no fraction of small numbers; try {float(exact)!r}"
+            )
+    step = lcm(*(x.denominator for row in rows for x in row))
+    return [[int(x * step) for x in row] for row in rows], step

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from defectdb.ingest.matching.defects import Found, joined_labels
 from defectdb.ingest.formation import formation_energy
+from defectdb.ingest.matching.defects import Found, joined_labels
 from defectdb.ingest.matching.matching import SITE_TOLERANCE, element_counts
 from defectdb.ingest.matching.pairs import combinations, pair_geometry, shell_index
 from defectdb.ingest.records import Geometries, Host, Integers

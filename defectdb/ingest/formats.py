@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from defectdb.errors import InputDataError, UnknownNameError, UsageError
-from defectdb.ingest.readers import twodmd
 from defectdb.ingest.archives.containers import Container, FolderContainer, ZipContainer, reading
-from defectdb.ingest.readers.entries import Entry, References, dataset_name, source_from
 from defectdb.ingest.options import Options
+from defectdb.ingest.readers import twodmd
+from defectdb.ingest.readers.entries import Entry, References, dataset_name, source_from
 from defectdb.ingest.recognise import Folder, format_of_file, survey
 from defectdb.ingest.records import Reject, Source
 from defectdb.ingest.references import read_references

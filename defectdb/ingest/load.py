@@ -16,10 +16,10 @@ from defectdb.db.write import Changes, DatasetRows, compare, write_dataset
 from defectdb.errors import InputDataError, UsageError
 from defectdb.ingest.formats import read_sources
 from defectdb.ingest.matching.known_hosts import host_frames, stored_hosts
-from defectdb.ingest.naming import settle
 from defectdb.ingest.normalise import MAX_DISPLACEMENT, Limits, Normalised, Progress, normalise
 from defectdb.ingest.options import Options
 from defectdb.ingest.records import Host, Reject, Source
+from defectdb.ingest.renaming import settle
 from defectdb.ingest.targets import EnergyCheck
 
 

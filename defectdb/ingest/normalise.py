@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from defectdb.ingest.assemble import Block, assemble
 from defectdb.ingest.matching.assign import assign, join, resolve_hosts, without_file
-from defectdb.ingest.readers.cif import Atoms
 from defectdb.ingest.matching.defects import Extras, Found, find_defects, joined_labels
 from defectdb.ingest.matching.hosts import size_text
 from defectdb.ingest.matching.matching import Occupation, SiteGrid, occupy, same_lattice, select, site_grid
 from defectdb.ingest.matching.placing import Placement, Placer
+from defectdb.ingest.readers.cif import Atoms
 from defectdb.ingest.records import Geometries, Host, Integers, Reject, Source
 
 Progress = Callable[[str, int, int | None], None]

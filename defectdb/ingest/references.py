@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from defectdb.errors import InputDataError
+from defectdb.ingest.archives.containers import reading
 from defectdb.ingest.readers.cif import StructureFileError
 from defectdb.ingest.readers.cif_lines import CifReader
-from defectdb.ingest.archives.containers import reading
 from defectdb.ingest.readers.entries import References
-from defectdb.ingest.records import Pristine, UnitCell
 from defectdb.ingest.readers.structures import contents, parse, structure_id
+from defectdb.ingest.records import Pristine, UnitCell
 from defectdb.schema.labels import ELEMENTS
 
 _SHAPE = (

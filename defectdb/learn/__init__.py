@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from defectdb.learn.config import LearnConfig
-from defectdb.learn.learn_pairs import Learned, Progress, learn_pairs
+from defectdb.learn.job import Learned, Progress
 from defectdb.learn.learn_model import learn_model
+from defectdb.learn.learn_pairs import learn_pairs
 
 if TYPE_CHECKING:
     from defectdb.engine.regressor import SymbolicRegressor

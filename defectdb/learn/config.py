@@ -6,10 +6,9 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from defectdb.errors import UnknownNameError, UsageError
 from defectdb.engine.grammar.grammar import Grammar
-from defectdb.engine.network.segvae import ModelConfig
-from defectdb.engine.search.search import SearchConfig
+from defectdb.engine.settings import ModelConfig, SearchConfig
+from defectdb.errors import UnknownNameError, UsageError
 from defectdb.expressions.dimensions import ENERGY, kernel_unit
 from defectdb.expressions.operators import OPERATORS
 from defectdb.schema.records import Images

@@ -7,32 +7,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
-import polars as pl
-from numpy.typing import NDArray
 
 from defectdb.db import Database
-from defectdb.db.formulas import adopt_model, append_formulas, append_generations, append_model, finish_run
-from defectdb.learn.material.fit_model import Fitted, Learn, fit_model, nested_residual
 from defectdb.learn.config import LearnConfig, resolve_device
-from defectdb.learn.material.formulas import with_constants
-from defectdb.learn.learn_pairs import Learned, Progress, learn_pairs
-from defectdb.learn.pairs.kernel_search import Kernel, KernelTask, learn_kernels
-from defectdb.learn.material.placed_formulas import Part
-from defectdb.learn.publish import fail_run, formula_records, generation_rows, open_run, value_terms
-from defectdb.learn.select import check_target, choose_material
-from defectdb.learn.material.structures import ModelData, load_structures
+from defectdb.learn.job import Learned, Progress
+from defectdb.learn.learn_pairs import learn_pairs
+from defectdb.learn.material.fit_model import Learn, fit_model, nested_residual
+from defectdb.learn.material.structures import load_structures
+from defectdb.learn.pairs.kernel_task import Kernel, KernelTask
 from defectdb.learn.pairs.warm_start import warm_tasks
-from defectdb.schema.records import Aggregator, ModelRecord, TermRecord
-
-Floats = NDArray[np.float64]
-
-AGGREGATORS: dict[str, Aggregator] = {
-    "formation_energy": "sum",
-    "homo_lumo_gap": "shift_min",
-    "lumo": "shift_min",
-    "homo": "shift_max",
-}
-"""How a model learned from all structures combines its terms."""
+from defectdb.learn.pairs.workers import learn_kernels
+from defectdb.learn.publish import _publish, fail_run, generation_rows, open_run
+from defectdb.learn.select import check_target, choose_material
 
 
 def learn_model(db: Database, config: LearnConfig, progress: Progress | None = None) -> Learned:
@@ -83,61 +69,3 @@ def _learner(
             yield kernel
 
     return learn
-
-
-def _publish(
-    db: Database,
-    run_id: int,
-    config: LearnConfig,
-    data: ModelData,
-    fitted: Fitted,
-    generations: Sequence[pl.DataFrame],
-) -> tuple[int, list[Kernel], list[int]]:
-    """Append fronts, generations and the model in one transaction and activate it.
-
-    Model id, the kernels used and their formula ids.
-    """
-    used, ids, terms = [], [], []
-    material = data.selection.material
-    with db.transaction():
-        for rows in generations:
-            append_generations(db, rows)
-        for kernel in fitted.spare:
-            append_formulas(db, formula_records(kernel, run_id, material))
-        for found, part in fitted.terms:
-            kernel = with_constants(found, part.constants)
-            records = formula_records(kernel, run_id, material)
-            touched = _touched(part, len(data.y))
-            error = float(np.abs(fitted.residual_cv[touched]).mean())
-            records[kernel.chosen] = records[kernel.chosen].model_copy(update={"mae_cv": error})
-            new = append_formulas(db, records)
-            terms.append(TermRecord(order=part.order, label=part.label, formula_id=new[kernel.chosen]))
-            used.append(kernel)
-            ids.append(new[kernel.chosen])
-        record = ModelRecord(
-            run_id=run_id, material_id=material, target=config.target, aggregator=AGGREGATORS[config.target],
-            images=config.images, trained_on="all", n_train=len(data.y),
-            mae_train=float(np.abs(fitted.residual).mean()), mae_cv=float(np.abs(fitted.residual_cv).mean()),
-            interval_90=conformal_quantile(np.abs(fitted.residual_cv), 0.9),
-        )  # fmt: skip
-        model_id = append_model(db, record, [*value_terms(db, config, material, terms), *terms])
-        adopt_model(db, model_id, activate=config.activate)
-        finish_run(db, run_id, "done")
-    return model_id, used, ids
-
-
-def conformal_quantile(scores: Floats, coverage: float) -> float:
-    """Half-width of the conformal interval of that coverage, from out-of-fold absolute errors (Vovk et al. 2005)."""
-    n = len(scores)
-    rank = min(n, int(np.ceil((n + 1) * coverage)))
-    return float(np.sort(scores)[rank - 1])
-
-
-def _touched(part: Part, n: int) -> NDArray[np.bool_]:
-    """Structures that the term adds to."""
-    if part.counts is not None:
-        touched: NDArray[np.bool_] = part.counts.sum(1) > 0
-        return touched
-    touched = np.zeros(n, dtype=bool)
-    touched[part.rows] = True
-    return touched

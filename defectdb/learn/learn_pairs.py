@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from defectdb.db import Database
 from defectdb.errors import SelectionError, UsageError
 from defectdb.learn.config import LearnConfig, resolve_device
-from defectdb.learn.pairs.kernel_search import (
-    MIN_ROWS,
-    Heard,
-    Kernel,
-    KernelTask,
-    demand_vanishing,
-    kernel_tasks,
-    learn_kernels,
-    n_distances,
-)
+from defectdb.learn.job import Learned, Progress
 from defectdb.learn.pairs.host_offsets import settled
+from defectdb.learn.pairs.kernel_task import MIN_ROWS, Kernel, KernelTask
+from defectdb.learn.pairs.tasks import demand_vanishing, kernel_tasks, n_distances
+from defectdb.learn.pairs.warm_start import warm_tasks
+from defectdb.learn.pairs.workers import learn_kernels
 from defectdb.learn.publish import fail_run, open_run, publish
 from defectdb.learn.select import (
     Selection,
@@ -29,37 +23,6 @@ from defectdb.learn.select import (
     known_labels,
     select_pairs,
 )
-from defectdb.learn.pairs.warm_start import warm_tasks
-
-
-@dataclass(frozen=True)
-class Learned:
-    """What one job wrote: run, model, kernels with the ids of their chosen formulas, seconds of wall time."""
-
-    run_id: int
-    model_id: int
-    material: str
-    kernels: list[Kernel]
-    formula_ids: list[int]
-    seconds: float
-
-
-def _silent(*_: object) -> None:
-    """No display."""
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Hooks that a display may give: kernels found so far of how many, and every generation of the search in progress.
-
-    ``beside`` hears of the generations of searches in worker processes, in a thread of its own; ``note`` of what a user
-    must know of a run that goes on, in one line.
-    """
-
-    kernel: Callable[[Kernel | None, int, int], None] = _silent
-    generation: Heard | None = None
-    beside: Heard | None = None
-    note: Callable[[str], None] = _silent
 
 
 def learn_pairs(

@@ -18,18 +18,21 @@ from defectdb.db.formulas import (
     finish_run,
     start_run,
 )
-from defectdb.learn.config import LearnConfig
-from defectdb.learn.material.formulas import data_of
-from defectdb.learn.pairs.kernel_search import Kernel, KernelTask
-from defectdb.learn.pairs.lattice_sums import self_images
-from defectdb.engine.finishing.scoring import Scored
-from defectdb.engine.search.outcome import islands_of
+from defectdb.engine.finishing.scored import Scored
 from defectdb.engine.finishing.uncertainty import covariance
+from defectdb.engine.search.outcome import islands_of
+from defectdb.expressions.arrays import Floats
+from defectdb.learn.config import LearnConfig
+from defectdb.learn.material.fit_model import Fitted
+from defectdb.learn.material.placed_formulas import Part
+from defectdb.learn.material.structures import ModelData
+from defectdb.learn.pairs.kernel_task import Kernel, KernelTask
+from defectdb.learn.pairs.measured import data_of, with_constants
+from defectdb.learn.pairs.self_images import self_images
 from defectdb.learn.select import Selection
 from defectdb.schema.fields import TARGETS
-from defectdb.schema.records import FormulaRecord, ModelRecord, RunRecord, TermRecord
+from defectdb.schema.records import Aggregator, FormulaRecord, ModelRecord, RunRecord, TermRecord
 
-Floats = NDArray[np.float64]
 _ROUNDING = 1e-4
 """Sources round coordinates: a distance within this (angstrom) of the range learned on is inside it."""
 
@@ -191,3 +194,70 @@ def _kept_terms(
     [before] = frame["trained_on"].unique().to_list()
     trained_on = config.protocol if before == config.protocol else "pairs and all"
     return [TermRecord(**row) for row in frame.drop("trained_on").to_dicts()], trained_on
+
+
+AGGREGATORS: dict[str, Aggregator] = {
+    "formation_energy": "sum",
+    "homo_lumo_gap": "shift_min",
+    "lumo": "shift_min",
+    "homo": "shift_max",
+}
+"""How a model learned from all structures combines its terms."""
+
+
+def _publish(
+    db: Database,
+    run_id: int,
+    config: LearnConfig,
+    data: ModelData,
+    fitted: Fitted,
+    generations: Sequence[pl.DataFrame],
+) -> tuple[int, list[Kernel], list[int]]:
+    """Append fronts, generations and the model in one transaction and activate it.
+
+    Model id, the kernels used and their formula ids.
+    """
+    used, ids, terms = [], [], []
+    material = data.selection.material
+    with db.transaction():
+        for rows in generations:
+            append_generations(db, rows)
+        for kernel in fitted.spare:
+            append_formulas(db, formula_records(kernel, run_id, material))
+        for found, part in fitted.terms:
+            kernel = with_constants(found, part.constants)
+            records = formula_records(kernel, run_id, material)
+            touched = _touched(part, len(data.y))
+            error = float(np.abs(fitted.residual_cv[touched]).mean())
+            records[kernel.chosen] = records[kernel.chosen].model_copy(update={"mae_cv": error})
+            new = append_formulas(db, records)
+            terms.append(TermRecord(order=part.order, label=part.label, formula_id=new[kernel.chosen]))
+            used.append(kernel)
+            ids.append(new[kernel.chosen])
+        record = ModelRecord(
+            run_id=run_id, material_id=material, target=config.target, aggregator=AGGREGATORS[config.target],
+            images=config.images, trained_on="all", n_train=len(data.y),
+            mae_train=float(np.abs(fitted.residual).mean()), mae_cv=float(np.abs(fitted.residual_cv).mean()),
+            interval_90=conformal_quantile(np.abs(fitted.residual_cv), 0.9),
+        )  # fmt: skip
+        model_id = append_model(db, record, [*value_terms(db, config, material, terms), *terms])
+        adopt_model(db, model_id, activate=config.activate)
+        finish_run(db, run_id, "done")
+    return model_id, used, ids
+
+
+def conformal_quantile(scores: Floats, coverage: float) -> float:
+    """Half-width of the conformal interval of that coverage, from out-of-fold absolute errors (Vovk et al. 2005)."""
+    n = len(scores)
+    rank = min(n, int(np.ceil((n + 1) * coverage)))
+    return float(np.sort(scores)[rank - 1])
+
+
+def _touched(part: Part, n: int) -> NDArray[np.bool_]:
+    """Structures that the term adds to."""
+    if part.counts is not None:
+        touched: NDArray[np.bool_] = part.counts.sum(1) > 0
+        return touched
+    touched = np.zeros(n, dtype=bool)
+    touched[part.rows] = True
+    return touched

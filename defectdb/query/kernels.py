@@ -13,12 +13,11 @@ from numpy.typing import NDArray
 from defectdb.db import Database
 from defectdb.db.read import formula, known, pair_label
 from defectdb.errors import UsageError
-from defectdb.query.polars_math import to_polars
+from defectdb.expressions.arrays import Floats
 from defectdb.expressions.evaluation import evaluate_numpy
 from defectdb.expressions.expression import Expression, from_ast
+from defectdb.query.polars_math import to_polars
 from defectdb.schema.fields import TARGETS
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)

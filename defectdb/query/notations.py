@@ -8,8 +8,8 @@ from defectdb.db import Database
 from defectdb.db.read import formula
 from defectdb.expressions.dimensions import ENERGY, constant_units, kernel_unit, unit_text
 from defectdb.expressions.expression import Expression, from_ast, variables
-from defectdb.schema.labels import sql_identifier
 from defectdb.expressions.texts import to_c_function, to_infix, to_python
+from defectdb.schema.labels import sql_identifier
 
 
 def notations(db: Database, formula_id: int) -> dict[str, Any]:

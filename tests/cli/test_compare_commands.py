@@ -8,7 +8,7 @@ import shlex
 from pathlib import Path
 
 import pytest
-import toy_database as toy
+from support import toy_database as toy
 
 from defectdb.cli import run
 from defectdb.cli.compare import compare_command

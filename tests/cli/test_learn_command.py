@@ -10,17 +10,17 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-import toy_database as toy
 from rich.console import Console
+from support import toy_database as toy
 
 from defectdb.cli import Settings, run
 from defectdb.cli.live import LearnDisplay
 from defectdb.db import Database, open_database
-from defectdb.learn.config import LearnConfig
-from defectdb.learn.pairs.kernel_search import Kernel, KernelTask
-from defectdb.engine.finishing.scoring import Scored
+from defectdb.engine.finishing.scored import Scored
 from defectdb.engine.search.outcome import Generation
 from defectdb.expressions.expression import Constant
+from defectdb.learn.config import LearnConfig
+from defectdb.learn.pairs.kernel_task import Kernel, KernelTask
 
 SHORT = ["--generations", "1", "--population", "64", "--max-tokens", "9"]
 ALONE = KernelTask("Vac_Mo-Vac_S", 0.0, 1e9, None, None, None, None, 30.0, LearnConfig(), "cpu")  # type: ignore[arg-type]

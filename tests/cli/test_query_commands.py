@@ -7,7 +7,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-import toy_database as toy
+from support import toy_database as toy
 
 from defectdb.cli import run
 from defectdb.db import open_database

@@ -11,7 +11,7 @@ from pathlib import Path
 import duckdb
 import polars as pl
 import pytest
-import toy_database as toy
+from support import toy_database as toy
 
 from defectdb.db import Database, open_database
 from defectdb.db.formulas import (

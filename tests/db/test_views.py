@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import polars as pl
 import pytest
-import toy_database as toy
+from support import toy_database as toy
 
 from defectdb.db import Database, open_database
 from defectdb.schema.labels import join_labels

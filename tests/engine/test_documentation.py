@@ -9,7 +9,7 @@ import pytest
 
 from defectdb.cli.learn import learn_command
 
-TEXT = (Path(__file__).parents[3] / "docs" / "learn.md").read_text()
+TEXT = (Path(__file__).parents[2] / "docs" / "learn.md").read_text()
 
 
 def test_the_worked_example_runs_and_finds_the_law(capsys: pytest.CaptureFixture[str]):

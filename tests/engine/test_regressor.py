@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from defectdb.errors import SelectionError, UsageError
-from defectdb.learn import SymbolicRegressor
 from defectdb.expressions.expression import variables
+from defectdb.learn import SymbolicRegressor
 
 X = np.linspace(0.5, 3.0, 20)
 

@@ -7,8 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from defectdb.engine.grammar.decoding import random_formulas
+from defectdb.engine.grammar.grammar import Grammar
 from defectdb.engine.programs.dimensional import has_units
-from defectdb.engine.grammar.grammar import Grammar, random_formulas
 from defectdb.expressions.dimensions import constant_units, kernel_unit, unit_text
 from defectdb.expressions.expression import from_prefix
 from defectdb.expressions.operators import OPERATORS

@@ -8,15 +8,15 @@ import tarfile
 
 import numpy as np
 import pytest
-from support.builders import cif, crystal
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.builders import cif, crystal
 
 from defectdb.errors import InputDataError
-from defectdb.ingest.readers.cif import Atoms, StructureFileError, parse_cif
-from defectdb.ingest.readers.cif_lines import CifReader
 from defectdb.ingest.archives.containers import ZipContainer
 from defectdb.ingest.archives.tars import tar_members
+from defectdb.ingest.readers.cif import Atoms, StructureFileError, parse_cif
+from defectdb.ingest.readers.cif_lines import CifReader
 
 HOST = crystal("BN", (3, 3, 1))
 TOKENS = [b"loop_\n", b"data_x\n", b"?", b"'", b'"', b"#", b";", b"\n;", b"\r\n", b"\n", b" ", b"\t", b"\x0b", b"_x",

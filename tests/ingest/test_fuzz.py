@@ -11,9 +11,9 @@ import ase.io
 import numpy as np
 import pytest
 from ase import Atoms
-from support.builders import cif, crystal, make_archive, tarred
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.builders import cif, crystal, make_archive, tarred
 from support.vasp_files import outcar, poscar, vasprun
 
 from defectdb.db import MEMORY, open_database

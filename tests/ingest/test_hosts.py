@@ -6,9 +6,9 @@ import itertools
 
 import numpy as np
 import pytest
-from support.builders import HOSTS, build_archive, make_archive
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.builders import HOSTS, build_archive, make_archive
 
 from defectdb.db import MEMORY, open_database
 from defectdb.ingest import load

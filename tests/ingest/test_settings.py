@@ -6,9 +6,9 @@ import itertools
 
 import numpy as np
 import pytest
-from support.builders import HOSTS, Built, Crystal, build_archive, make_archive
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.builders import HOSTS, Built, Crystal, build_archive, make_archive
 
 from defectdb.db import MEMORY, open_database
 from defectdb.ingest import load
@@ -128,9 +128,9 @@ def test_relaxed_structures_match_by_least_displacement(host, size):
 def test_the_assignment_equals_scipy_s_on_random_displacements(host):
     from scipy.optimize import linear_sum_assignment
 
-    from defectdb.ingest.readers.cif import Atoms
     from defectdb.ingest.matching.known_hosts import stored_hosts
     from defectdb.ingest.matching.placing import Placer
+    from defectdb.ingest.readers.cif import Atoms
 
     db, _, _ = host
     [own] = stored_hosts(db)

@@ -11,16 +11,17 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-import toy_database as toy
+from support import toy_database as toy
 
 from defectdb.db import Database, open_database
 from defectdb.errors import LabelError, SelectionError, UnknownNameError, UsageError
+from defectdb.expressions.expression import from_ast, from_prefix
 from defectdb.learn import LearnConfig, Progress, learn_pairs
 from defectdb.learn.config import resolve_device
-from defectdb.learn.pairs.kernel_search import KernelTask, learn_kernel
+from defectdb.learn.pairs.kernel_search import learn_kernel
+from defectdb.learn.pairs.kernel_task import KernelTask
+from defectdb.learn.pairs.skeleton import skeleton_names
 from defectdb.learn.select import dz_windows, find_label, select_pairs
-from defectdb.learn.pairs.warm_start import skeleton
-from defectdb.expressions.expression import from_ast, from_prefix
 
 QUICK = LearnConfig(generations=0, population=128, exhaustive_size=5, workers=1, max_tokens=15)
 
@@ -319,7 +320,7 @@ def test_a_formula_with_as_many_constants_as_points_is_never_chosen() -> None:
     ],
 )
 def test_skeletons_drop_what_every_fit_finds_anew(formula: str, bare: str) -> None:
-    assert " ".join(skeleton(from_prefix(formula.split()))) == bare
+    assert " ".join(skeleton_names(from_prefix(formula.split()))) == bare
 
 
 def test_a_warm_search_keeps_what_an_earlier_one_found(empty_database: Database) -> None:

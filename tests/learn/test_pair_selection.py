@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-import toy_database as toy
+from support import toy_database as toy
 
 from defectdb.db import Database
 from defectdb.errors import UsageError

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-import toy_database as toy
+from support import toy_database as toy
 
 import defectdb
 from defectdb.errors import DatabaseError, InputDataError, QueryError, UnknownNameError, UsageError
@@ -89,8 +89,8 @@ def test_structures_in_memory_are_predicted_like_files(real_database: Path, tmp_
     from pymatgen.core import Structure
 
     from defectdb.db import open_database
-    from defectdb.query.placements.supercells import supercell
     from defectdb.query.placements.structure_files import occupied, write_structures
+    from defectdb.query.placements.supercells import supercell
 
     with open_database(real_database) as db:
         _table_model(db)

@@ -13,10 +13,10 @@ from hypothesis import HealthCheck, assume, given, settings
 from support.random_formulas import formulas
 
 from defectdb.db import Database, open_database
-from defectdb.query.polars_math import to_polars
 from defectdb.expressions.evaluation import NumpyMathematics, evaluate_numpy, to_sympy
 from defectdb.expressions.expression import Call, Expression, Number, Variable, evaluate
 from defectdb.expressions.texts import to_sql
+from defectdb.query.polars_math import to_polars
 
 R = np.linspace(1.3, 15.1, 24)
 DZ = np.tile([0.0, 1.565, 3.13], 8)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-import toy_database as toy
+from support import toy_database as toy
 
 from defectdb.cli import run
 from defectdb.db import Database, open_database
@@ -19,11 +19,11 @@ from defectdb.db.formulas import activate_model, append_formulas, append_model
 from defectdb.errors import InputDataError, LabelError, QueryError, UnknownNameError, UsageError
 from defectdb.query.placements.chosen import Request, candidates, stream_to_file
 from defectdb.query.placements.enumeration import count_placements, enumerate_placements, sample_placements
-from defectdb.query.predict import predict
 from defectdb.query.placements.screen import screen
-from defectdb.query.placements.supercells import Supercell, distances, parse_supercell, supercell
 from defectdb.query.placements.streaming import every_placement
 from defectdb.query.placements.structure_files import occupied, write_structures
+from defectdb.query.placements.supercells import Supercell, distances, parse_supercell, supercell
+from defectdb.query.predict import predict
 from defectdb.schema.records import ModelRecord, TermRecord
 
 KNOWN = [("Vac_Mo,Vac_S", 15), ("Vac_S,Vac_S", 19), ("Vac_S,Se_S", 29), ("Vac_Mo,Vac_S,Vac_S", 743),

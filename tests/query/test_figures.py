@@ -7,15 +7,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import toy_database as toy
+from support import toy_database as toy
 
 from defectdb.cli import run
 from defectdb.db import Database, open_database
 from defectdb.db.formulas import append_formulas
 from defectdb.errors import UnknownNameError, UsageError
-from defectdb.query.figures.draw import draw, draw_kernel, draw_parity, pretty
+from defectdb.query.figures.draw import draw
 from defectdb.query.figures.fronts import draw_front
+from defectdb.query.figures.kernel_curves import draw_kernel
 from defectdb.query.figures.maps import draw_map
+from defectdb.query.figures.parity import draw_parity
+from defectdb.query.figures.style import pretty
 
 pytest.importorskip("matplotlib")
 SIGNS = {".png": b"\x89PNG", ".pdf": b"%PDF", ".svg": b"<?xml"}

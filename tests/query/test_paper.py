@@ -9,17 +9,17 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-import toy_database as toy
+from support import toy_database as toy
 
 from defectdb.cli import run
 from defectdb.db import Database, open_database
 from defectdb.db.formulas import activate_model, append_formulas, append_model
 from defectdb.errors import UsageError
-from defectdb.query.paper.paper import formulas, write_paper
-from defectdb.query.paper.published import accuracy, published
-from defectdb.query.paper.digits_needed import digits_needed
 from defectdb.expressions.evaluation import evaluate_numpy
 from defectdb.expressions.expression import from_ast
+from defectdb.query.paper.digits_needed import digits_needed
+from defectdb.query.paper.paper import formulas, write_paper
+from defectdb.query.paper.published import accuracy, published
 from defectdb.schema.records import ModelRecord, TermRecord
 
 pytest.importorskip("matplotlib")

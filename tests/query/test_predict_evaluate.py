@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 
 import pytest
-import toy_database as toy
+from support import toy_database as toy
 
 from defectdb.db import Database, open_database
 from defectdb.db.formulas import activate_model, append_formulas, append_model

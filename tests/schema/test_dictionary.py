@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from defectdb.db import open_database
-from defectdb.schema.fields import TABLES, TARGETS, UNITS, comments
+from defectdb.schema.dictionary import TABLES
+from defectdb.schema.fields import TARGETS, UNITS, comments
 
 
 def test_every_table_view_and_column_of_the_database_is_in_the_dictionary_and_no_other() -> None:

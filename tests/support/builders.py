@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("DEFECTDB_DATA", ROOT.parent / "shared" / "data"))
 
 # host -> supercell, substitutes per element, name of its public dataset, spin-polarised

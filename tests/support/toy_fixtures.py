@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import toy_database as toy
+from support import toy_database as toy
 
 from defectdb.db import Database, open_database
 

@@ -7,17 +7,21 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from defectdb.engine.finishing.sympy_process import shortened
-from defectdb.engine.fitting.archive import Archive
-from defectdb.engine.fitting.multistart import fit
-from defectdb.engine.safety.domain import Domain, in_domain
-from defectdb.engine.programs.finished import finish
-from defectdb.engine.finishing.scoring import Scored, flat, score_front
-from defectdb.engine.grammar.grammar import Grammar
-from defectdb.engine.problem import Fit, Problem
-from defectdb.engine.finishing.rounding import Data, plainest, unsurpassed
+from defectdb.engine.finishing.rounding import plainest
+from defectdb.engine.finishing.rows import Data
+from defectdb.engine.finishing.scored import Scored, unsurpassed
+from defectdb.engine.finishing.scoring import flat, score_front
 from defectdb.engine.finishing.simplify import simplify
+from defectdb.engine.finishing.sympy_process import shortened
 from defectdb.engine.finishing.uncertainty import description_length
+from defectdb.engine.fitting.archive import Archive
+from defectdb.engine.fitting.fitted import Fit
+from defectdb.engine.fitting.multistart import fit
+from defectdb.engine.grammar.grammar import Grammar
+from defectdb.engine.problem import Problem
+from defectdb.engine.programs.finished import finish
+from defectdb.engine.safety.domain import Domain
+from defectdb.engine.safety.fitted_values import in_domain
 from defectdb.expressions.expression import complexity
 
 _SIMPLIFIED = 12  # formulas of every complexity that are simplified before the front is drawn

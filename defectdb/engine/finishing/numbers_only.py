@@ -11,14 +11,15 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from defectdb.engine.fitting.archive import Archive
-from defectdb.engine.safety.domain import predict
-from defectdb.engine.programs.finished import finish
-from defectdb.engine.finishing.scoring import Scored, criterion
-from defectdb.engine.grammar.grammar import Grammar
-from defectdb.engine.programs.compiling import term_roots
-from defectdb.engine.problem import Fit, Problem, loss_of
+from defectdb.engine.finishing.scored import Scored, criterion
 from defectdb.engine.finishing.simplify import simplify
+from defectdb.engine.fitting.archive import Archive
+from defectdb.engine.fitting.fitted import Fit
+from defectdb.engine.grammar.grammar import Grammar
+from defectdb.engine.problem import Problem, loss_of
+from defectdb.engine.programs.compiling import term_roots
+from defectdb.engine.programs.finished import finish
+from defectdb.engine.safety.fitted_values import predict
 from defectdb.expressions.expression import Call, Constant, Expression, Number, complexity, variables
 
 

@@ -16,19 +16,20 @@ from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
-from defectdb.engine.safety.domain import Domain, has_pole
-from defectdb.engine.finishing.scoring import Scored
+from defectdb.engine.finishing.rounding import rescored, safe
+from defectdb.engine.finishing.rows import Data
+from defectdb.engine.finishing.scored import Scored, unsurpassed
+from defectdb.engine.finishing.simplify import simplify
 from defectdb.engine.grammar.grammar import Grammar
 from defectdb.engine.problem import Problem
-from defectdb.engine.finishing.rounding import Data, rescored, safe, unsurpassed
-from defectdb.engine.finishing.simplify import simplify
+from defectdb.engine.safety.domain import Domain
+from defectdb.engine.safety.poles import has_pole
+from defectdb.expressions.arrays import Floats
 from defectdb.expressions.evaluation import evaluate_numpy
 from defectdb.expressions.expression import Call, Expression, complexity, from_prefix, to_prefix, walk
 from defectdb.expressions.operators import OPERATORS
 
-Floats = NDArray[np.float64]
 Formula = tuple[Expression, tuple[float, ...]]
 
 COMMAND = (sys.executable, "-P", "-m", "defectdb.expressions.algebra")

@@ -6,16 +6,13 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-from defectdb.learn.segvae.digits import nats_of_constant, nats_of_number
-from defectdb.engine.finishing.scoring import Scored
-from defectdb.engine.problem import nats_of
-from defectdb.engine.finishing.rounding import Data
+from defectdb.engine.finishing.nats import nats_of, nats_of_constant, nats_of_number
+from defectdb.engine.finishing.rows import Data
+from defectdb.engine.finishing.scored import Scored
+from defectdb.expressions.arrays import Floats
 from defectdb.expressions.evaluation import evaluate_numpy
 from defectdb.expressions.expression import Number, to_prefix, walk
-
-Floats = NDArray[np.float64]
 
 
 def covariance(scored: Scored, data: Data) -> Floats:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from defectdb.engine.problem import Fit
+from defectdb.engine.fitting.fitted import Fit
 
 ALIKE = 1e-6
 """Formulas whose errors differ by less than this share are one formula written twice."""

@@ -14,10 +14,10 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from defectdb.engine.grammar.grammar import PAD, Grammar
-from defectdb.engine.programs.compiling import build
-from defectdb.engine.problem import Problem
 from defectdb.engine.fitting.scales import Scales, fastest, sizes_of
+from defectdb.engine.grammar.grammar import PAD, Grammar
+from defectdb.engine.problem import Problem
+from defectdb.engine.programs.compiling import build
 from defectdb.expressions.operators import OPERATORS, Family
 
 _KNOWING = 0.6  # share of the starts in which places, frequencies and units are guessed as such

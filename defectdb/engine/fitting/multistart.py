@@ -11,14 +11,13 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from defectdb.engine.grammar.grammar import Grammar
-from defectdb.engine.programs.compiling import build, count_constants, term_roots
-from defectdb.engine.fitting.variable_projection import errors, levenberg_marquardt, residuals
-from defectdb.engine.problem import Fit, Problem
-from defectdb.engine.programs.programs import Programs
+from defectdb.engine.fitting.fitted import Fit
 from defectdb.engine.fitting.initial_guesses import starts_of
-
-__all__ = ["Fit", "Problem", "fit", "levenberg_marquardt", "residuals", "robust"]
+from defectdb.engine.fitting.variable_projection import errors, levenberg_marquardt, residuals
+from defectdb.engine.grammar.grammar import Grammar
+from defectdb.engine.problem import Problem
+from defectdb.engine.programs.compiling import build, count_constants, term_roots
+from defectdb.engine.programs.programs import Programs
 
 _LEG = 14  # steps after which fits that no longer move are left alone
 _PROGRESS = 1e-9

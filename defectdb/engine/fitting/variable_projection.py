@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from defectdb.engine.fitting.batched_linear import coefficients, dot, orthonormal, solve_positive
+from defectdb.engine.fitting.scales import Scales
 from defectdb.engine.problem import Problem
 from defectdb.engine.programs.programs import Programs
-from defectdb.engine.fitting.scales import Scales
 
 _ROUNDS = 3  # of choosing the points that decide extremes
 MAX_COEFFICIENT = (

@@ -7,18 +7,14 @@ grammar has a square root. The tables hold a box of them; a unit outside it, or 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from functools import cache
-from math import lcm
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from defectdb.errors import UsageError
-from defectdb.expressions.dimensions import POWERS, PRODUCTS, SUMS
+from defectdb.expressions.dimensions import POWERS, PRODUCTS, SUMS, scaled_units
 
 if TYPE_CHECKING:
     from defectdb.engine.grammar.grammar import Grammar
@@ -27,7 +23,6 @@ BOUND = 6
 """Exponents of the base units that the tables hold, at the most."""
 
 _CELLS = 30_000  # units of a table; where base units are many its bound is lower
-_DENOMINATOR = 60
 _NEVER = 500  # tokens of what cannot be: more than any formula has, and many of them fit into 16 bits
 _BITS = 16
 _LAZY = (1 << 2 * _BITS) - 1
@@ -36,23 +31,6 @@ ONE = 1 + (1 << 2 * _BITS)
 needs them (the bits of _LAZY), then the same two where they serve all that they make shorter."""
 
 _CONSTANT = ONE << _BITS
-
-
-def scaled_units(units: Sequence[Sequence[float]]) -> tuple[list[list[int]], int]:
-    """Exponents as integers [variable][base unit], and how many steps an exponent of one has.
-
-    Raises UsageError for exponents that are no fractions with small denominators.
-    """
-    rows = [[Fraction(x).limit_denominator(_DENOMINATOR) for x in row] for row in units]
-    for exact, given in (
-        (e, g) for pair in zip(rows, units, strict=True) for e, g in zip(*pair, strict=True)
-    ):
-        if abs(float(exact) - given) > 1e-9:
-            raise UsageError(
-                f"exponent {given} of a unit is no fraction of small numbers; try {float(exact)!r}"
-            )
-    step = lcm(*(x.denominator for row in rows for x in row))
-    return [[int(x * step) for x in row] for row in rows], step
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,8 @@ from defectdb.engine.grammar.unit_costs import ONE, UnitTable, unit_table, withi
 from defectdb.expressions.dimensions import POWERS, PRODUCTS, SUMS
 
 if TYPE_CHECKING:
-    from defectdb.engine.grammar.grammar import Decoder, Grammar
+    from defectdb.engine.grammar.decoding import Decoder
+    from defectdb.engine.grammar.grammar import Grammar
 
 _ANY, _GIVEN, _WAITING = range(3)
 _LEAF, _POWER, _SUM, _PRODUCT, _PURE = range(5)

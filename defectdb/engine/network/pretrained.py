@@ -17,11 +17,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from defectdb.engine.grammar.grammar import Grammar, random_formulas
-from defectdb.engine.programs.compiling import build, count_constants
-from defectdb.engine.network.segvae import SEGVAE, ModelConfig, grammar_masks
+from defectdb.engine.grammar.decoding import grammar_masks, random_formulas
+from defectdb.engine.grammar.grammar import Grammar
 from defectdb.engine.network.data_encoder import shown
+from defectdb.engine.network.segvae import SEGVAE
 from defectdb.engine.network.training import step
+from defectdb.engine.programs.compiling import build, count_constants
+from defectdb.engine.settings import ModelConfig
 
 STEPS = 150
 _FORMULAS = 6000

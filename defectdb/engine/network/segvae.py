@@ -10,29 +10,14 @@ the data points as well (``shown``).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from defectdb.engine.grammar.grammar import PAD, Decoder, Grammar
+from defectdb.engine.grammar.decoding import Decoder
+from defectdb.engine.grammar.grammar import PAD, Grammar
 from defectdb.engine.network.data_encoder import SetEncoder
-
-
-@dataclass(frozen=True, slots=True)
-class ModelConfig:
-    """Sizes of the network and its training constants; ``conditional``: prior and decoder see the data."""
-
-    embedding: int = 32
-    hidden: int = 64
-    latent: int = 24
-    free_bits: float = 0.06  # nats per latent dimension below which the KL costs nothing
-    kl_weight: float = 0.3
-    entropy_floor: float = 0.4  # nats per token below which the decoder is pushed back to variety
-    learning_rate: float = 5e-3
-    conditional: bool = False
-    condition: int = 16  # numbers that the data become
+from defectdb.engine.settings import ModelConfig
 
 
 class SEGVAE(nn.Module):
@@ -42,8 +27,9 @@ class SEGVAE(nn.Module):
     what ``condition`` makes of the points.
     """
 
-    def __init__(self, grammar: Grammar, config: ModelConfig = ModelConfig()) -> None:
+    def __init__(self, grammar: Grammar, config: ModelConfig | None = None) -> None:
         super().__init__()
+        config = config or ModelConfig()
         self.grammar, self.config = grammar, config
         n = len(grammar.tokens)
         code = config.latent + config.condition * config.conditional
@@ -198,19 +184,3 @@ def divergence(of: tuple[Tensor, Tensor], prior: tuple[Tensor, Tensor]) -> Tenso
     (mean, log_variance), (middle, log_width) = of, prior
     distance = (mean - middle).square() + log_variance.exp()
     return 0.5 * (distance / log_width.exp() - 1 + log_width - log_variance)
-
-
-def grammar_masks(tokens: Tensor, grammar: Grammar) -> tuple[Tensor, Tensor]:
-    """The masks under which every token of complete sequences was chosen, and which sequences obey them all.
-
-    bool [batch, position, token] and bool [batch].
-    """
-    decoder = Decoder(grammar, tokens.shape[0], tokens.device)
-    masks = []
-    valid = torch.ones(tokens.shape[0], dtype=torch.bool, device=tokens.device)
-    for step in range(tokens.shape[1]):
-        mask = decoder.allowed()
-        valid &= mask.gather(1, tokens[:, step : step + 1]).squeeze(1)
-        masks.append(mask)
-        decoder.push(tokens[:, step])
-    return torch.stack(masks, dim=1), valid & (decoder.open == 0)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from defectdb.engine.network.segvae import SEGVAE, grammar_masks
+from defectdb.engine.grammar.decoding import grammar_masks
+from defectdb.engine.network.segvae import SEGVAE
 
 
 def train(

@@ -2,34 +2,11 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from defectdb.engine.grammar.grammar import Grammar
-from defectdb.engine.programs.compiling import term_roots
 from defectdb.engine.problem import Problem
 from defectdb.expressions.expression import Call, Constant, Expression, from_prefix, to_prefix, walk
-
-
-def complexities(tokens: Tensor, grammar: Grammar, problem: Problem, plain: Tensor | None = None) -> Tensor:
-    """Tokens of every finished formula, [formula]: the skeleton, a coefficient for each summand, the offset.
-
-    ``plain`` [formula] marks formulas without the offset.
-    """
-    roots, mask = term_roots(tokens, grammar, problem.max_terms)
-    inverse = grammar.index.get("inv", -1)
-    cost = torch.where(roots == inverse, 1, 2) * mask  # c * (1 / x) is written c / x
-    whole = (tokens != 0).sum(1) + cost.sum(1) + 2 * int(problem.offset)
-    return whole if plain is None or not problem.offset else whole - 2 * plain.long()
-
-
-def distinct_terms(tokens: Tensor, grammar: Grammar, problem: Problem) -> Tensor:
-    """Which skeletons have no bare constant or number as a summand where the offset is free, bool [formula]."""
-    roots, mask = term_roots(tokens, grammar, problem.max_terms)
-    flat = torch.tensor(
-        [t == "c" or i in grammar.leaf_values for i, t in enumerate(grammar.tokens)], device=tokens.device
-    )
-    return ~(flat[roots] & mask).any(1) if problem.offset else torch.ones_like(mask[:, 0])
 
 
 def finish(

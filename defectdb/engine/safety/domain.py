@@ -5,28 +5,21 @@ not.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from defectdb.engine.grammar.grammar import Grammar
-from defectdb.engine.programs.compiling import build, count_constants
-from defectdb.engine.problem import Fit, Problem
-from defectdb.engine.programs.programs import Programs
 from defectdb.engine.safety.between_points import Resolution
+from defectdb.engine.safety.poles import has_pole
 from defectdb.expressions.evaluation import evaluate_numpy
-from defectdb.expressions.expression import Call, Expression, walk
+from defectdb.expressions.expression import Expression
 
-Floats = NDArray[np.float64]
 MAX_ROUGHNESS = 1.6  # total variation between the data points, as a multiple of the data's own
 MAX_JUMP = 0.1  # change from a data point to its close surroundings, as a fraction of the data's range
-_SINGULAR = ("div", "inv", "log")  # operators with a pole where their last operand is zero
-_EVEN = ("square", "cube", "abs")  # operators through which a zero stays where it is
 _BESIDE = (1e-7, 1e-6, 1e-5, 1e-4, 3e-4, 1e-3, 3e-3)  # distances looked at, as fractions of the largest
 _SAME = 1e-6  # distances nearer than this share of the largest are one distance
 MAX_OVERSHOOT = 0.25  # how far beyond the data's range a formula may swing, as a fraction of that range
@@ -161,87 +154,3 @@ def _noise(ys: Tensor, place: Tensor, means: Tensor) -> float:
         for how in ("amax", "amin")
     )
     return max(step, float((high - low).amax()))
-
-
-def has_pole(
-    expression: Expression, constants: Sequence[float], points: Mapping[str, Floats], *, anywhere: bool = True
-) -> bool:
-    """Whether a formula divides by, or takes the logarithm of, what is zero or changes sign among the points.
-
-    Not ``anywhere``: from one point to the next. A power changes sign where its base does.
-    """
-    for node in walk(expression):
-        if isinstance(node, Call) and node.operator in _SINGULAR:
-            below = node.args[-1]
-            while isinstance(below, Call) and below.operator in _EVEN:
-                below = below.args[0]
-            signs = np.sign(np.atleast_1d(evaluate_numpy(below, points, constants)))
-            before = signs[:-1] if len(signs) > 1 and not anywhere else signs[:1]
-            if not (signs[-len(before) :] * before > 0).all():
-                return True
-    return False
-
-
-def predict(tokens: Tensor, grammar: Grammar, fit: Fit, x: Tensor, problem: Problem) -> Tensor:
-    """Values [formula, point] of fitted formulas at ``x`` [variable, point] (before any mixing of points)."""
-    out = x.new_full((len(tokens), x.shape[1]), torch.nan)
-    for part, programs, table in _tables(tokens, grammar, fit, x, problem):
-        out[part] = _whole(programs, table, fit.beta[part], problem)
-    return out
-
-
-def in_domain(tokens: Tensor, grammar: Grammar, fit: Fit, problem: Problem, domain: Domain) -> Tensor:
-    """Which fitted formulas are finite, bounded and quiet over the domain, bool [formula].
-
-    Over one variable no denominator may pass through zero, however weak the pole that it makes.
-    """
-    some = torch.isfinite(fit.sse).nonzero().squeeze(1)
-    ok = torch.zeros(len(tokens), dtype=torch.bool, device=tokens.device)
-    finite = Fit(fit.theta[some], fit.beta[some], fit.sse[some])
-    for part, programs, table in _tables(tokens[some], grammar, finite, domain.grid, problem):
-        good = domain.holds(_whole(programs, table, finite.beta[part], problem))
-        if domain.n_inside or domain.one_sign:
-            good &= ~_has_pole(programs, table, anywhere=domain.one_sign)
-        ok[some[part]] = good
-    return ok
-
-
-def _tables(
-    tokens: Tensor, grammar: Grammar, fit: Fit, x: Tensor, problem: Problem
-) -> Iterator[tuple[Tensor, Programs, Tensor]]:
-    """Rows of formulas with as many constants, their programs and their node tables [row, point] at ``x``."""
-    k_of = count_constants(tokens, grammar)
-    for k in k_of.unique().tolist():
-        members = (k_of == k).nonzero().squeeze(1)
-        for part in members.split(max(1, 4_000_000 // (12 * x.shape[1]))):
-            programs = build(tokens[part], grammar, max_terms=problem.max_terms)
-            yield part, programs, programs.values(x, fit.theta[part, None, :k])[:, 0]
-
-
-def _whole(programs: Programs, table: Tensor, beta: Tensor, problem: Problem) -> Tensor:
-    """Summands times coefficients plus offset, [formula, point]."""
-    values = table.new_zeros(len(beta), table.shape[1])
-    for term in range(problem.max_terms):
-        share = beta[:, term].unsqueeze(1) * table[programs.terms[:, term]]
-        values = torch.where(programs.term_mask[:, term].unsqueeze(1), values + share, values)
-    return values + beta[:, -1].unsqueeze(1) if problem.offset else values
-
-
-def _has_pole(programs: Programs, table: Tensor, *, anywhere: bool = False) -> Tensor:
-    """Which formulas divide by, or take the logarithm of, what changes sign from point to point (or ``anywhere``).
-
-    bool [formula]. A power changes sign where its base does.
-    """
-    base = torch.arange(programs.n_rows, device=table.device)
-    groups = (*programs.fixed, *programs.groups)
-    for group in groups:
-        if group.operator in _EVEN:
-            base[group.start : group.stop] = base[group.operands[0]]
-    out = torch.zeros(programs.n_formulas, dtype=torch.bool, device=table.device)
-    for group in groups:
-        if group.operator in _SINGULAR:
-            below = table[base[group.operands[-1]]]
-            steps = below[:, 1:] * below[:, :-1]
-            crosses = below.amin(1) * below.amax(1) <= 0 if anywhere else (steps <= 0).any(1)
-            out[group.owners[crosses]] = True
-    return out

@@ -18,10 +18,10 @@ from zipfile import BadZipFile
 import numpy as np
 import torch
 
-from defectdb.errors import InputDataError, UsageError
 from defectdb.engine.fitting.archive import Archive
-from defectdb.engine.problem import Fit
+from defectdb.engine.fitting.fitted import Fit
 from defectdb.engine.search.outcome import Generation
+from defectdb.errors import InputDataError, UsageError
 
 if TYPE_CHECKING:
     from defectdb.engine.search.search import Search

@@ -11,13 +11,14 @@ from multiprocessing import get_context
 import torch
 from torch import Tensor
 
-from defectdb.engine.safety.domain import Domain
-from defectdb.engine.finishing.scoring import Scored
+from defectdb.engine.finishing.scored import Scored, unsurpassed
 from defectdb.engine.grammar.grammar import Grammar
-from defectdb.engine.search.worker_lifetime import end_with
 from defectdb.engine.problem import Problem
-from defectdb.engine.finishing.rounding import unsurpassed
-from defectdb.engine.search.search import Outcome, Search, SearchConfig
+from defectdb.engine.safety.domain import Domain
+from defectdb.engine.search.outcome import Outcome
+from defectdb.engine.search.search import Search
+from defectdb.engine.search.worker_lifetime import end_with
+from defectdb.engine.settings import SearchConfig
 from defectdb.expressions.expression import expression_hash
 
 

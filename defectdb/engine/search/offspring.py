@@ -6,19 +6,20 @@ import torch
 from torch import Tensor
 
 from defectdb.engine.fitting.archive import Archive
+from defectdb.engine.grammar.decoding import grammar_masks
+from defectdb.engine.grammar.grammar import PAD, Grammar
+from defectdb.engine.network.segvae import SEGVAE
+from defectdb.engine.programs.dressed import Dressed
+from defectdb.engine.programs.subtrees import subtree_ends
 from defectdb.engine.search.variation import (
-    Dressed,
     add_up,
     crossover,
     mutate,
     random_positions,
     relabel,
     splice,
-    subtree_ends,
     wrap,
 )
-from defectdb.engine.grammar.grammar import PAD, Grammar
-from defectdb.engine.network.segvae import SEGVAE, grammar_masks
 
 SOURCES = ("enumeration", "prior", "neighbours", "regrown", "crossover", "mutation", "relabel", "wrap", "sum")
 """Where candidates come from; the first is the seed of every search."""

@@ -6,44 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 
-from defectdb.engine.finishing.scoring import Scored
-from defectdb.engine.network.segvae import ModelConfig
-
-
-@dataclass(frozen=True, slots=True)
-class SearchConfig:
-    """How long and how wide to search. A search is repeatable when generations, not ``time_limit``, end it.
-
-    ``exhaustive_size`` tokens of the skeletons that are all tried first, up to ``exhaustive_limit`` of them
-    (fewer where rows are many); ``sparse_size`` tokens of the functions that sums are made of at the start (0: no
-    such sums); ``population`` candidates a generation; ``per_complexity`` elites kept;
-    ``starts`` of every fit (``seed_starts`` of the small skeletons); a fit goes on only while its error is
-    within ``slack`` times the worst elite's; ``patience`` generations without progress end the search, as
-    does a mean squared error of ``target_mse``. ``rounded`` asks for formulas in round numbers beside the front;
-    ``algebra`` lets sympy shorten the front's formulas, for some seconds, where the time limit leaves them.
-    """
-
-    seed: int = 0
-    generations: int = 12
-    time_limit: float = 600.0
-    population: int = 4000
-    exhaustive_size: int = 8
-    exhaustive_limit: int = 62_000
-    exhaustive_operators: tuple[str, ...] = ()  # none: the grammar's
-    sparse_size: int = 6
-    max_complexity: int = 25
-    per_complexity: int = 40
-    train_steps: int = 16
-    batch: int = 64
-    starts: int = 6
-    seed_starts: int = 8
-    slack: float = 20.0
-    patience: int = 6
-    target_mse: float = 0.0
-    rounded: bool = False
-    algebra: bool = True
-    device: str = "cpu"
-    model: ModelConfig = field(default_factory=ModelConfig)
+from defectdb.engine.finishing.scored import Scored
 
 
 @dataclass(frozen=True, slots=True)

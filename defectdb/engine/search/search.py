@@ -17,28 +17,32 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from defectdb.engine.programs.dimensional import Acceptance
-from defectdb.engine.fitting.archive import Archive
-from defectdb.engine.programs.canonical import canonical_keys
-from defectdb.engine.search.checkpoint import restore, save
-from defectdb.engine.fitting.multistart import fit
-from defectdb.engine.safety.domain import Domain, in_domain
-from defectdb.engine.search.variation import Dressed
-from defectdb.engine.programs.finished import complexities, distinct_terms
-from defectdb.engine.finishing.scoring import Scored, make_folds
-from defectdb.engine.grammar.grammar import Grammar
-from defectdb.engine.programs.compiling import count_constants
-from defectdb.engine.finishing.numbers_only import as_they_stand, literal_formulas, round_halves, standing
-from defectdb.engine.network.segvae import SEGVAE
-from defectdb.engine.search.offspring import SOURCES, breed, shares
+from defectdb.engine.finishing.cross_validation import make_folds
 from defectdb.engine.finishing.final_front import final_front
-from defectdb.engine.seeds.round_number_pairs import nearest_pairs
-from defectdb.engine.network.pretrained import pretrained
-from defectdb.engine.problem import Fit, Problem
-from defectdb.engine.seeds.seeding import small_skeletons, sparse_sums
-from defectdb.engine.search.outcome import Counts, Generation, Outcome, SearchConfig
+from defectdb.engine.finishing.numbers_only import as_they_stand, literal_formulas, round_halves, standing
+from defectdb.engine.finishing.scored import Scored
+from defectdb.engine.fitting.archive import Archive
+from defectdb.engine.fitting.fitted import Fit
+from defectdb.engine.fitting.multistart import fit
+from defectdb.engine.grammar.grammar import Grammar
 from defectdb.engine.network.data_encoder import shown_of
+from defectdb.engine.network.pretrained import pretrained
+from defectdb.engine.network.segvae import SEGVAE
 from defectdb.engine.network.training import train
+from defectdb.engine.problem import Problem
+from defectdb.engine.programs.canonical import canonical_keys
+from defectdb.engine.programs.compiling import count_constants
+from defectdb.engine.programs.complexity import complexities, distinct_terms
+from defectdb.engine.programs.dressed import Dressed
+from defectdb.engine.safety.domain import Domain
+from defectdb.engine.safety.fitted_values import in_domain
+from defectdb.engine.search.acceptance import Acceptance
+from defectdb.engine.search.checkpoint import restore, save
+from defectdb.engine.search.offspring import SOURCES, breed, shares
+from defectdb.engine.search.outcome import Counts, Generation, Outcome
+from defectdb.engine.seeds.round_number_pairs import nearest_pairs
+from defectdb.engine.seeds.seeding import small_skeletons, sparse_sums
+from defectdb.engine.settings import SearchConfig
 from defectdb.expressions.expression import Expression
 
 _LITERAL = 12  # formulas with rounded constants kept for every complexity
@@ -52,8 +56,6 @@ _CHANCES = (
     2,
 )  # further starts, one by one, of a formula whose best constants are unsafe: of seeds, and later
 _PAIRING = 8.0  # seconds that the pairs of small functions may take: without them nothing is begun
-
-__all__ = ["SOURCES", "Generation", "Outcome", "Search", "SearchConfig"]
 
 
 class Search:

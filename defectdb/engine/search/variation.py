@@ -8,64 +8,13 @@ has none yet).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
-from defectdb.engine.grammar.grammar import PAD, Grammar, random_formulas
-
-
-@dataclass(frozen=True, slots=True)
-class Dressed:
-    """Prefix sequences [formula, position] and their constants' values at the same places, NaN elsewhere."""
-
-    tokens: Tensor
-    values: Tensor
-
-    @classmethod
-    def of(cls, tokens: Tensor, grammar: Grammar, theta: Tensor | None = None) -> Dressed:
-        """Dress sequences in their fitted constants [formula, k], or in none."""
-        values = torch.full(tokens.shape, torch.nan, dtype=torch.float64, device=tokens.device)
-        if theta is None or not theta.shape[1]:
-            return cls(tokens, values)
-        is_constant = tokens == grammar.constant
-        order = (is_constant.long().cumsum(1) - 1).clamp(0, theta.shape[1] - 1)
-        return cls(tokens, torch.where(is_constant, theta.gather(1, order), values))
-
-    def __len__(self) -> int:
-        return len(self.tokens)
-
-    def __getitem__(self, rows: Tensor) -> Dressed:
-        return Dressed(self.tokens[rows], self.values[rows])
-
-    def theta(self, grammar: Grammar) -> Tensor:
-        """The values in order, [formula, k]; NaN behind a formula's last constant."""
-        is_constant = self.tokens == grammar.constant
-        width = int(is_constant.sum(1).max()) if len(self) else 0
-        order = torch.where(is_constant, is_constant.long().cumsum(1) - 1, width)
-        out = torch.full((len(self), width + 1), torch.nan, dtype=torch.float64, device=self.tokens.device)
-        return out.scatter_(1, order, torch.where(is_constant, self.values, torch.nan))[:, :width]
-
-    @staticmethod
-    def cat(parts: list[Dressed]) -> Dressed:
-        """All parts, one after another."""
-        return Dressed(torch.cat([p.tokens for p in parts]), torch.cat([p.values for p in parts]))
-
-
-def subtree_ends(tokens: Tensor, grammar: Grammar) -> Tensor:
-    """One past the last position of the subtree that starts at every position, [formula, position]."""
-    n, length = tokens.shape
-    arity = torch.tensor(grammar.arity, device=tokens.device)[tokens]
-    lines = torch.arange(n, device=tokens.device)
-    ends = torch.zeros(n, length + 1, dtype=torch.long, device=tokens.device)
-    for t in range(length - 1, -1, -1):
-        one = ends[lines, torch.full_like(lines, min(t + 1, length - 1))]
-        two = ends[lines, one.clamp(max=length - 1)]
-        here = arity[:, t]
-        leaf = torch.full_like(one, t + 1)
-        ends[:, t] = torch.where(here == 0, leaf, torch.where(here == 1, one, two))
-    return ends[:, :length]
+from defectdb.engine.grammar.decoding import random_formulas
+from defectdb.engine.grammar.grammar import PAD, Grammar
+from defectdb.engine.programs.dressed import Dressed
+from defectdb.engine.programs.subtrees import subtree_ends
 
 
 def random_positions(tokens: Tensor, generator: torch.Generator) -> Tensor:

@@ -14,10 +14,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from defectdb.engine.grammar.decoding import grammar_masks
 from defectdb.engine.grammar.grammar import Grammar
-from defectdb.engine.seeds.small_functions import Library, library
-from defectdb.engine.network.segvae import grammar_masks
 from defectdb.engine.problem import Problem
+from defectdb.engine.seeds.small_functions import Library, library
 
 _FEW, _MANY = 1_000, 12_000  # functions on the two sides of a pair
 _SQUARE = 4_000  # functions on both sides where they are polynomials

@@ -8,13 +8,13 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from defectdb.engine.safety.domain import Domain
-from defectdb.engine.seeds.small_skeletons import skeletons
-from defectdb.engine.search.variation import Dressed
 from defectdb.engine.grammar.grammar import PAD, Grammar
 from defectdb.engine.problem import Problem
-from defectdb.engine.search.outcome import SearchConfig
+from defectdb.engine.programs.dressed import Dressed
+from defectdb.engine.safety.domain import Domain
+from defectdb.engine.seeds.small_skeletons import skeletons
 from defectdb.engine.seeds.sparse_sums import sparse_seeds
+from defectdb.engine.settings import SearchConfig
 
 _BRICKS = 12_000  # functions that sparse sums are made of; fewer where they must be safe over a domain
 

@@ -14,11 +14,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from defectdb.engine.search.variation import Dressed
-from defectdb.engine.grammar.grammar import PAD, Grammar
-from defectdb.engine.seeds.small_functions import Library, library, products
 from defectdb.engine.fitting.batched_linear import coefficients, dot, orthonormal
+from defectdb.engine.grammar.grammar import PAD, Grammar
 from defectdb.engine.problem import Problem
+from defectdb.engine.programs.dressed import Dressed
+from defectdb.engine.seeds.small_functions import Library, library, products
 
 _WORK = 80_000_000  # products of one beam step: states x functions x rows
 _VALUES = 4_000_000  # numbers that a library's values may take

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from defectdb.errors import InputDataError
-from defectdb.ingest.readers.cif import lattice_of
 from defectdb.ingest.matching.lattices import cells_within
+from defectdb.ingest.readers.cif import lattice_of
 from defectdb.ingest.records import Floats, Host, Integers, Material, Pristine, UnitCell
 from defectdb.schema.labels import ELEMENTS
 

@@ -6,8 +6,8 @@ import numpy as np
 import polars as pl
 
 from defectdb.db import Database
-from defectdb.ingest.readers.cif import NUMBERS
 from defectdb.ingest.matching.hosts import formula_of
+from defectdb.ingest.readers.cif import NUMBERS
 from defectdb.ingest.records import Floats, Host, Material
 from defectdb.schema.labels import ELEMENTS
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from defectdb.ingest.readers.cif import Atoms
 from defectdb.ingest.matching.hosts import lifted, standard
 from defectdb.ingest.matching.lattices import plane_matrices
+from defectdb.ingest.readers.cif import Atoms
 from defectdb.ingest.records import Floats, Host, Integers, Numbers
 
 RADIUS = 1.5  # angstrom: an atom farther than this from every free site is an interstitial or adatom

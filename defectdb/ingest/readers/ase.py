@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from defectdb.errors import InputDataError
-from defectdb.ingest.readers.cif import MAX_ATOMS, Atoms
 from defectdb.ingest.archives.containers import MAX_TABLE_BYTES, reading
+from defectdb.ingest.readers.cif import MAX_ATOMS, Atoms
 from defectdb.ingest.readers.entries import Entry, digest_of
 from defectdb.ingest.recognise import XYZ, files_below, is_sqlite
 from defectdb.ingest.records import Reject

@@ -10,7 +10,15 @@ import re
 
 import numpy as np
 
-from defectdb.ingest.readers.cif import MAX_ATOMS, Atoms, StructureFileError, atom_block, listed, parse_cif, symmetric
+from defectdb.ingest.readers.cif import (
+    MAX_ATOMS,
+    Atoms,
+    StructureFileError,
+    atom_block,
+    listed,
+    parse_cif,
+    symmetric,
+)
 from defectdb.ingest.records import Floats, Integers, Numbers
 
 _TAG = b"_atom_site_"

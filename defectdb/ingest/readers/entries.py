@@ -11,9 +11,9 @@ import numpy as np
 import polars as pl
 
 from defectdb.errors import InputDataError
-from defectdb.ingest.readers.cif import Atoms, pack
 from defectdb.ingest.archives.containers import printable
 from defectdb.ingest.naming import OWN_FILES, longer_names
+from defectdb.ingest.readers.cif import Atoms, pack
 from defectdb.ingest.records import Floats, Geometries, Pristine, Reject, Source, UnitCell
 
 

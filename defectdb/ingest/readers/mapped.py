@@ -15,12 +15,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from defectdb.errors import InputDataError
-from defectdb.ingest.readers.cif import Atoms, StructureFileError, parse_cif
 from defectdb.ingest.archives.containers import MAX_STRUCTURE_BYTES, MAX_TABLE_BYTES, check_name, reading
+from defectdb.ingest.readers.cif import Atoms, StructureFileError, parse_cif
 from defectdb.ingest.readers.entries import Entry
-from defectdb.ingest.records import Reject
 from defectdb.ingest.readers.structures import parse_poscar
 from defectdb.ingest.readers.tables import parse_table
+from defectdb.ingest.records import Reject
 
 _KEYS = frozenset({"id", "file", "cif", "descriptor", "targets"})
 

@@ -6,9 +6,9 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
+from defectdb.ingest.archives.containers import printable
 from defectdb.ingest.readers.cif import StructureFileError, pack
 from defectdb.ingest.readers.cif_lines import CifReader
-from defectdb.ingest.archives.containers import printable
 from defectdb.ingest.records import Geometries, Reject
 
 BATCH = 2048  # structures parsed and matched at a time: 10 MB of atoms

@@ -12,8 +12,8 @@ from typing import Any, cast
 import numpy as np
 
 from defectdb.errors import InputDataError
-from defectdb.ingest.readers.cif import MAX_ATOMS, Atoms, StructureFileError, atomic_number
 from defectdb.ingest.archives.containers import MAX_TABLE_BYTES, read_bounded, reading
+from defectdb.ingest.readers.cif import MAX_ATOMS, Atoms, StructureFileError, atomic_number
 from defectdb.ingest.readers.entries import Entry, digest_of
 from defectdb.ingest.records import Reject
 

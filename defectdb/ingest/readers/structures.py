@@ -13,9 +13,9 @@ from typing import IO, cast
 
 import numpy as np
 
+from defectdb.ingest.archives.containers import MAX_STRUCTURE_BYTES, check_growth, read_bounded, reading
 from defectdb.ingest.readers.cif import MAX_ATOMS, Atoms, StructureFileError, atomic_number
 from defectdb.ingest.readers.cif_lines import CifReader
-from defectdb.ingest.archives.containers import MAX_STRUCTURE_BYTES, check_growth, read_bounded, reading
 from defectdb.ingest.readers.entries import Entry
 from defectdb.ingest.recognise import POSCAR_NAMES, RUN_FILES, STRUCTURE_SUFFIXES, files_below, format_of_name
 from defectdb.ingest.records import Reject

@@ -11,12 +11,12 @@ from pathlib import PurePosixPath
 import polars as pl
 
 from defectdb.errors import InputDataError, LabelError
-from defectdb.ingest.readers.cif import StructureFileError, parse_cif
 from defectdb.ingest.archives.containers import MAX_STRUCTURE_BYTES, Container, printable, read_member
-from defectdb.ingest.readers.members import parse_members
-from defectdb.ingest.records import Pristine, Reject, Source, UnitCell
-from defectdb.ingest.readers.tables import drop_duplicates, numeric, read_table
 from defectdb.ingest.archives.tars import tar_members
+from defectdb.ingest.readers.cif import StructureFileError, parse_cif
+from defectdb.ingest.readers.members import parse_members
+from defectdb.ingest.readers.tables import drop_duplicates, numeric, read_table
+from defectdb.ingest.records import Pristine, Reject, Source, UnitCell
 from defectdb.schema.labels import defect_label
 
 LICENCE = "CC BY 4.0"

@@ -13,15 +13,15 @@ from pathlib import Path
 import numpy as np
 
 from defectdb.errors import DefectDBError
-from defectdb.ingest.readers.cif import Atoms, StructureFileError
 from defectdb.ingest.archives.containers import MAX_STRUCTURE_BYTES, check_growth, read_bounded, reading
-from defectdb.ingest.readers.entries import Entry, digest_of
 from defectdb.ingest.options import OCCUPIED
+from defectdb.ingest.readers.cif import Atoms, StructureFileError
+from defectdb.ingest.readers.entries import Entry, digest_of
 from defectdb.ingest.readers.outcar import read_outcar
-from defectdb.ingest.recognise import RUN_FILES, files_below
-from defectdb.ingest.records import Floats, Reject
 from defectdb.ingest.readers.structures import parse_poscar
 from defectdb.ingest.readers.vasprun import Run, read_vasprun
+from defectdb.ingest.recognise import RUN_FILES, files_below
+from defectdb.ingest.records import Floats, Reject
 
 MAX_RUN_BYTES = 2 << 30
 PARALLEL_FROM = 8  # runs from which starting processes pays

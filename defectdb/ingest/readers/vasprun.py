@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from defectdb.ingest.readers.cif import Atoms, StructureFileError, atomic_number
 from defectdb.ingest.options import OCCUPIED
+from defectdb.ingest.readers.cif import Atoms, StructureFileError, atomic_number
 
 SPINS = {"up": "majority", "down": "minority"}
 _FERMI = re.compile(rb'<i name="efermi">\s*([-+0-9.eE]{1,40})\s*</i>')

@@ -11,23 +11,21 @@ import polars as pl
 
 from defectdb.db import Database
 from defectdb.errors import UsageError
-from defectdb.learn.judging.fitted_laws import (
-    Fitted,
-    fit_laws,
-    look_up_table,
-    nearest_neighbour,
-    refit,
-)
-from defectdb.learn.config import LearnConfig
-from defectdb.learn.pairs.kernel_search import KernelTask, kernel_tasks
-from defectdb.learn.pairs.lattice_sums import Floats, nearest
-from defectdb.learn.pairs.host_offsets import settled
-from defectdb.learn.select import check_target, choose_material, find_label, select_pairs
+from defectdb.expressions.arrays import Floats
 from defectdb.expressions.asymptotics import Tail, tails
 from defectdb.expressions.evaluation import evaluate_numpy
 from defectdb.expressions.expression import complexity, from_ast
-from defectdb.schema.records import Images
 from defectdb.expressions.texts import to_infix
+from defectdb.learn.config import LearnConfig
+from defectdb.learn.judging.errors import Fitted
+from defectdb.learn.judging.fitted_laws import fit_laws, refit
+from defectdb.learn.judging.lookups import look_up_table, nearest_neighbour
+from defectdb.learn.pairs.distance_classes import nearest
+from defectdb.learn.pairs.host_offsets import settled
+from defectdb.learn.pairs.kernel_task import KernelTask
+from defectdb.learn.pairs.tasks import kernel_tasks
+from defectdb.learn.select import check_target, choose_material, find_label, select_pairs
+from defectdb.schema.records import Images
 
 DISCOVERED = "discovered"
 """Name of the formula in use among the laws."""

@@ -2,63 +2,24 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from defectdb.learn.pairs.skeleton import Skeleton, skeleton_of
-from defectdb.learn.pairs.kernel_search import KernelTask, domain_of, problem_of
-from defectdb.learn.pairs.lattice_sums import Floats, Integers, class_folds, distance_classes, nearest
-from defectdb.engine.fitting.multistart import fit
-from defectdb.engine.programs.finished import finish
-from defectdb.engine.finishing.scoring import Domain, cross_validate, in_domain, predict
-from defectdb.engine.grammar.grammar import Grammar
-from defectdb.engine.seeds.physical_laws import LAWS
-from defectdb.engine.problem import Fit, Problem
+from defectdb.engine.finishing.cross_validation import cross_validate
 from defectdb.engine.finishing.simplify import simplify
+from defectdb.engine.programs.finished import finish
+from defectdb.engine.safety.fitted_values import in_domain, predict
+from defectdb.engine.seeds.physical_laws import LAWS
 from defectdb.expressions.expression import Expression
-from defectdb.expressions.operators import OPERATORS
-
-COPIES = 16
-STARTS = 3
-"""Every law is fitted ``COPIES`` times from the best of ``STARTS`` random starts, with and without an offset."""
-
-
-@dataclass(frozen=True)
-class Errors:
-    """Absolute errors in the target's unit: in training, left out, and apart for inner and outermost distances.
-
-    Infinite where a law has as many constants as points that it may see: a refit from there proves nothing.
-    """
-
-    train: float
-    cv: float
-    interior: float
-    ends: float
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """One law fitted to the rows: its formula and constants (None for tables), errors and criteria.
-
-    ``safe``: finite and quiet over the whole range of distances, as every candidate of a search must be (a cosine
-    that oscillates faster than the points lie is not). ``aicc`` is Akaike's criterion corrected for few rows
-    (Hurvich and Tsai, Biometrika 76, 297 (1989)), ``bic`` Schwarz's; both from n log(mean squared error), NaN for
-    tables.
-    """
-
-    law: str
-    expression: Expression | None
-    constants: tuple[float, ...]
-    n_constants: int
-    errors: Errors
-    safe: bool = True
-    aicc: float = math.nan
-    bic: float = math.nan
+from defectdb.learn.judging.errors import Fitted, criteria, split_errors
+from defectdb.learn.pairs.distance_classes import class_folds, distance_classes
+from defectdb.learn.pairs.kernel_task import KernelTask
+from defectdb.learn.pairs.law_fits import best_fits, encoded, law_skeletons
+from defectdb.learn.pairs.skeleton import Skeleton, skeleton_of
+from defectdb.learn.pairs.tasks import domain_of, problem_of
 
 
 def fit_laws(task: KernelTask, seed: int = 0) -> list[Fitted]:
@@ -75,11 +36,6 @@ def fit_laws(task: KernelTask, seed: int = 0) -> list[Fitted]:
         if known is None or (not found.safe, found.errors.interior) < (not known.safe, known.errors.interior):
             best[found.law] = found
     return list(best.values())
-
-
-def law_skeletons() -> list[Skeleton]:
-    """The skeletons of ``LAWS`` without offset, their inner constants unknown (NaN)."""
-    return [replace(skeleton_of(law.skeleton, (math.nan,) * 9), plain=True) for law in LAWS]
 
 
 def refit(task: KernelTask, name: str, expression: Expression, constants: tuple[float, ...]) -> Fitted:
@@ -114,39 +70,6 @@ def _fitted(names: Sequence[str], skeletons: Sequence[Skeleton], task: KernelTas
     return found
 
 
-def encoded(skeletons: Sequence[Skeleton]) -> tuple[Grammar, Tensor]:
-    """A grammar that can write the skeletons, and their tokens [formula, position]."""
-    words = {name for s in skeletons for name in s.names}
-    numbers = sorted(int(name) for name in words if name.lstrip("-").isdigit())
-    longest = max(len(s.names) for s in skeletons)
-    grammar = Grammar(operators=tuple(OPERATORS), numbers=tuple(numbers), max_length=longest)
-    return grammar, torch.tensor([grammar.encode(s.names) for s in skeletons], dtype=torch.long)
-
-
-def best_fits(
-    tokens: Tensor, grammar: Grammar, problem: Problem, domain: Domain, skeletons: Sequence[Skeleton],
-    plain: Tensor | None, seed: int,
-) -> Fit:  # fmt: skip
-    """The best fit of every skeleton, from its own constants where it has them, else from random ones."""
-    width = max((len(s.theta) for s in skeletons), default=0)
-    given = [[*s.theta, *[math.nan] * (width - len(s.theta))] for s in skeletons]
-    theta = torch.tensor(given, dtype=torch.float64)
-    known = bool(torch.isfinite(theta).any())
-    copies = 1 if known else COPIES
-    many = tokens.repeat_interleave(copies, 0)
-    flags = None if plain is None else plain.repeat_interleave(copies)
-    starts = theta.repeat_interleave(copies, 0) if width else None
-    tried = fit(
-        many, grammar, problem, torch.Generator().manual_seed(seed), starts=1 if known else STARTS,
-        iterations=(15, 60), theta=starts, plain=flags,
-    )  # fmt: skip
-    safe = in_domain(many, grammar, tried, problem, domain).view(-1, copies)
-    sse = tried.sse.view(-1, copies)
-    barred = torch.where(safe | ~safe.any(1, keepdim=True), sse, torch.inf)
-    rows = torch.arange(len(tokens)) * copies + barred.argmin(1)
-    return Fit(tried.theta[rows], tried.beta[rows], tried.sse[rows])
-
-
 def _constant(task: KernelTask, name: str, expression: Expression) -> Fitted:
     """A kernel that is one number: the mean, left out class by class."""
     classes = distance_classes(task)
@@ -161,54 +84,4 @@ def _constant(task: KernelTask, name: str, expression: Expression) -> Fitted:
     )
 
 
-def split_errors(train: Floats, left_out: Floats, classes: Integers) -> Errors:
-    """Means of absolute errors [row] in training and left out, the latter also for inner and outermost classes."""
-    outermost = (classes == 0) | (classes == classes.max())
-    inner = left_out[~outermost]
-    with np.errstate(over="ignore"):  # what grows may reach infinity when it is left out
-        interior = float(inner.mean()) if len(inner) else math.nan
-        return Errors(
-            float(train.mean()), float(left_out.mean()), interior, float(left_out[outermost].mean())
-        )
-
-
-def criteria(residual: Floats, k: int) -> tuple[float, float]:
-    """AICc and BIC of residuals [row] left by k constants; AICc is NaN where rows are too few for it."""
-    n = len(residual)
-    fit_term = n * math.log(max(float(np.mean(residual**2)), 1e-300))
-    few = n - k - 1
-    return fit_term + 2 * k + 2 * k * (k + 1) / few if few > 0 else math.nan, fit_term + k * math.log(n)
-
-
 # ---------------------------------------------------------------- baselines without a formula
-
-
-def look_up_table(task: KernelTask) -> Fitted:
-    """The mean of every distance class; left out: a straight line between its neighbours, constant at the ends."""
-    r, values, classes = _class_means(task)
-    share = (r[1:-1] - r[:-2]) / (r[2:] - r[:-2])
-    inner = values[:-2] + share * (values[2:] - values[:-2])
-    guess = np.concatenate([values[1:2], inner, values[-2:-1]]) if len(r) > 1 else np.full(1, math.nan)
-    return _table(task, "look-up table", values, guess, classes)
-
-
-def nearest_neighbour(task: KernelTask) -> Fitted:
-    """The value of the nearest distance class, left out: of the nearest other one."""
-    r, values, classes = _class_means(task)
-    apart = np.abs(r[:, None] - r[None, :])
-    np.fill_diagonal(apart, np.inf)
-    guess = values[apart.argmin(1)] if len(r) > 1 else np.full(1, math.nan)
-    return _table(task, "nearest neighbour", values, guess, classes)
-
-
-def _class_means(task: KernelTask) -> tuple[Floats, Floats, Integers]:
-    """Distance and mean value of every class, and the class of every row."""
-    classes = distance_classes(task)
-    count = np.bincount(classes)
-    return np.bincount(classes, nearest(task)) / count, np.bincount(classes, task.y) / count, classes
-
-
-def _table(task: KernelTask, name: str, values: Floats, guess: Floats, classes: Integers) -> Fitted:
-    left_out = np.nan_to_num(np.abs(task.y - guess[classes]), nan=np.inf)
-    errors = split_errors(np.abs(task.y - values[classes]), left_out, classes)
-    return Fitted(name, None, (), len(values), errors)

@@ -11,11 +11,11 @@ from defectdb.db import Database
 from defectdb.db.scratch import add_structures, excerpt
 from defectdb.errors import SelectionError, UsageError
 from defectdb.learn.config import LearnConfig
-from defectdb.learn.learn_pairs import Progress
-from defectdb.learn.learn_model import learn_model
-from defectdb.learn.select import check_target, choose_material
-from defectdb.learn.material.structures import N_FOLDS
+from defectdb.learn.job import Progress
 from defectdb.learn.judging.simple_models import METHODS, simple_models
+from defectdb.learn.learn_model import learn_model
+from defectdb.learn.material.structures import N_FOLDS
+from defectdb.learn.select import check_target, choose_material
 
 COLUMNS = ("formulas", *METHODS)
 """What is compared: formulas found by a search, and models without one."""

@@ -12,12 +12,14 @@ import numpy as np
 import polars as pl
 
 from defectdb.db import Database
-from defectdb.learn.judging.fitted_laws import fit_laws
-from defectdb.learn.config import LearnConfig
-from defectdb.learn.pairs.kernel_search import MIN_ROWS, KernelTask, kernel_tasks
-from defectdb.learn.pairs.lattice_sums import Floats, distance_classes
-from defectdb.learn.select import known_labels, select_pairs
+from defectdb.expressions.arrays import Floats
 from defectdb.expressions.evaluation import evaluate_numpy
+from defectdb.learn.config import LearnConfig
+from defectdb.learn.judging.fitted_laws import fit_laws
+from defectdb.learn.pairs.distance_classes import distance_classes
+from defectdb.learn.pairs.kernel_task import MIN_ROWS, KernelTask
+from defectdb.learn.pairs.tasks import kernel_tasks
+from defectdb.learn.select import known_labels, select_pairs
 from defectdb.schema.fields import TARGETS
 
 METHODS = ("best law", "look-up table", "nearest neighbour", "no interaction")

@@ -16,17 +16,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from defectdb.expressions.arrays import Flags, Floats
 from defectdb.learn.config import LearnConfig
 from defectdb.learn.material.formulas import Formulas, behind
-from defectdb.learn.pairs.kernel_search import Kernel, KernelTask, domain_of
-from defectdb.learn.material.refine import cross_validate, predict, refine, total_values
-from defectdb.learn.material.tasks import REACH, shape_tasks, triple_task
 from defectdb.learn.material.placed_formulas import Part, triple_part
-from defectdb.learn.material.value_tables import PAYS, paying_shape, robust_weights
+from defectdb.learn.material.refine import cross_validate, predict, refine, total_values
 from defectdb.learn.material.structures import N_FOLDS, ModelData
+from defectdb.learn.material.tasks import REACH, shape_tasks, triple_task
+from defectdb.learn.material.value_tables import PAYS, paying_shape, robust_weights
+from defectdb.learn.pairs.kernel_task import Kernel, KernelTask
+from defectdb.learn.pairs.tasks import domain_of
 
-Floats = NDArray[np.float64]
-Flags = NDArray[np.bool_]
 MATTERS = 0.1
 """A general three-body term is searched for a triple label that holds this share of the error or more."""
 

@@ -8,25 +8,20 @@ from dataclasses import dataclass, replace
 from functools import reduce
 
 import numpy as np
-from numpy.typing import NDArray
 
+from defectdb.expressions.arrays import Flags, Floats
+from defectdb.expressions.evaluation import evaluate_numpy
 from defectdb.learn.config import LearnConfig
-from defectdb.learn.pairs.kernel_search import Kernel, KernelTask, domain_of
-from defectdb.learn.material.refine import predict, refine
-from defectdb.learn.material.tasks import REACH, design_of, metric_task
 from defectdb.learn.material.placed_formulas import Function, Part, edge_part, pair_part, product_part
-from defectdb.engine.finishing.scoring import Scored
-from defectdb.engine.finishing.rounding import Data, rescored
-from defectdb.engine.finishing.uncertainty import description_length
+from defectdb.learn.material.refine import predict, refine
+from defectdb.learn.material.structures import ModelData
+from defectdb.learn.material.tasks import REACH, design_of, metric_task
 from defectdb.learn.material.terms import Place, Shape, Tables, edge_values
 from defectdb.learn.material.value_tables import robust_weights
-from defectdb.learn.material.structures import ModelData
-from defectdb.expressions.evaluation import evaluate_numpy
-from defectdb.expressions.expression import Expression
+from defectdb.learn.pairs.kernel_task import Kernel, KernelTask
+from defectdb.learn.pairs.measured import measured, with_constants
+from defectdb.learn.pairs.tasks import domain_of
 from defectdb.schema.records import EVERY_DZ
-
-Floats = NDArray[np.float64]
-Flags = NDArray[np.bool_]
 
 BEHIND = 0.004
 """A function gets a second summand where a free table in its place would lower the whole error by this share."""
@@ -131,37 +126,6 @@ class Formulas:
         corner, (first, second) = self.shape.corners[at - n], tables.factors[at - n]
         product: Floats = corner.sign * first[corner.at_first] * second[corner.at_second]
         return product
-
-
-def with_constants(kernel: Kernel, constants: Sequence[float]) -> Kernel:
-    """The kernel with the chosen formula's constants replaced, and what is known about it taken anew."""
-    best = kernel.front[kernel.chosen]
-    if tuple(constants) == best.constants:
-        return kernel
-    moved = measured(best, best.expression, tuple(constants), kernel.task)
-    return replace(kernel, front=[moved if i == kernel.chosen else s for i, s in enumerate(kernel.front)])
-
-
-def data_of(task: KernelTask) -> Data:
-    """The rows of a task, in numpy."""
-    return Data(dict(zip(task.variables, task.x, strict=True)), task.y, task.weight, task.mixing)
-
-
-def measured(
-    scored: Scored, expression: Expression, constants: tuple[float, ...], task: KernelTask
-) -> Scored:
-    """The record of a formula on the rows of ``task``: all that depends on its form and constants is taken anew.
-
-    The mean absolute error is that from ``task.values``, frequent points first, where the rows are a metric's. Left-out
-    errors are NaN, since nothing was refitted without a row.
-    """
-    data = data_of(task)
-    new = replace(rescored(scored, expression, constants, data), mae_cv=np.nan, mae_cv_interior=np.nan)
-    new = replace(new, description_length=description_length(new, data))
-    if task.frequency is None or task.values is None:
-        return new
-    error = np.abs(evaluate_numpy(expression, data.x, constants) - task.values)
-    return replace(new, mae=float((error * task.frequency).sum() / task.frequency.sum()))
 
 
 def _summed(found: Sequence[Kernel], part: Part) -> Kernel:

@@ -8,14 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from defectdb.engine.finishing.scoring import Domain
-from defectdb.learn.material.terms import Corner
-from defectdb.learn.material.structures import TRIPLE_VARIABLES, Block, Triples
+from defectdb.engine.safety.domain import Domain
+from defectdb.expressions.arrays import Floats
 from defectdb.expressions.evaluation import evaluate_numpy
 from defectdb.expressions.expression import Call, Expression, Number, Variable, substitute
+from defectdb.learn.material.structures import TRIPLE_VARIABLES, Block, Triples
+from defectdb.learn.material.terms import Corner
 from defectdb.schema.records import EVERY_DZ
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,10 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from defectdb.expressions.arrays import Flags, Floats
 from defectdb.learn.material.placed_formulas import Part
-from defectdb.learn.material.value_tables import FLOOR, robust_weights
 from defectdb.learn.material.structures import N_FOLDS, ModelData
-
-Floats = NDArray[np.float64]
-Flags = NDArray[np.bool_]
+from defectdb.learn.material.value_tables import FLOOR, robust_weights
 
 SHARES = (1.0, 0.4, 0.15, 0.05)
 """Parts of a step that are tried before a formula that it takes out of its guards is held."""

@@ -12,15 +12,12 @@ from string import Template
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from defectdb.db import Database
 from defectdb.errors import SelectionError
+from defectdb.expressions.arrays import Floats, Integers
 from defectdb.learn.config import LearnConfig
 from defectdb.learn.select import Selection, dz_windows, frame_hash, rows_where
-
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
 
 N_FOLDS = 5
 SAME_LEVEL = 1e-9

@@ -10,13 +10,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from defectdb.expressions.arrays import Floats
 from defectdb.learn.config import LearnConfig
-from defectdb.learn.pairs.kernel_search import CUTOFF, KernelTask
-from defectdb.learn.material.terms import Place, Shape, product_design
 from defectdb.learn.material.structures import TRIPLE_VARIABLES, Triples
+from defectdb.learn.material.terms import Place, Shape, product_design
+from defectdb.learn.pairs.kernel_task import CUTOFF, KernelTask
 from defectdb.schema.records import EVERY_DZ
-
-Floats = NDArray[np.float64]
 
 REACH = 4e-3
 """How far (eV) a kernel of a few constants stays from a table of values: the metric of its search is blunt below."""

@@ -10,15 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from defectdb.learn.select import dz_windows
+from defectdb.expressions.arrays import Floats, Integers
 from defectdb.learn.material.structures import Block, Triples
+from defectdb.learn.select import dz_windows
 from defectdb.schema.records import EVERY_DZ
-
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
-Flags = NDArray[np.bool_]
 
 CORNERS = (("r12", "r13"), ("r12", "r23"), ("r13", "r23"))
 """The edges that meet at the first, second and third defect of a triple."""

@@ -7,14 +7,10 @@ from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
-from numpy.typing import NDArray
 
-from defectdb.learn.material.terms import Corner, Shape, Tables, corners_of, edge_blocks, product_design
+from defectdb.expressions.arrays import Flags, Floats, Integers
 from defectdb.learn.material.structures import N_FOLDS, Block, Triples
-
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
-Flags = NDArray[np.bool_]
+from defectdb.learn.material.terms import Corner, Shape, Tables, corners_of, edge_blocks, product_design
 
 FLOOR = 1e-3
 """Absolute errors below this (eV) count as squared ones: near the noise of the data."""

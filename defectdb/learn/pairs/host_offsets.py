@@ -14,12 +14,14 @@ import numpy as np
 import torch
 
 from defectdb.db import Database
-from defectdb.learn.judging.fitted_laws import best_fits, encoded, law_skeletons
-from defectdb.learn.config import LearnConfig
-from defectdb.learn.pairs.kernel_search import KernelTask, kernel_tasks, problem_of
-from defectdb.learn.pairs.lattice_sums import distance_classes, lattice_domain
 from defectdb.engine.safety.domain import Domain
-from defectdb.engine.finishing.scoring import in_domain, predict
+from defectdb.engine.safety.fitted_values import in_domain, predict
+from defectdb.learn.config import LearnConfig
+from defectdb.learn.pairs.distance_classes import distance_classes
+from defectdb.learn.pairs.kernel_task import KernelTask
+from defectdb.learn.pairs.lattice_sums import lattice_domain
+from defectdb.learn.pairs.law_fits import best_fits, encoded, law_skeletons
+from defectdb.learn.pairs.tasks import kernel_tasks, problem_of
 from defectdb.learn.select import known_labels, select_pairs
 
 STRAY = 1e-4

@@ -2,56 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import polars as pl
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from defectdb.db import Database
 from defectdb.engine.safety.domain import MAX_OVERSHOOT, Domain
-from defectdb.expressions.evaluation import evaluate_numpy
-from defectdb.expressions.expression import from_ast
-from defectdb.schema.records import TermRecord
+from defectdb.learn.pairs.distance_classes import SAME_DISTANCE, nearest
 
 if TYPE_CHECKING:
-    from defectdb.learn.pairs.kernel_search import KernelTask
+    from defectdb.learn.pairs.kernel_task import KernelTask
 
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
 
-SAME_DISTANCE = 1e-3
-"""Distances that agree to this (angstrom) are one class and are left out together."""
-
-MAX_FOLDS = 64
 FALL = 3
 """Behind the data a kernel falls at least with this power of the distance: elastic and dipolar tails just do."""
 
 NOTHING = 1e-5
 """Share of the data's range that counts as nothing."""
-
-
-def nearest(task: KernelTask) -> Floats:
-    """Distance of every row, of its nearest image where rows are sums, angstrom."""
-    if task.mixing is None:
-        return task.r
-    shortest: Floats = np.where(task.mixing > 0, task.r, np.inf).min(axis=1)
-    return shortest
-
-
-def distance_classes(task: KernelTask) -> Integers:
-    """Class [row] of every row's distance (of its nearest image), counted from the shortest."""
-    found: Integers = np.unique(np.round(nearest(task) / SAME_DISTANCE), return_inverse=True)[1]
-    return found.astype(np.int64)
-
-
-def class_folds(task: KernelTask) -> Tensor:
-    """Folds [row] that leave out one distance class at a time, in turns where there are more than 64."""
-    return torch.from_numpy(distance_classes(task) % MAX_FOLDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,29 +52,3 @@ def lattice_domain(task: KernelTask) -> LatticeDomain:
     margin = MAX_OVERSHOOT * float(np.ptp(task.y / shared))  # what ends at zero may pass it
     fields |= {"low": min(plain.low, -margin), "high": max(plain.high, margin)}
     return LatticeDomain(**fields)
-
-
-def self_images(db: Database, material: str, terms: Sequence[TermRecord]) -> dict[tuple[str, str], float]:
-    """What a defect's own images add to its energy (eV) by host and label: half the sum of its pair with itself.
-
-    ``terms`` are a model's kernels; where they have none for like pairs at equal height nothing is known and
-    nothing added.
-    """
-    kernels = db.frame(
-        "SELECT pair_label AS label, ast, constants FROM formulas WHERE list_contains($ids, formula_id) "
-        "AND images = 'sum' AND dz_min <= 0 AND split_part(pair_label, '-', 1) = split_part(pair_label, '-', 2)",
-        {"ids": [term.formula_id for term in terms if term.order == 2 and term.formula_id is not None]},
-    )
-    images = db.frame(
-        "SELECT host_id, sqrt(pow(o.image_a * h.a_x + o.image_b * h.b_x, 2) "
-        "+ pow(o.image_a * h.a_y + o.image_b * h.b_y, 2)) AS r FROM hosts AS h CROSS JOIN image_offsets AS o "
-        "WHERE h.material_id = $material AND (o.image_a <> 0 OR o.image_b <> 0) "
-        "AND r <= (SELECT max(cutoff) FROM datasets)",
-        {"material": material},
-    )
-    found: dict[tuple[str, str], float] = {}
-    for label, ast, constants in kernels.iter_rows():
-        values = evaluate_numpy(from_ast(ast), {"r": images["r"].to_numpy()}, constants)
-        sums = images.with_columns(value=pl.Series(values)).group_by("host_id").agg(pl.col("value").sum() / 2)
-        found |= {(host, label.split("-")[0]): value for host, value in sums.iter_rows()}
-    return found

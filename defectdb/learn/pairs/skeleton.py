@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from defectdb.expressions.expression import Call, Constant, Expression, Number, to_prefix, walk
@@ -89,3 +90,22 @@ def _bare(node: Expression) -> Expression | None:
                 return Call(operator, (left, right))
             return left if right is None else right if operator == "mul" else Call("inv", (right,))
     return node
+
+
+_GRAMMAR_NUMBERS = ("1", "2", "3")  # numbers of the search's grammar; others are constants to fit
+
+
+def skeleton_names(expression: Expression) -> tuple[str, ...]:
+    """Prefix tokens of the skeleton as the search's grammar writes them; empty for a constant.
+
+    ``add c0 div c1 exp r`` becomes ``inv exp r``: the coefficients are found anew by every fit.
+    """
+    unknown = (math.nan,) * (
+        1 + max((n.index for n in walk(expression) if isinstance(n, Constant)), default=-1)
+    )
+    names = skeleton_of(expression, unknown).names
+    return tuple("c0" if _is_number(name) and name not in _GRAMMAR_NUMBERS else name for name in names)
+
+
+def _is_number(token: str) -> bool:
+    return token.lstrip("-")[:1].isdigit()

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from defectdb.db.read import known
-from defectdb.query.figures.draw import (
+from defectdb.expressions.arrays import Floats
+from defectdb.query.figures.style import (
     COLOURS,
     COLUMN,
     SUFFIXES,
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Floats = NDArray[np.float64]
 DRAWN = 6
 """So many of the best laws get a colour; the others are grey."""
 STYLES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)))

@@ -10,7 +10,7 @@ import polars as pl
 from defectdb.db import Database
 from defectdb.db.read import pair_label
 from defectdb.errors import UsageError
-from defectdb.query.figures.draw import COLOURS, COLUMN, MARKERS, NAMES, legend_above, new_figure, pretty
+from defectdb.query.figures.style import COLOURS, COLUMN, MARKERS, NAMES, legend_above, new_figure, pretty
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -5,18 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from defectdb.db import Database
 from defectdb.errors import UsageError
-from defectdb.query.figures.draw import COLUMN, new_figure, pretty, quantity, scaled
+from defectdb.expressions.arrays import Floats
+from defectdb.query.figures.style import COLUMN, new_figure, pretty, quantity, scaled
 from defectdb.query.kernels import Kernel, kernel
 from defectdb.schema.labels import parse_defect
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-Floats = NDArray[np.float64]
 
 
 def draw_map(db: Database, label: str, target: str, formula_id: int | None) -> Figure:

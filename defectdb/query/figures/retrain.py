@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from defectdb.db.read import known
-from defectdb.query.figures.draw import COLOURS, COLUMN, MARKERS, NAMES, SUFFIXES, new_figure, save_styled
+from defectdb.query.figures.style import COLOURS, COLUMN, MARKERS, NAMES, SUFFIXES, new_figure, save_styled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -15,12 +15,13 @@ import polars as pl
 
 from defectdb.db import Database
 from defectdb.errors import InputDataError, UsageError
-from defectdb.query.export import escape_latex, render
-from defectdb.query.figures.draw import NAMES, draw, pretty
-from defectdb.query.paper.published import accuracy
-from defectdb.query.paper.digits_needed import digits_needed
 from defectdb.expressions.evaluation import to_latex
 from defectdb.expressions.expression import from_ast
+from defectdb.query.export import escape_latex, render
+from defectdb.query.figures.draw import draw
+from defectdb.query.figures.style import NAMES, pretty
+from defectdb.query.paper.digits_needed import digits_needed
+from defectdb.query.paper.published import accuracy
 
 _COLUMNS = r"\begin{tabular}{ll>{\raggedright\arraybackslash}p{0.5\linewidth}llrrr}"
 _HEADS = {"|dz| [Å]": r"$|\Delta z|$ [Å]", "& r [Å]": "& $r$ [Å]"}

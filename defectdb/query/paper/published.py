@@ -12,7 +12,7 @@ import polars as pl
 from defectdb.db import Database
 from defectdb.db.read import PREDICTED
 from defectdb.query.evaluate import evaluate
-from defectdb.query.figures.draw import NAMES
+from defectdb.query.figures.style import NAMES
 
 METHODS = ("SchNet", "GemNet", "MEGNet", "CatBoost", "MEGNet (sparse)", "Symbolic (SEGVAE)")
 ENERGY, GAP = "formation_energy_per_site", "homo_lumo_gap"

@@ -13,8 +13,8 @@ from defectdb.db import Database
 from defectdb.errors import QueryError, UsageError
 from defectdb.query.placements.enumeration import enumerate_placements, sample_placements, site_columns
 from defectdb.query.placements.screen import screen
-from defectdb.query.placements.supercells import Ints, Supercell, parse_supercell, supercell
 from defectdb.query.placements.streaming import every_placement, lowest, predicted, write_stream
+from defectdb.query.placements.supercells import Ints, Supercell, parse_supercell, supercell
 from defectdb.schema.labels import canonical_label
 
 

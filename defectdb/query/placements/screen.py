@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 from defectdb.db import Database
 from defectdb.db.read import PREDICTED, known
 from defectdb.errors import UsageError
-from defectdb.query.placements.enumeration import replaced_element
-from defectdb.query.kernels import Floats, Kernel, parts
-from defectdb.query.placements.supercells import Ints, Supercell, distances, image_distances
+from defectdb.expressions.arrays import Floats
 from defectdb.expressions.evaluation import evaluate_numpy
+from defectdb.query.kernels import Kernel, parts
+from defectdb.query.placements.enumeration import replaced_element
+from defectdb.query.placements.supercells import Ints, Supercell, distances, image_distances
 from defectdb.schema.labels import join_labels
 from defectdb.schema.records import TRIPLE_VARIABLES
 

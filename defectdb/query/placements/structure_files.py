@@ -9,7 +9,8 @@ import numpy as np
 
 from defectdb.db.read import known
 from defectdb.errors import InputDataError
-from defectdb.query.placements.supercells import Floats, Supercell
+from defectdb.expressions.arrays import Floats
+from defectdb.query.placements.supercells import Supercell
 from defectdb.schema.labels import parse_defect
 
 FORMATS = ("poscar", "cif")

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from defectdb.db import Database
 from defectdb.db.read import material as known_material
 from defectdb.errors import UsageError
+from defectdb.expressions.arrays import Floats
 
-Floats = NDArray[np.float64]
 Ints = NDArray[np.signedinteger[Any]]
 SYMPREC = 1e-3  # angstrom
 

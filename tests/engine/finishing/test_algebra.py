@@ -16,12 +16,14 @@ from hypothesis import assume, given, settings
 from support.random_formulas import formulas
 
 from defectdb.engine.finishing import sympy_process as algebra
+from defectdb.engine.finishing.scored import Scored
 from defectdb.engine.finishing.sympy_process import COMMAND, Algebra, same_values, shortened
-from defectdb.engine.safety.domain import Domain, has_pole
-from defectdb.engine.finishing.scoring import Scored
 from defectdb.engine.grammar.grammar import DEFAULT_OPERATORS, Grammar
 from defectdb.engine.problem import Problem
-from defectdb.engine.search.search import Search, SearchConfig
+from defectdb.engine.safety.domain import Domain
+from defectdb.engine.safety.poles import has_pole
+from defectdb.engine.search.search import Search
+from defectdb.engine.settings import SearchConfig
 from defectdb.expressions.algebra import shorter_forms
 from defectdb.expressions.evaluation import evaluate_numpy
 from defectdb.expressions.expression import complexity, from_prefix, to_prefix

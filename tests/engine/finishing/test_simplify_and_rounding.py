@@ -8,17 +8,19 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import assume, given, settings
-from support.random_formulas import formulas
 from scipy.optimize import least_squares, minimize
 from scipy.special import huber
+from support.random_formulas import formulas
 
-from defectdb.engine.finishing.scoring import Scored
-from defectdb.engine.grammar.grammar import Grammar
-from defectdb.engine.search.islands import merged
+from defectdb.engine.finishing.nats import nats_of
 from defectdb.engine.finishing.numbers_only import as_they_stand, literal_formulas, standing
-from defectdb.engine.problem import Problem, nats_of
-from defectdb.engine.finishing.rounding import Data, plainest, rescored, round_numbers, unsurpassed
+from defectdb.engine.finishing.rounding import plainest, rescored, round_numbers
+from defectdb.engine.finishing.rows import Data
+from defectdb.engine.finishing.scored import Scored, unsurpassed
 from defectdb.engine.finishing.simplify import simplify
+from defectdb.engine.grammar.grammar import Grammar
+from defectdb.engine.problem import Problem
+from defectdb.engine.search.islands import merged
 from defectdb.expressions.evaluation import evaluate_numpy
 from defectdb.expressions.expression import complexity, from_prefix, to_prefix
 

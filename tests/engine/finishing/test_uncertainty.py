@@ -9,13 +9,14 @@ import pytest
 import torch
 from scipy.optimize import curve_fit
 
-from defectdb.engine.fitting.archive import Archive
-from defectdb.engine.finishing.scoring import Scored
-from defectdb.engine.grammar.grammar import Grammar
 from defectdb.engine.finishing.numbers_only import literal_formulas, round_halves
-from defectdb.engine.problem import Fit, Problem
-from defectdb.engine.finishing.rounding import Data
+from defectdb.engine.finishing.rows import Data
+from defectdb.engine.finishing.scored import Scored
 from defectdb.engine.finishing.uncertainty import averaged, covariance, description_length
+from defectdb.engine.fitting.archive import Archive
+from defectdb.engine.fitting.fitted import Fit
+from defectdb.engine.grammar.grammar import Grammar
+from defectdb.engine.problem import Problem
 from defectdb.expressions.expression import complexity, from_prefix, to_prefix
 
 R = np.linspace(1.0, 6.0, 40)

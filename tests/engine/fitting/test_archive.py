@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from defectdb.engine.fitting.archive import Archive
-from defectdb.engine.problem import Fit
+from defectdb.engine.fitting.fitted import Fit
 
 
 def archive(errors: list[float], sizes: list[int]) -> Archive:

@@ -7,20 +7,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import toy_database as toy
+from support import toy_database as toy
 
 from defectdb.db import open_database
-from defectdb.errors import UnknownNameError, UsageError
-from defectdb.learn import LearnConfig, SymbolicRegressor, learn_pairs
-from defectdb.engine.programs.dimensional import has_units
-from defectdb.engine.seeds.small_skeletons import skeletons
-from defectdb.engine.grammar.grammar import DEFAULT_OPERATORS, PAD, Grammar, random_formulas
-from defectdb.engine.network.segvae import grammar_masks
-from defectdb.engine.problem import Problem
-from defectdb.engine.search.search import Search
 from defectdb.engine.finishing.simplify import simplify
+from defectdb.engine.grammar.decoding import grammar_masks, random_formulas
+from defectdb.engine.grammar.grammar import DEFAULT_OPERATORS, PAD, Grammar
+from defectdb.engine.problem import Problem
+from defectdb.engine.programs.dimensional import has_units
+from defectdb.engine.search.search import Search
+from defectdb.engine.seeds.small_skeletons import skeletons
+from defectdb.errors import UnknownNameError, UsageError
 from defectdb.expressions.algebra import shorter_forms
 from defectdb.expressions.expression import from_prefix, to_prefix, walk
+from defectdb.learn import LearnConfig, SymbolicRegressor, learn_pairs
 
 GRAMMAR = Grammar(operators=(*DEFAULT_OPERATORS, "damped"))
 

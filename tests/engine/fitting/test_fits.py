@@ -12,21 +12,26 @@ from scipy.integrate import quad
 from scipy.optimize import least_squares
 from scipy.special import huber
 
-from defectdb.errors import SelectionError
-from defectdb.engine.fitting.multistart import Fit, Problem, fit, levenberg_marquardt, residuals
-from defectdb.engine.safety.domain import predict
-from defectdb.engine.programs.finished import complexities, finish
-from defectdb.engine.finishing.scoring import (
+from defectdb.engine.finishing.cross_validation import (
     _points_left,
-    criterion,
     cross_validate,
     distinct_points,
     make_folds,
-    score_front,
 )
-from defectdb.engine.grammar.grammar import Grammar, random_formulas
+from defectdb.engine.finishing.nats import nats_of
+from defectdb.engine.finishing.scored import criterion
+from defectdb.engine.finishing.scoring import score_front
+from defectdb.engine.fitting.fitted import Fit
+from defectdb.engine.fitting.multistart import fit
+from defectdb.engine.fitting.variable_projection import levenberg_marquardt, residuals
+from defectdb.engine.grammar.decoding import random_formulas
+from defectdb.engine.grammar.grammar import Grammar
+from defectdb.engine.problem import Problem, loss_of
 from defectdb.engine.programs.compiling import build, count_constants
-from defectdb.engine.problem import loss_of, nats_of
+from defectdb.engine.programs.complexity import complexities
+from defectdb.engine.programs.finished import finish
+from defectdb.engine.safety.fitted_values import predict
+from defectdb.errors import SelectionError
 from defectdb.expressions.evaluation import SympyMathematics, evaluate_numpy
 from defectdb.expressions.expression import complexity, evaluate, from_prefix
 

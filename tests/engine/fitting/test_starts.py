@@ -7,10 +7,10 @@ import math
 import pytest
 import torch
 
+from defectdb.engine.fitting.initial_guesses import starts_of
 from defectdb.engine.fitting.multistart import fit
 from defectdb.engine.grammar.grammar import Grammar
 from defectdb.engine.problem import Problem
-from defectdb.engine.fitting.initial_guesses import starts_of
 
 GRAMMAR = Grammar(variables=("r", "s"))
 R = torch.linspace(3.0, 9.0, 13, dtype=torch.float64)  # steps of 1/2

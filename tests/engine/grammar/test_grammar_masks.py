@@ -7,10 +7,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from defectdb.errors import UsageError
+from defectdb.engine.grammar.decoding import Decoder, grammar_masks, random_formulas
+from defectdb.engine.grammar.grammar import PAD, Grammar
 from defectdb.engine.seeds.small_skeletons import skeletons
-from defectdb.engine.grammar.grammar import PAD, Decoder, Grammar, random_formulas
-from defectdb.engine.network.segvae import grammar_masks
+from defectdb.errors import UsageError
 from defectdb.expressions.expression import from_prefix
 
 ARITY = {"add": 2, "sub": 2, "mul": 2, "div": 2, "pow": 2}

@@ -11,11 +11,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from defectdb.errors import UsageError
+from defectdb.engine.grammar.decoding import Decoder, grammar_masks, random_formulas
+from defectdb.engine.grammar.grammar import PAD, Grammar
 from defectdb.engine.programs.dimensional import has_units
-from defectdb.engine.grammar.grammar import PAD, Decoder, Grammar, random_formulas
-from defectdb.engine.network.segvae import grammar_masks
-from defectdb.engine.grammar.unit_costs import scaled_units
+from defectdb.errors import UsageError
+from defectdb.expressions.dimensions import scaled_units
 from defectdb.expressions.operators import OPERATORS
 
 POWERS = {

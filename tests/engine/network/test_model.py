@@ -11,21 +11,24 @@ from typing import Any
 import pytest
 import torch
 
-from defectdb.learn.config import LearnConfig
-from defectdb.engine.network import pretrained as pretrain
 from defectdb.engine.fitting.archive import Archive
-from defectdb.engine.fitting.multistart import Problem
-from defectdb.engine.search.variation import Dressed
-from defectdb.engine.grammar.grammar import Grammar, random_formulas
-from defectdb.engine.network.segvae import SEGVAE, ModelConfig, divergence, grammar_masks
-from defectdb.engine.search.offspring import SOURCES, breed, inherited, neighbours, regrown
-from defectdb.engine.network.pretrained import pretrained, with_values
-from defectdb.engine.problem import Fit
-from defectdb.engine.regressor import SymbolicRegressor
-from defectdb.engine.search.search import Generation, Outcome, Search, SearchConfig
+from defectdb.engine.fitting.fitted import Fit
+from defectdb.engine.grammar.decoding import grammar_masks, random_formulas
+from defectdb.engine.grammar.grammar import Grammar
+from defectdb.engine.network import pretrained as pretrain
 from defectdb.engine.network.data_encoder import shown, shown_of
+from defectdb.engine.network.pretrained import pretrained, with_values
+from defectdb.engine.network.segvae import SEGVAE, divergence
 from defectdb.engine.network.training import train
+from defectdb.engine.problem import Problem
+from defectdb.engine.programs.dressed import Dressed
+from defectdb.engine.regressor import SymbolicRegressor
+from defectdb.engine.search.offspring import SOURCES, breed, inherited, neighbours, regrown
+from defectdb.engine.search.outcome import Generation, Outcome
+from defectdb.engine.search.search import Search
+from defectdb.engine.settings import ModelConfig, SearchConfig
 from defectdb.expressions.expression import to_prefix
+from defectdb.learn.config import LearnConfig
 
 GRAMMAR = Grammar(operators=("add", "mul", "div", "neg", "exp", "cos"), numbers=(1, 2), max_length=11)
 SMALL = ModelConfig(embedding=16, hidden=24, latent=6, condition=8, conditional=True)

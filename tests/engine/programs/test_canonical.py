@@ -9,8 +9,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from defectdb.engine.grammar.decoding import random_formulas
+from defectdb.engine.grammar.grammar import Grammar
 from defectdb.engine.programs.canonical import canonical_keys
-from defectdb.engine.grammar.grammar import Grammar, random_formulas
 
 GRAMMAR = Grammar(variables=("r", "s"), max_length=17)
 COMMUTATIVE = ("add", "mul")

@@ -8,9 +8,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from defectdb.engine.fitting.multistart import Fit, Problem
-from defectdb.engine.safety.domain import Domain, in_domain, predict
+from defectdb.engine.fitting.fitted import Fit
 from defectdb.engine.grammar.grammar import Grammar
+from defectdb.engine.problem import Problem
+from defectdb.engine.safety.domain import Domain
+from defectdb.engine.safety.fitted_values import in_domain, predict
 from defectdb.expressions.expression import from_prefix
 
 X = torch.tensor([2.4, 4.0, 5.1, 6.8, 7.5, 8.2, 9.3, 11.3, 13.0, 14.8], dtype=torch.float64)

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import torch
 
-from defectdb.errors import InputDataError, UsageError
-from defectdb.engine.search.checkpoint import identity, restore
-from defectdb.engine.safety.domain import Domain
 from defectdb.engine.grammar.grammar import Grammar
-from defectdb.engine.network.segvae import ModelConfig
 from defectdb.engine.problem import Problem
-from defectdb.engine.search.search import Search, SearchConfig
+from defectdb.engine.safety.domain import Domain
+from defectdb.engine.search.checkpoint import identity, restore
+from defectdb.engine.search.search import Search
+from defectdb.engine.settings import ModelConfig, SearchConfig
+from defectdb.errors import InputDataError, UsageError
 from defectdb.expressions.expression import Expression, to_prefix
 
 GRAMMAR = Grammar(operators=("add", "mul", "exp", "cos"), numbers=(1,), max_length=9)

@@ -9,13 +9,14 @@ import pytest
 import torch
 from support.pretended_device import NAME, pretended
 
-from defectdb.engine.safety.domain import Domain
-from defectdb.engine.finishing.scoring import make_folds
+from defectdb.engine.finishing.cross_validation import make_folds
 from defectdb.engine.grammar.grammar import Grammar
-from defectdb.engine.network.segvae import ModelConfig
 from defectdb.engine.network.pretrained import pretrained
 from defectdb.engine.problem import Problem
-from defectdb.engine.search.search import Outcome, Search, SearchConfig
+from defectdb.engine.safety.domain import Domain
+from defectdb.engine.search.outcome import Outcome
+from defectdb.engine.search.search import Search
+from defectdb.engine.settings import ModelConfig, SearchConfig
 
 R = torch.linspace(3.0, 12.0, 15, dtype=torch.float64)
 Y = torch.exp(-0.4 * R) * torch.cos(1.3 * R) + 0.01 * torch.cos(2.0 * R)
@@ -64,7 +65,9 @@ def cases() -> dict[str, tuple[Problem, Grammar, SearchConfig, Domain | None]]:
 def test_a_search_on_another_device_gives_the_front_of_the_cpu(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("defectdb.engine.search.search.train", lambda *_, **__: (1.0, 1.0))  # has no gradients
+    monkeypatch.setattr(
+        "defectdb.engine.search.search.train", lambda *_, **__: (1.0, 1.0)
+    )  # has no gradients
     problem, grammar, config, domain = cases()[name]
     pretrained(grammar, config.model, "cpu")  # into the cache
     here = searched(problem, grammar, config, domain)

@@ -5,13 +5,17 @@ from __future__ import annotations
 import pytest
 import torch
 
-from defectdb.errors import ExpressionError
 from defectdb.engine.fitting.archive import Archive
-from defectdb.engine.search.variation import Dressed, add_up, crossover, mutate, relabel, subtree_ends, wrap
-from defectdb.engine.grammar.grammar import PAD, Grammar, random_formulas
-from defectdb.engine.network.segvae import SEGVAE, ModelConfig
+from defectdb.engine.fitting.fitted import Fit
+from defectdb.engine.grammar.decoding import random_formulas
+from defectdb.engine.grammar.grammar import PAD, Grammar
+from defectdb.engine.network.segvae import SEGVAE
+from defectdb.engine.programs.dressed import Dressed
+from defectdb.engine.programs.subtrees import subtree_ends
 from defectdb.engine.search.offspring import SOURCES, breed, elites, neighbours, shares
-from defectdb.engine.problem import Fit
+from defectdb.engine.search.variation import add_up, crossover, mutate, relabel, wrap
+from defectdb.engine.settings import ModelConfig
+from defectdb.errors import ExpressionError
 from defectdb.expressions.expression import from_prefix, to_prefix
 
 GRAMMAR = Grammar(max_length=17)

@@ -10,15 +10,18 @@ import numpy as np
 import pytest
 import torch
 
-from defectdb.errors import InputDataError, UsageError
-from defectdb.engine.fitting.multistart import Problem
-from defectdb.engine.safety.domain import Domain
-from defectdb.engine.finishing.scoring import Scored, select
+from defectdb.engine.finishing.scored import Scored, select
+from defectdb.engine.grammar.decoding import grammar_masks
 from defectdb.engine.grammar.grammar import Grammar
-from defectdb.engine.search.islands import merged, search_islands
-from defectdb.engine.network.segvae import SEGVAE, ModelConfig, grammar_masks
 from defectdb.engine.network.pretrained import cache_folder, pretrained
-from defectdb.engine.search.search import Generation, Outcome, Search, SearchConfig
+from defectdb.engine.network.segvae import SEGVAE
+from defectdb.engine.problem import Problem
+from defectdb.engine.safety.domain import Domain
+from defectdb.engine.search.islands import merged, search_islands
+from defectdb.engine.search.outcome import Generation, Outcome
+from defectdb.engine.search.search import Search
+from defectdb.engine.settings import ModelConfig, SearchConfig
+from defectdb.errors import InputDataError, UsageError
 from defectdb.expressions.evaluation import evaluate_numpy
 from defectdb.expressions.expression import Constant, Expression, to_prefix, variables
 

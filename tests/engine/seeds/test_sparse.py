@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from defectdb.engine.fitting.multistart import fit
-from defectdb.engine.search.variation import Dressed
 from defectdb.engine.grammar.grammar import Grammar
-from defectdb.engine.seeds.small_functions import library, products
 from defectdb.engine.problem import Problem
+from defectdb.engine.programs.dressed import Dressed
+from defectdb.engine.seeds.small_functions import library, products
 from defectdb.engine.seeds.sparse_sums import _Choice, _dressed, _solved, sparse_seeds
 from defectdb.expressions.evaluation import evaluate_numpy
 from defectdb.expressions.expression import from_prefix

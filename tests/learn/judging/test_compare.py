@@ -7,20 +7,22 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-import toy_database as toy
 from scipy.optimize import curve_fit
+from support import toy_database as toy
 
 from defectdb.db import Database, open_database
-from defectdb.errors import UnknownNameError, UsageError
-from defectdb.learn import LearnConfig
-from defectdb.learn.judging.fitted_laws import Fitted, criteria, fit_laws, look_up_table, nearest_neighbour, refit
-from defectdb.learn.pairs.skeleton import skeleton_of
-from defectdb.learn.judging.compare import DISCOVERED, Comparison, as_frame, compare, curves
-from defectdb.learn.pairs.kernel_search import KernelTask
 from defectdb.engine.seeds.physical_laws import LAWS
+from defectdb.errors import UnknownNameError, UsageError
 from defectdb.expressions.asymptotics import tails
 from defectdb.expressions.evaluation import evaluate_numpy
 from defectdb.expressions.expression import from_prefix, to_ast
+from defectdb.learn import LearnConfig
+from defectdb.learn.judging.compare import DISCOVERED, Comparison, as_frame, compare, curves
+from defectdb.learn.judging.errors import Fitted, criteria
+from defectdb.learn.judging.fitted_laws import fit_laws, refit
+from defectdb.learn.judging.lookups import look_up_table, nearest_neighbour
+from defectdb.learn.pairs.kernel_task import KernelTask
+from defectdb.learn.pairs.skeleton import skeleton_of
 
 R = np.array([2.4, 3.2, 4.0, 5.1, 5.5, 6.4, 7.1, 8.2, 9.3, 10.4, 11.3, 12.7])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 import pytest
-import toy_database as toy
+from support import toy_database as toy
 
 from defectdb.db import Database, open_database
 from defectdb.db.scratch import add_structures, excerpt

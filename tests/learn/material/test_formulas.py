@@ -9,14 +9,16 @@ import numpy as np
 import pytest
 from scipy.optimize import curve_fit
 
-from defectdb.learn.config import LearnConfig
-from defectdb.learn.material.formulas import _composed, _summed, data_of, with_constants
-from defectdb.learn.pairs.kernel_search import Kernel, KernelTask, merge_islands
-from defectdb.learn.material.placed_formulas import Part
-from defectdb.learn.publish import constant_errors, formula_records
-from defectdb.engine.finishing.scoring import Scored
+from defectdb.engine.finishing.scored import Scored
 from defectdb.engine.finishing.uncertainty import description_length
 from defectdb.expressions.expression import complexity, from_prefix
+from defectdb.learn.config import LearnConfig
+from defectdb.learn.material.formulas import _composed, _summed
+from defectdb.learn.material.placed_formulas import Part
+from defectdb.learn.pairs.kernel_search import merge_islands
+from defectdb.learn.pairs.kernel_task import Kernel, KernelTask
+from defectdb.learn.pairs.measured import data_of, with_constants
+from defectdb.learn.publish import constant_errors, formula_records
 from defectdb.schema.records import EVERY_DZ
 
 R = np.linspace(2.5, 9.0, 12)

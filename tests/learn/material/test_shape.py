@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from defectdb.learn.material.placed_formulas import Function, edge_part, pair_part, product_part
-from defectdb.engine.finishing.scoring import Domain
-from defectdb.learn.material.terms import Shape, corners_of, edge_blocks, edge_values, product_design
-from defectdb.learn.material.value_tables import fit_tables, paying_shape
-from defectdb.learn.material.structures import TRIPLE_VARIABLES, Block, Triples
+from defectdb.engine.safety.domain import Domain
 from defectdb.expressions.evaluation import evaluate_numpy
 from defectdb.expressions.expression import from_prefix, variables
+from defectdb.learn.material.placed_formulas import Function, edge_part, pair_part, product_part
+from defectdb.learn.material.structures import TRIPLE_VARIABLES, Block, Triples
+from defectdb.learn.material.terms import Shape, corners_of, edge_blocks, edge_values, product_design
+from defectdb.learn.material.value_tables import fit_tables, paying_shape
 
 RADII = np.array([2.4, 4.0, 5.1, 6.8, 8.2])
 LIKE = "Vac_Mo-Vac_S-Vac_S"

@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 
 from defectdb.errors import SelectionError
-from defectdb.learn.config import LearnConfig
-from defectdb.learn.pairs.kernel_search import KernelTask, demand_vanishing, learn_kernel, learn_kernels, n_distances
 from defectdb.expressions.expression import Constant
+from defectdb.learn.config import LearnConfig
+from defectdb.learn.pairs.kernel_search import learn_kernel
+from defectdb.learn.pairs.kernel_task import KernelTask
+from defectdb.learn.pairs.tasks import demand_vanishing, n_distances
+from defectdb.learn.pairs.workers import learn_kernels
 
 QUICK = LearnConfig(generations=0, population=64, exhaustive_size=3, max_tokens=5, workers=1)
 

@@ -15,9 +15,10 @@ from defectdb.demo.archive import write_archive
 from defectdb.errors import UsageError
 from defectdb.ingest import load
 from defectdb.learn import LearnConfig, learn_pairs
-from defectdb.learn.pairs.kernel_search import KernelTask, domain_of, kernel_tasks
-from defectdb.learn.pairs.lattice_sums import class_folds, nearest
+from defectdb.learn.pairs.distance_classes import class_folds, nearest
 from defectdb.learn.pairs.host_offsets import offsets_left
+from defectdb.learn.pairs.kernel_task import KernelTask
+from defectdb.learn.pairs.tasks import domain_of, kernel_tasks
 from defectdb.learn.select import known_labels, select_pairs
 
 QUICK = LearnConfig(generations=0, population=64, exhaustive_size=4, workers=1, max_tokens=12, images="sum")

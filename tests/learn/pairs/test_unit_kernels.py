@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from defectdb.learn.config import SUMMANDS, LearnConfig
-from defectdb.learn.pairs.kernel_search import KernelTask, learn_kernel, problem_of
 from defectdb.expressions.dimensions import ENERGY, constant_units
+from defectdb.learn.config import SUMMANDS, LearnConfig
+from defectdb.learn.pairs.kernel_search import learn_kernel
+from defectdb.learn.pairs.kernel_task import KernelTask
+from defectdb.learn.pairs.tasks import problem_of
 
 R = np.linspace(2.0, 11.0, 16)
 

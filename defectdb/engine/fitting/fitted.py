@@ -1,0 +1,26 @@
+"""The result of fitting a batch of formulas."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """Best constants found, formula by formula.
+
+    ``theta`` [formula, k] (padded with 0), ``beta`` [formula, column] coefficients of the terms and, last,
+    the offset; ``sse`` [formula] weighted sum of squared errors (of Huber losses where the problem says so),
+    infinite where the formula cannot be evaluated.
+    """
+
+    theta: Tensor
+    beta: Tensor
+    sse: Tensor
+
+    def to(self, device: torch.device | str) -> Fit:
+        """The same on another device."""
+        return Fit(self.theta.to(device), self.beta.to(device), self.sse.to(device))

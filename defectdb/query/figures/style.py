@@ -1,0 +1,89 @@
+"""Colours, sizes and names shared by all figures, and saving them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.figure import Figure as New
+
+from defectdb.errors import InputDataError, UsageError
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+"""Okabe and Ito's palette: told apart with any colour vision."""
+
+MARKERS = ("o", "s", "^", "D", "v", "P")
+
+COLUMN = 3.375  # inches: one column of a two-column page
+
+SUFFIXES = (".png", ".pdf", ".svg")
+
+NAMES = {
+    "formation_energy": "formation energy",
+    "formation_energy_per_site": "formation energy per site",
+    "homo_lumo_gap": "HOMO–LUMO gap",
+    "homo": "HOMO",
+    "lumo": "LUMO",
+}
+
+_STYLE = {
+    "font.size": 8, "axes.labelsize": 8, "xtick.labelsize": 7, "ytick.labelsize": 7, "legend.fontsize": 7,
+    "axes.linewidth": 0.6, "lines.linewidth": 1.2, "savefig.dpi": 300, "svg.hashsalt": "defectdb",
+    "xtick.direction": "in", "ytick.direction": "in", "legend.frameon": False, "pdf.fonttype": 42,
+}  # fmt: skip
+
+
+def save_styled(make: Callable[[], Figure], path: Path) -> None:
+    """Make a figure in the style of all figures and write it. Raises UsageError and InputDataError."""
+    _demand_matplotlib()
+
+    with mpl.rc_context(_STYLE):
+        _save(make(), path)
+
+
+def _demand_matplotlib() -> None:
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError as cause:
+        raise UsageError("figures need matplotlib: pip install 'defectdb[plots]'") from cause
+
+
+def _save(figure: Figure, path: Path) -> None:
+    metadata = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(path.suffix)
+    try:
+        figure.savefig(path, metadata=metadata)
+    except OSError as cause:
+        raise InputDataError(f"cannot be written: {cause.strerror or cause}", path=str(path)) from cause
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure (inches) that belongs to no window."""
+
+    figure: Figure = New(figsize=(width, height), layout="constrained")
+    return figure
+
+
+def scaled(target: str) -> tuple[float, str]:
+    """Factor from eV and unit in which a kernel of the target is drawn."""
+    return (1000.0, "meV") if target == "formation_energy" else (1.0, "eV")
+
+
+def quantity(target: str) -> str:
+    """What a kernel of the target is called on an axis."""
+    return "interaction" if target == "formation_energy" else NAMES[target]
+
+
+def legend_above(figure: Figure, axes: Axes, title: str) -> None:
+    """A legend above the axes, where it hides no point."""
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, title=title, loc="outside upper center", ncols=3, columnspacing=1.2,
+                  handletextpad=0.4, borderpad=0.1)  # fmt: skip
+
+
+def pretty(label: str) -> str:
+    """A label as mathematics: V_Mo – V_S with subscripts."""
+    parts = (part.split("_") for part in label.split("-"))
+    return " – ".join(rf"$\mathrm{{{'V' if a == 'Vac' else a}}}_{{\mathrm{{{b}}}}}$" for a, b in parts)
