@@ -13,7 +13,8 @@ from support.builders import make_archive
 from defectdb.cli import run
 from defectdb.db import MEMORY, open_database
 from defectdb.errors import InputDataError, UsageError
-from defectdb.ingest import Download, Options, download, load
+from defectdb.ingest import Download, Options, load
+from defectdb.ingest.archives import download
 from defectdb.ingest.archives.download import ARCHIVE, fetch
 
 

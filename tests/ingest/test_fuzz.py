@@ -19,8 +19,9 @@ from support.vasp_files import outcar, poscar, vasprun
 from defectdb.db import MEMORY, open_database
 from defectdb.db.write import remove_dataset
 from defectdb.errors import DefectDBError
-from defectdb.ingest import Options, jsons, load, mapped, structures, vasp
+from defectdb.ingest import Options, load
 from defectdb.ingest.readers import ase as ase_files
+from defectdb.ingest.readers import mapped, pymatgen_json, structures, vasp
 from defectdb.ingest.readers.entries import Entry
 from defectdb.ingest.records import Reject
 from defectdb.ingest.references import read_references
@@ -134,7 +135,7 @@ def test_json_files(edits, place, small):
     }
     path = place / "x.json"
     path.write_bytes(mutate(json.dumps([entry, entry]).encode(), edits))
-    takes(lambda: jsons.read([path]))
+    takes(lambda: pymatgen_json.read([path]))
 
 
 @given(edits=mutations(), parquet=st.booleans())
