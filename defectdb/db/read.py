@@ -38,12 +38,24 @@ def pair_labels(db: Database) -> list[str]:
     return frame["label"].to_list()
 
 
+def elements(db: Database) -> frozenset[str]:
+    """Elements of all hosts and defects in the database: what tells vanadium ``V_Mo`` from a vacancy."""
+    found = db.frame(
+        "SELECT element FROM material_sites UNION SELECT element_to FROM defects WHERE element_to IS NOT NULL"
+    )
+    return frozenset(found["element"])
+
+
+def defect_label(db: Database, text: str) -> str:
+    """Canonical form of one defect's label, whether stored or not. Raises LabelError."""
+    return canonical_label(text, elements(db), order=1)
+
+
 def pair_label(db: Database, text: str) -> str:
     """Canonical form of a pair or triple label that the database has. Raises UnknownNameError."""
-    elements = db.frame("SELECT DISTINCT unnest([element_from, element_to]) AS e FROM defects")["e"]
     labels = pair_labels(db)
     try:
-        canonical = canonical_label(text, set(elements.drop_nulls()))
+        canonical = canonical_label(text, elements(db))
     except LabelError:
         canonical = text
     return known("pair label", canonical, labels)

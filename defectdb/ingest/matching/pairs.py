@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from defectdb.ingest.records import Floats, Host, Integers, Material
+from defectdb.schema.lattice import nearest_image, reduced
 
-TIE = 1e-6  # square angstrom by which equally near images may differ
 SHELL_TOLERANCE = 1e-3  # angstrom between distances of one shell
 _FLAT = 1e-6  # angstrom: an in-plane vector this short has no direction
 
@@ -49,30 +49,6 @@ def pair_geometry(host: Host, start: Floats, end: Floats) -> PairGeometry:
     vector = np.column_stack([plane, delta[:, 2]])
     inplane = np.hypot(plane[:, 0], plane[:, 1])
     return PairGeometry(vector, np.hypot(inplane, vector[:, 2]), inplane, fold_angle(host.material, plane))
-
-
-def reduced(basis: Floats) -> Floats:
-    """The shortest basis (2, 2) of a plane lattice (Gauss reduction)."""
-    u, v = basis[0].copy(), basis[1].copy()
-    while True:
-        if v @ v < u @ u:
-            u, v = v, u
-        steps = np.round((u @ v) / (u @ u))
-        if steps == 0:
-            return np.array([u, v])
-        v = v - steps * u
-
-
-def nearest_image(basis: Floats, delta: Floats) -> Floats:
-    """The shortest periodic image of plane vectors (n, 2); of equal ones the first in a fixed order."""
-    short = reduced(basis)
-    frac = delta @ np.linalg.inv(short)
-    base = delta - np.round(frac) @ short
-    images = np.array([[i, j] for i in (0, 1, -1) for j in (0, 1, -1)]) @ short
-    candidates = base[:, None, :] + images[None, :, :]
-    squares = (candidates**2).sum(axis=2)
-    near = squares <= squares.min(axis=1, keepdims=True) + TIE
-    return np.asarray(candidates[np.arange(len(delta)), near.argmax(axis=1)])
 
 
 def fold_angle(material: Material, plane: Floats) -> Floats:

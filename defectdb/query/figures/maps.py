@@ -12,6 +12,7 @@ from defectdb.expressions.arrays import Floats
 from defectdb.query.figures.style import COLUMN, new_figure, pretty, quantity, scaled
 from defectdb.query.kernels import Kernel, kernel
 from defectdb.schema.labels import parse_defect
+from defectdb.schema.lattice import nearest_image
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -71,18 +72,7 @@ def _around(db: Database, found: Kernel) -> tuple[Floats, Floats, Floats]:
     sites = db.frame("SELECT * FROM host_sites WHERE host_id = ? ORDER BY site_index", [host[0]["host_id"]])
     frac = sites.select("frac_x", "frac_y", "frac_z").to_numpy()
     elements = sites["element"].to_numpy()
-    centre = frac[np.flatnonzero(elements == first)[-1]]
-    shift = frac - centre
-    shift[:, :2] -= np.round(shift[:, :2])
-    cartesian = _shortest(shift, lattice)
-    there = (elements == second) & (np.linalg.norm(cartesian, axis=1) > 1e-6)
-    return cartesian[there, :2], np.abs(cartesian[there, 2]), cartesian[:, :2]
-
-
-def _shortest(shift: Floats, lattice: Floats) -> Floats:
-    """Cartesian vectors [site, 3] of the nearest periodic images in the plane."""
-    images = np.array([(i, j, 0) for i in (-1, 0, 1) for j in (-1, 0, 1)])
-    vectors = (shift[:, None, :] + images[None]) @ lattice
-    nearest = np.linalg.norm(vectors, axis=2).argmin(axis=1)
-    found: Floats = vectors[np.arange(len(shift)), nearest]
-    return found
+    apart = (frac - frac[np.flatnonzero(elements == first)[-1]]) @ lattice
+    plane = nearest_image(lattice[:2, :2], apart[:, :2])
+    there = (elements == second) & (np.hypot(np.hypot(*plane.T), apart[:, 2]) > 1e-6)
+    return plane[there], np.abs(apart[there, 2]), plane

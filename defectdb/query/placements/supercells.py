@@ -14,6 +14,7 @@ from defectdb.db import Database
 from defectdb.db.read import material as known_material
 from defectdb.errors import UsageError
 from defectdb.expressions.arrays import Floats
+from defectdb.schema.lattice import nearest_image
 
 Ints = NDArray[np.signedinteger[Any]]
 SYMPREC = 1e-3  # angstrom
@@ -125,13 +126,10 @@ def _matching(images: Floats, basis: Floats) -> Ints:
 
 def distances(cell: Supercell, first: Ints, second: Ints) -> tuple[Floats, Floats]:
     """Minimum-image distances and |dz| [first, second] between sites, angstrom."""
-    apart = cell.frac[second][None] - cell.frac[first][:, None]
-    apart[..., :2] -= np.rint(apart[..., :2])
-    images = np.array([(i, j, 0) for i in (-1, 0, 1) for j in (-1, 0, 1)])
-    shortest = np.full(apart.shape[:2], np.inf)
-    for image in images:
-        shortest = np.minimum(shortest, np.linalg.norm((apart + image) @ cell.lattice, axis=2))
-    return shortest, np.abs(apart @ cell.lattice[:, 2])
+    apart = (cell.frac[second][None] - cell.frac[first][:, None]) @ cell.lattice
+    plane = nearest_image(cell.lattice[:2, :2], apart[..., :2].reshape(-1, 2)).reshape(*apart.shape[:2], 2)
+    dz = np.abs(apart[..., 2])
+    return np.hypot(np.hypot(plane[..., 0], plane[..., 1]), dz), dz
 
 
 def image_distances(
