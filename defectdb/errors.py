@@ -60,6 +60,18 @@ class LabelError(UsageError):
         )
 
 
+class AmbiguousLabelError(LabelError):
+    """``V_Mo`` where no vanadium is known on that site: it may be a vacancy or vanadium."""
+
+    def __init__(self, text: str, site: str) -> None:
+        self.text, self.why = text, "V stands for a vacancy or for vanadium"
+        DefectDBError.__init__(
+            self,
+            f"{text!r} may be a vacancy or vanadium on a {site} site: write Vac_{site} for the vacancy; "
+            f"the database has no vanadium on {site}",
+        )
+
+
 class ExpressionError(DefectDBError):
     """A token sequence or JSON AST that is no expression."""
 

@@ -10,7 +10,7 @@ import polars as pl
 
 from defectdb.db.connection import MEMORY, Database
 from defectdb.db.stale import stale_models
-from defectdb.errors import LabelError, UnknownNameError
+from defectdb.errors import AmbiguousLabelError, LabelError, UnknownNameError
 from defectdb.schema.dictionary import TABLES
 from defectdb.schema.fields import TARGETS
 from defectdb.schema.labels import canonical_label
@@ -38,24 +38,32 @@ def pair_labels(db: Database) -> list[str]:
     return frame["label"].to_list()
 
 
-def elements(db: Database) -> frozenset[str]:
-    """Elements of all hosts and defects in the database: what tells vanadium ``V_Mo`` from a vacancy."""
-    found = db.frame(
-        "SELECT element FROM material_sites UNION SELECT element_to FROM defects WHERE element_to IS NOT NULL"
+def defect_labels(db: Database) -> frozenset[str]:
+    """Labels of single defects in the data and in formulas: what tells whether ``V_Mo`` is vanadium."""
+    frame = db.frame(
+        "SELECT label FROM defects UNION SELECT unnest(string_split(pair_label, '-')) FROM formulas"
     )
-    return frozenset(found["element"])
+    return frozenset(frame["label"])
+
+
+def read_label(db: Database, text: str, *, order: int | None = None) -> str:
+    """Canonical form of a defect, pair or triple label, which need not be in the database; ``order`` demands that
+    many defects. Raises LabelError."""
+    return canonical_label(text, defect_labels(db), order=order)
 
 
 def defect_label(db: Database, text: str) -> str:
     """Canonical form of one defect's label, whether stored or not. Raises LabelError."""
-    return canonical_label(text, elements(db), order=1)
+    return read_label(db, text, order=1)
 
 
 def pair_label(db: Database, text: str) -> str:
     """Canonical form of a pair or triple label that the database has. Raises UnknownNameError."""
     labels = pair_labels(db)
     try:
-        canonical = canonical_label(text, elements(db))
+        canonical = read_label(db, text)
+    except AmbiguousLabelError:
+        raise
     except LabelError:
         canonical = text
     return known("pair label", canonical, labels)

@@ -11,10 +11,10 @@ import numpy as np
 import polars as pl
 
 from defectdb.db import Database
+from defectdb.db.read import read_label
 from defectdb.errors import QueryError, SelectionError, UnknownNameError, UsageError
 from defectdb.learn.config import LearnConfig
 from defectdb.schema.fields import TARGETS
-from defectdb.schema.labels import canonical_pair
 from defectdb.schema.records import EVERY_DZ
 
 SAME_DZ = 0.3
@@ -68,8 +68,7 @@ def known_labels(db: Database, material: str) -> list[str]:
 def find_label(db: Database, material: str, text: str) -> str:
     """The canonical label that the text means. Raises UnknownNameError naming the known ones, and LabelError."""
     known = known_labels(db, material)
-    elements = {part for label in known for defect in label.split("-") for part in defect.split("_")}
-    label = canonical_pair(text, elements)
+    label = read_label(db, text, order=2)
     if label not in known:
         raise UnknownNameError("pair label", label, known)
     return label

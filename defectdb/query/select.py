@@ -9,7 +9,7 @@ import polars as pl
 
 from defectdb.db import Database
 from defectdb.db.read import known
-from defectdb.errors import LabelError, UsageError
+from defectdb.errors import AmbiguousLabelError, LabelError, UsageError
 from defectdb.schema.labels import canonical_label
 
 ALIASES = {
@@ -112,7 +112,9 @@ def _column(name: str, names: list[str], labels: list[str]) -> str:
     if name in names:
         return f'b."{name}"'
     try:
-        label = canonical_label(name, order=1)
+        label = canonical_label(name, labels, order=1)
+    except AmbiguousLabelError:
+        raise
     except LabelError:
         known("column", name, [*names, *ALIASES, *labels])
         raise

@@ -1,4 +1,4 @@
-"""Text in the field's notations (v_Mo, Va_Mo, Vac_Mo, W_Mo) to canonical defect and pair labels."""
+"""Defect and pair labels: the canonical form of the notations people write (v_Mo, Va_Mo, Vac_S^-1, W_Mo)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from defectdb.errors import LabelError
+from defectdb.errors import AmbiguousLabelError, LabelError
 
 ELEMENTS: tuple[str, ...] = tuple(
     """H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br Kr
@@ -16,8 +16,9 @@ ELEMENTS: tuple[str, ...] = tuple(
     Rf Db Sg Bh Hs Mt Ds Rg Cn Nh Fl Mc Lv Ts Og""".split()  # noqa: SIM905
 )
 _ELEMENT_SET = frozenset(ELEMENTS)
-_LABEL = re.compile(r"([A-Za-z]+)_([A-Z][a-z]?)")
+_LABEL = re.compile(r"([A-Za-z]+)_([A-Z][a-z]?)(?:\^([+-]?[0-9]{1,2}|[0-9]?[+-]))?")
 _VACANCY = frozenset({"vac", "va", "v"})
+_JOINT = re.compile(r"\s*(?<!\^)(?<!\^[0-9])-\s*")  # a hyphen between labels, not one of a charge
 
 
 class DefectKind(StrEnum):
@@ -31,13 +32,25 @@ class DefectKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DefectLabel:
-    """One defect: its kind, the host element that is gone and the element put there (None if none)."""
+    """One point defect.
+
+    kind          vacancy, substitution, interstitial or adatom
+    element_from  host element that is gone, None for an interstitial or adatom
+    element_to    element that is there instead, None for a vacancy
+    charge        in elementary charges, 0 for a neutral defect
+    """
 
     kind: DefectKind
     element_from: str | None
     element_to: str | None
+    charge: int = 0
 
     def __str__(self) -> str:
+        return self.neutral + (f"^{self.charge:+d}" if self.charge else "")
+
+    @property
+    def neutral(self) -> str:
+        """The label without its charge, as the tables hold it."""
         match self.kind:
             case DefectKind.VACANCY:
                 return f"Vac_{self.element_from}"
@@ -49,31 +62,72 @@ class DefectLabel:
                 return f"Ad_{self.element_to}"
 
 
-def parse_defect(text: str, elements: Collection[str] = ()) -> DefectLabel:
-    """Read one defect label.
+def parse_defect(text: str, known: Collection[str] = ()) -> DefectLabel:
+    """Read one defect label that a person wrote.
 
-    ``elements`` are the elements of the host and its dopants: where vanadium is among them, ``V_Mo`` is
-    vanadium on an Mo site, elsewhere it is a vacancy. Raises LabelError.
+    ``V_Mo`` is read as vanadium on an Mo site where ``known``, the labels of the database, has it. Elsewhere it
+    could as well be a vacancy: AmbiguousLabelError. Raises LabelError for text that is no label.
     """
-    match = _LABEL.fullmatch(text.strip())
+    label = stored_defect(text.strip(), text)
+    if text.strip().startswith("V_") and label.neutral not in known:
+        raise AmbiguousLabelError(text, str(label.element_from))
+    return label
+
+
+def stored_defect(label: str, shown: str | None = None) -> DefectLabel:
+    """Read one label as the database holds it, in which ``V_Mo`` is always vanadium. Raises LabelError."""
+    text = label if shown is None else shown
+    match = _LABEL.fullmatch(label)
     if match is None:
         raise LabelError(text, "expected KIND_ELEMENT or ELEMENT_SITE")
-    head, site = match.groups()
+    head, site, charge = match.groups()
     if site not in _ELEMENT_SET:
         raise LabelError(text, f"{site!r} is no element")
+    return DefectLabel(*_kind_and_elements(head, site, text), charge=_charge(charge))
+
+
+def _kind_and_elements(head: str, site: str, text: str) -> tuple[DefectKind, str | None, str | None]:
     lower = head.lower()
-    vanadium = head == "V" and "V" in elements
-    if lower in _VACANCY and not vanadium:
-        return DefectLabel(DefectKind.VACANCY, site, None)
+    if lower in _VACANCY and head != "V":
+        return DefectKind.VACANCY, site, None
     if lower in {"int", "i"} and head != "I":
-        return DefectLabel(DefectKind.INTERSTITIAL, None, site)
+        return DefectKind.INTERSTITIAL, None, site
     if lower in {"ad", "ads"}:
-        return DefectLabel(DefectKind.ADATOM, None, site)
+        return DefectKind.ADATOM, None, site
     if head not in _ELEMENT_SET:
         raise LabelError(text, f"{head!r} is neither an element nor one of Vac, Int, Ad")
     if head == site:
         raise LabelError(text, "a substitution puts another element on the site")
-    return DefectLabel(DefectKind.SUBSTITUTION, site, head)
+    return DefectKind.SUBSTITUTION, site, head
+
+
+def _charge(text: str | None) -> int:
+    """The charge that stands behind ``^``: -1, +2 or, the sign last, 1- and 2+."""
+    if not text:
+        return 0
+    if text[-1] in "+-":
+        return int(f"{text[-1]}{text[:-1] or '1'}")
+    return int(text)
+
+
+def is_label(text: str) -> bool:
+    """Whether the text is a canonical defect, pair or triple label, spelled as the database holds it."""
+    try:
+        return text != "" and join_labels(str(stored_defect(part)) for part in split_label(text)) == text
+    except LabelError:
+        return False
+
+
+def split_label(label: str) -> list[str]:
+    """The defect labels of a pair, triple or any complex: ``Vac_S^-1-W_Mo`` gives Vac_S^-1 and W_Mo."""
+    return [part for part in _JOINT.split(label.strip()) if part]
+
+
+def without_charge(label: str) -> tuple[str, int | None]:
+    """The canonical label without charges, and the charge of all its defects together (None: none was written)."""
+    parts = [stored_defect(part) for part in split_label(label)]
+    charge = sum(part.charge for part in parts) if "^" in label else None
+    return join_labels(part.neutral for part in parts), charge
 
 
 def defect_label(kind: str, element_from: str | None, element_to: str | None) -> str:
@@ -86,22 +140,23 @@ def join_labels(labels: Iterable[str]) -> str:
     return "-".join(sorted(labels))
 
 
-def canonical_label(text: str, elements: Collection[str] = (), *, order: int | None = None) -> str:
+def canonical_label(text: str, known: Collection[str] = (), *, order: int | None = None) -> str:
     """Canonical form of a defect, pair or triple label given in any order and any accepted notation.
 
-    ``order`` demands that many defects. Raises LabelError.
+    ``known`` are the defect labels of the database (see parse_defect); ``order`` demands that many defects.
+    Raises LabelError.
     """
-    parts = [part for part in re.split(r"\s*-\s*", text.strip()) if part]
+    parts = split_label(text)
     if not parts or (order is not None and len(parts) != order):
         raise LabelError(text, f"expected {order or 'at least one'} defect label(s) joined by '-'")
-    return join_labels(str(parse_defect(part, elements)) for part in parts)
+    return join_labels(str(parse_defect(part, known)) for part in parts)
 
 
-def canonical_pair(text: str, elements: Collection[str] = ()) -> str:
+def canonical_pair(text: str, known: Collection[str] = ()) -> str:
     """Canonical pair label: ``canonical_pair('v_S-Vac_Mo') == 'Vac_Mo-Vac_S'``. Raises LabelError."""
-    return canonical_label(text, elements, order=2)
+    return canonical_label(text, known, order=2)
 
 
 def sql_identifier(label: str) -> str:
     """The label as part of a SQL macro name: ``Vac_Mo-Vac_S`` becomes ``Vac_Mo__Vac_S``."""
-    return label.replace("-", "__")
+    return "__".join(part.replace("^-", "_minus_").replace("^+", "_plus_") for part in split_label(label))

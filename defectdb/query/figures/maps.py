@@ -11,7 +11,7 @@ from defectdb.errors import UsageError
 from defectdb.expressions.arrays import Floats
 from defectdb.query.figures.style import COLUMN, new_figure, pretty, quantity, scaled
 from defectdb.query.kernels import Kernel, kernel
-from defectdb.schema.labels import parse_defect
+from defectdb.schema.labels import split_label, stored_defect
 from defectdb.schema.lattice import nearest_image
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def _limits(values: Floats, *, symmetric: bool) -> dict[str, Any]:
 
 def _around(db: Database, found: Kernel) -> tuple[Floats, Floats, Floats]:
     """In-plane offsets [site, 2] and |dz| [site] of the second defect's sites, and offsets of all sites."""
-    first, second = (parse_defect(part).element_from for part in found.label.split("-"))
+    first, second = (stored_defect(part).element_from for part in split_label(found.label))
     if first is None or second is None:
         raise UsageError("a map needs defects on host sites: vacancies or substitutions")
     host = db.frame(

@@ -10,12 +10,12 @@ import numpy as np
 import polars as pl
 
 from defectdb.db import Database
+from defectdb.db.read import defect_label
 from defectdb.errors import QueryError, UsageError
 from defectdb.query.placements.enumeration import enumerate_placements, sample_placements, site_columns
 from defectdb.query.placements.screen import screen
 from defectdb.query.placements.streaming import every_placement, lowest, predicted, write_stream
 from defectdb.query.placements.supercells import Ints, Supercell, parse_supercell, supercell
-from defectdb.schema.labels import canonical_label
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Candidates:
 def candidates(db: Database, request: Request) -> Candidates:
     """Enumerate, predict and choose. Raises UnknownNameError, UsageError, LabelError and QueryError."""
     cell = supercell(db, request.material, parse_supercell(request.repeats))
-    labels = sorted(_labels(request.defects))
+    labels = sorted(_labels(db, request.defects))
     if request.every:
         if request.top is None or request.target is None:
             raise UsageError(
@@ -81,7 +81,7 @@ def stream_to_file(db: Database, request: Request, path: Path) -> int:
     if request.target is None or path.suffix != ".parquet":
         raise UsageError("--every with -o writes predictions to a .parquet file and needs --target")
     cell = supercell(db, request.material, parse_supercell(request.repeats))
-    frames = _stream(db, cell, request, sorted(_labels(request.defects)))
+    frames = _stream(db, cell, request, sorted(_labels(db, request.defects)))
     return write_stream(frames, path)
 
 
@@ -97,8 +97,8 @@ def _sites(frame: pl.DataFrame, n: int) -> Ints:
     return frame.select(site_columns(n)).to_numpy().astype(np.int64)
 
 
-def _labels(text: str) -> list[str]:
-    labels = [canonical_label(part, order=1) for part in text.split(",") if part.strip()]
+def _labels(db: Database, text: str) -> list[str]:
+    labels = [defect_label(db, part) for part in text.split(",") if part.strip()]
     if not labels:
         raise UsageError("--defects names no defect; write Vac_Mo,Vac_S,Vac_S")
     return labels

@@ -17,7 +17,7 @@ import polars as pl
 
 from defectdb.errors import UsageError
 from defectdb.query.placements.supercells import Ints, Supercell
-from defectdb.schema.labels import parse_defect
+from defectdb.schema.labels import stored_defect
 
 MAX_PLACEMENTS = 20_000_000
 _BLOCK = 200_000
@@ -30,7 +30,7 @@ def site_columns(n: int) -> list[str]:
 
 def replaced_element(label: str) -> str:
     """The host element whose site a defect takes. Raises UsageError for a defect that takes none."""
-    element = parse_defect(label).element_from
+    element = stored_defect(label).element_from
     if element is None:
         raise UsageError(
             f"{label} stands on no host site: only vacancies and substitutions can be enumerated"

@@ -11,7 +11,7 @@ from defectdb.db.read import known
 from defectdb.errors import InputDataError
 from defectdb.expressions.arrays import Floats
 from defectdb.query.placements.supercells import Supercell
-from defectdb.schema.labels import parse_defect
+from defectdb.schema.labels import stored_defect
 
 FORMATS = ("poscar", "cif")
 
@@ -42,7 +42,7 @@ def occupied(cell: Supercell, labels: Sequence[str], sites: Sequence[int]) -> tu
     """Elements and fractional coordinates [atom, 3] with the defects in place, grouped by element."""
     elements: list[str | None] = list(cell.elements)
     for label, site in zip(labels, sites, strict=True):
-        elements[site] = parse_defect(label).element_to
+        elements[site] = stored_defect(label).element_to
     atoms = sorted((i for i, element in enumerate(elements) if element), key=lambda i: (elements[i], i))
     return [str(elements[i]) for i in atoms], cell.frac[atoms]
 
