@@ -250,7 +250,7 @@ class SymbolicRegressor:
             return found.front, [s for outcome in found.outcomes for s in outcome.rounded]
         state = None if self.state is None else Path(self.state)
         outcome = Search(
-            problem, grammar, config, domain, seeds=seeds, predicate=self.predicate, state=state
+            problem, grammar, config, domain, seeds=seeds, predicate=self.predicate, state_file=state
         ).run()
         self.stability_ = [1.0] * len(outcome.front)
         return outcome.front, outcome.rounded

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from defectdb.engine.grammar.grammar import _INVERSES, PAD, Grammar
+from defectdb.engine.grammar.open_slots import OpenSlots
 from defectdb.engine.grammar.unit_masks import UnitState
 from defectdb.expressions.operators import OPERATORS, Family
 
@@ -46,89 +47,89 @@ def _facts(g: Grammar, device: torch.device) -> _Facts:
 
 
 class Decoder:
-    """The state of a batch of growing prefix sequences, and which token each may take next.
+    """Masks of the tokens that a batch of growing prefix formulas may take next.
 
-    Every tensor is on ``device``. ``stack`` [batch, slot] holds, for every operand slot still open, its
-    depth, its trigonometric and exponential nesting and what may not stand there.
+    ``grammar``: which formulas exist.
+    ``slots``: the operand slots still open.
+    ``units``: the units required of these; None for a grammar without units.
     """
 
     def __init__(self, grammar: Grammar, batch: int, device: torch.device | str = "cpu") -> None:
-        self.grammar, g = grammar, grammar
-        facts = _facts(grammar, torch.device(device))
-        self.arity, self.banned, self.no_constant_below = facts.arity, facts.banned, facts.no_constant_below
-        self.is_trig, self.is_exp, self.is_variable = facts.is_trig, facts.is_exp, facts.is_variable
-        self.is_constant, self.is_number = facts.is_constant, facts.is_number
-        slots = g.max_length + 2
-        self.slots = torch.arange(slots, device=device)
-        self.rows = torch.arange(batch, device=device)
-        self.open = torch.ones(batch, dtype=torch.long, device=device)
-        self.length = torch.zeros(batch, dtype=torch.long, device=device)
-        self.n_constants = torch.zeros(batch, dtype=torch.long, device=device)
-        self.has_variable = torch.zeros(batch, dtype=torch.bool, device=device)
-        zeros = torch.zeros(batch, slots, dtype=torch.long, device=device)
-        self.depth, self.trig, self.exp, self.parent = zeros, zeros.clone(), zeros.clone(), zeros.clone()
-        self.lone = torch.zeros(
-            batch, slots, dtype=torch.bool, device=device
-        )  # a bare constant or number may not stand here
-        self.units = UnitState(g, batch, slots, device) if g.units else None
+        self.grammar, self.facts = grammar, _facts(grammar, torch.device(device))
+        self.slots = OpenSlots.of(batch, grammar.max_length, device)
+        self.units = UnitState(grammar, batch, len(self.slots.numbers), device) if grammar.units else None
+
+    @property
+    def finished(self) -> Tensor:
+        """Which formulas are complete, bool [batch]."""
+        return self.slots.count == 0
 
     def allowed(self) -> Tensor:
         """Which token may come next, bool [batch, token]; finished sequences allow padding alone."""
-        g, top = self.grammar, (self.open - 1).clamp(min=0).unsqueeze(1)
+        g, facts, slots = self.grammar, self.facts, self.slots
+        top = slots.top.unsqueeze(1)
 
         def at(field: Tensor) -> Tensor:
             return field.gather(1, top)
 
-        room = g.max_length - self.length - self.open  # tokens to spare once every open slot holds a leaf
-        arity = self.arity.unsqueeze(0)
+        room = g.max_length - slots.length - slots.count  # tokens to spare once every open slot holds a leaf
+        arity = facts.arity.unsqueeze(0)
         ok = arity <= room.unsqueeze(1)
-        ok = ok & ((arity == 0) | (at(self.depth) < g.max_depth))
-        ok = (
-            ok
-            & ~(self.is_trig & (at(self.trig) >= g.max_nesting))
-            & ~(self.is_exp & (at(self.exp) >= g.max_nesting))
-        )
-        leaf_constant = self.is_constant | self.is_number
-        ok = ok & ~(leaf_constant & at(self.lone))
-        ok = ok & ~(self.is_constant & (self.n_constants >= g.max_constants).unsqueeze(1))
-        last = ((self.open == 1) & ~self.has_variable).unsqueeze(1)
+        ok = ok & ((arity == 0) | (at(slots.depth) < g.max_depth))
+        ok = ok & ~(facts.is_trig & (at(slots.trigonometric) >= g.max_nesting))
+        ok = ok & ~(facts.is_exp & (at(slots.exponential) >= g.max_nesting))
+        leaf_constant = facts.is_constant | facts.is_number
+        ok = ok & ~(leaf_constant & at(slots.not_constant))
+        ok = ok & ~(facts.is_constant & (slots.n_constants >= g.max_constants).unsqueeze(1))
+        last = ((slots.count == 1) & ~slots.has_variable).unsqueeze(1)
         ok = ok & ~(leaf_constant & last)
-        ok = ok & ~self.banned[at(self.parent).squeeze(1)]
+        ok = ok & ~facts.banned[at(slots.parent).squeeze(1)]
         if self.units is not None:
-            ok = ok & self.units.allowed(self)
-        done = (self.open == 0).unsqueeze(1)
+            ok = ok & self.units.allowed(slots)
+        done = self.finished.unsqueeze(1)
         ok = torch.where(done, torch.zeros_like(ok), ok)
         ok[:, PAD] = done.squeeze(1)
         return ok
 
     def push(self, token: Tensor) -> None:
         """Append one token [batch] to every sequence."""
+        facts, slots = self.facts, self.slots
         if self.units is not None:
-            self.units.push(self, token)
+            self.units.push(slots, token)
         going = token != PAD
-        top = (self.open - 1).clamp(min=0)
+        top, arity = slots.top, facts.arity[token]
+        depth, trig, exp = (
+            field.gather(1, top.unsqueeze(1))
+            for field in (slots.depth, slots.trigonometric, slots.exponential)
+        )
+        self._refuse_second_constant(token, top)
+        fill = (slots.numbers >= top.unsqueeze(1)) & (slots.numbers <= (top + arity - 1).unsqueeze(1))
+        fill = fill & going.unsqueeze(1)
+        slots.depth = torch.where(fill, depth + 1, slots.depth)
+        slots.trigonometric = torch.where(
+            fill, trig + facts.is_trig[token].long().unsqueeze(1), slots.trigonometric
+        )
+        slots.exponential = torch.where(
+            fill, exp + facts.is_exp[token].long().unsqueeze(1), slots.exponential
+        )
+        slots.parent = torch.where(fill, token.unsqueeze(1), slots.parent)
+        slots.not_constant = torch.where(
+            fill, facts.no_constant_below[token].unsqueeze(1), slots.not_constant
+        )
+        slots.count = torch.where(going, slots.count - 1 + arity, slots.count)
+        slots.length = slots.length + going.long()
+        slots.n_constants = slots.n_constants + facts.is_constant[token].long()
+        slots.has_variable = slots.has_variable | facts.is_variable[token]
 
-        def get(field: Tensor) -> Tensor:
-            return field.gather(1, top.unsqueeze(1))
-
-        depth, trig, exp = get(self.depth), get(self.trig), get(self.exp)
-        arity = self.arity[token]
-        bare = self.is_constant[token] | self.is_number[token]
-        # A bare constant as first operand: its sibling (the next slot down) must hold something else.
+    def _refuse_second_constant(self, token: Tensor, top: Tensor) -> None:
+        """Where the first operand is a bare constant, its sibling (the next slot down) must be something else."""
+        slots, here = self.slots, top.unsqueeze(1)
         below = (top - 1).clamp(min=0).unsqueeze(1)
-        sibling = (get(self.parent) > 0) & (self.depth.gather(1, below) == depth) & (top > 0).unsqueeze(1)
-        self.lone.scatter_(1, below, self.lone.gather(1, below) | (bare.unsqueeze(1) & sibling))
-        first, last = top.unsqueeze(1), (top + arity - 1).unsqueeze(1)
-        fill = (self.slots >= first) & (self.slots <= last) & going.unsqueeze(1)
-        self.depth = torch.where(fill, depth + 1, self.depth)
-        self.trig = torch.where(fill, trig + self.is_trig[token].long().unsqueeze(1), self.trig)
-        self.exp = torch.where(fill, exp + self.is_exp[token].long().unsqueeze(1), self.exp)
-        self.parent = torch.where(fill, token.unsqueeze(1), self.parent)
-        self.lone = torch.where(fill, self.no_constant_below[token].unsqueeze(1), self.lone)
-        self.open = torch.where(going, self.open - 1 + arity, self.open)
-        self.length = self.length + going.long()
-        self.n_constants = self.n_constants + self.is_constant[token].long()
-        self.has_variable = self.has_variable | self.is_variable[token]
+        bare = (self.facts.is_constant[token] | self.facts.is_number[token]).unsqueeze(1)
+        sibling = slots.depth.gather(1, below) == slots.depth.gather(1, here)
+        sibling = sibling & (slots.parent.gather(1, here) > 0) & (here > 0)
+        refused = slots.not_constant.gather(1, below) | (bare & sibling)
+        slots.not_constant = slots.not_constant.scatter(1, below, refused)
 
 
 def random_formulas(
@@ -143,7 +144,7 @@ def random_formulas(
     ``leaf_bias`` is the probability mass given to leaves: larger gives shorter formulas.
     """
     decoder = Decoder(grammar, count, device)
-    leaf = decoder.arity == 0
+    leaf = decoder.facts.arity == 0
     out = torch.zeros(count, grammar.max_length, dtype=torch.long, device=device)
     for step in range(grammar.max_length):
         ok = decoder.allowed().double()
@@ -170,4 +171,4 @@ def grammar_masks(tokens: Tensor, grammar: Grammar) -> tuple[Tensor, Tensor]:
         valid &= mask.gather(1, tokens[:, step : step + 1]).squeeze(1)
         masks.append(mask)
         decoder.push(tokens[:, step])
-    return torch.stack(masks, dim=1), valid & (decoder.open == 0)
+    return torch.stack(masks, dim=1), valid & decoder.finished

@@ -11,17 +11,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from defectdb.engine.grammar.grammar import Grammar
+from defectdb.engine.grammar.open_slots import OpenSlots
 from defectdb.engine.grammar.unit_costs import ONE, UnitTable, unit_table, within
 from defectdb.expressions.dimensions import POWERS, PRODUCTS, SUMS
-
-if TYPE_CHECKING:
-    from defectdb.engine.grammar.decoding import Decoder
-    from defectdb.engine.grammar.grammar import Grammar
 
 _ANY, _GIVEN, _WAITING = range(3)
 _LEAF, _POWER, _SUM, _PRODUCT, _PURE = range(5)
@@ -80,6 +78,7 @@ class UnitState:
     def __init__(self, grammar: Grammar, batch: int, slots: int, device: torch.device | str) -> None:
         self.grammar, facts = grammar, _facts(grammar, torch.device(device))
         self.table, self.kind, self.power_of, self.sign = facts.table, facts.kind, facts.power, facts.sign
+        self.arity, self.is_constant = facts.arity, facts.is_constant
         self.single, self.group, self.times, self.plus = facts.single, facts.group, facts.times, facts.plus
         self.step = 0
         self.seen: _Top | None = None  # the top of the state as it is
@@ -97,11 +96,11 @@ class UnitState:
         self.chain = torch.zeros(batch, slots + 1, slots, device=device, dtype=torch.float64)
         self.free = torch.zeros(batch, slots + 1, device=device, dtype=torch.bool)
 
-    def _top(self, decoder: Decoder) -> _Top:
+    def _top(self, slots: OpenSlots) -> _Top:
         """The top slot of every formula."""
         if self.seen is None:
-            slot = (decoder.open - 1).clamp(min=0)
-            here, depth = self._at(self.state, slot), self._at(decoder.depth, slot)
+            slot = slots.top
+            here, depth = self._at(self.state, slot), self._at(slots.depth, slot)
             leaf, sink, power = here[:, _LEAF_AT].long(), here[:, _SINK].long(), here[:, _POWER_AT]
             chain = self._at(self.chain, sink) * ~self._at(self.free, sink).unsqueeze(1)
             below = chain.scatter(1, sink.clamp(max=self.none - 1).unsqueeze(1), 0.0)
@@ -136,57 +135,58 @@ class UnitState:
         here = self._at(self.state, top.sink.clamp(max=self.none - 1))
         return self.table.variable[here[:, _LEAF_AT].long()] - here[:, _UNIT:]
 
-    def allowed(self, decoder: Decoder) -> Tensor:
+    def allowed(self, slots: OpenSlots) -> Tensor:
         """Tokens after which the formula can still be completed soundly, bool [batch, token]."""
-        g, t, top = self.grammar, self.table, self._top(decoder)
+        g, t, top = self.grammar, self.table, self._top(slots)
         unit = torch.where(top.given, t.box.index(top.unit), t.box.outside + 1)
         own = t.own.flatten(0, 1).index_select(0, top.left * t.own.shape[1] + unit)
-        cost = self._below(decoder, top).index_select(1, self.group) + own
-        tokens = (g.max_length - decoder.length - 1).unsqueeze(1)
-        constants = (g.max_constants - decoder.n_constants).unsqueeze(1) - decoder.is_constant.long()
+        cost = self._below(slots, top).index_select(1, self.group) + own
+        tokens = (g.max_length - slots.length - 1).unsqueeze(1)
+        constants = (g.max_constants - slots.n_constants).unsqueeze(1) - self.is_constant.long()
         return within(cost, tokens, constants)
 
-    def _below(self, decoder: Decoder, top: _Top) -> Tensor:
+    def _below(self, slots: OpenSlots, top: _Top) -> Tensor:
         """Cost of all open slots below the top after a token of every group, [batch, group]."""
-        width, slots = self._width(), decoder.slots[: self._width()]
+        width = self._width()
+        number = slots.numbers[:width]
         shift = self.times.unsqueeze(1) * top.leaf_unit.unsqueeze(1) + self.plus  # [batch, group, base unit]
         shift[:, -1] = self._loosened(top)
         weight = top.passed[:, :width].unsqueeze(1).repeat(1, len(self.times), 1)
         weight[:, -1] = top.below[:, :width]
         unit = self.state[:, None, :width, _UNIT:] + weight.unsqueeze(3) * shift.unsqueeze(2)
-        cost = self._slot_costs(decoder, unit, top.slot.clamp(max=width - 1).unsqueeze(1))
+        cost = self._slot_costs(slots, unit, top.slot.clamp(max=width - 1).unsqueeze(1))
         mode = self.state[:, :width, _MODE]
         any_unit = (mode == _ANY) | ((mode == _WAITING) & self.free[:, :width])
         cost = cost.masked_fill_(any_unit.unsqueeze(1), ONE)
-        cost[:, -1].masked_fill_(slots == top.sink.unsqueeze(1), ONE)
-        return cost.masked_fill_((slots >= top.slot.unsqueeze(1)).unsqueeze(1), 0).sum(2)
+        cost[:, -1].masked_fill_(number == top.sink.unsqueeze(1), ONE)
+        return cost.masked_fill_((number >= top.slot.unsqueeze(1)).unsqueeze(1), 0).sum(2)
 
-    def _slot_costs(self, decoder: Decoder, unit: Tensor, top: Tensor) -> Tensor:
+    def _slot_costs(self, slots: OpenSlots, unit: Tensor, top: Tensor) -> Tensor:
         """Cost of every slot with a required unit [batch, group, slot, base unit], packed [batch, group, slot].
 
         The first of two open siblings is taken to become something else than a bare constant or number; the second
         must, once the first has become one: the last two groups.
         """
         width, table = unit.shape[2], self.table.slot
-        depth, parent = decoder.depth[:, :width], decoder.parent[:, :width]
+        depth, parent = slots.depth[:, :width], slots.parent[:, :width]
         first = torch.zeros_like(depth, dtype=torch.bool)
         first[:, 1:] = depth[:, 1:] == depth[:, :-1]
         alone, last = self.single[parent], len(table) - 1
-        context = torch.where(alone, parent, torch.where(first | decoder.lone[:, :width], last, 0))
-        sibling = (decoder.slots[:width] == top - 1) & first.gather(1, top) & ~alone
+        context = torch.where(alone, parent, torch.where(first | slots.not_constant[:, :width], last, 0))
+        sibling = (slots.numbers[:width] == top - 1) & first.gather(1, top) & ~alone
         left = (self.grammar.max_depth - depth).clamp(min=0)
         row = (context * table.shape[1] + left).unsqueeze(1).repeat(1, unit.shape[1], 1)
         row[:, -2:] = torch.where(sibling, last * table.shape[1] + left, row[:, 0]).unsqueeze(1)
         return table.view(-1).take(row * table.shape[2] + self.table.box.index(unit))
 
-    def push(self, decoder: Decoder, token: Tensor) -> None:
-        """Follow one token [batch]; called before the decoder's own stack changes."""
-        top, arity = self._top(decoder), decoder.arity[token]
-        self._pass_on(top, token, decoder.is_constant[token])
+    def push(self, slots: OpenSlots, token: Tensor) -> None:
+        """Follow one token [batch]; called before the stack of slots changes."""
+        top, arity = self._top(slots), self.arity[token]
+        self._pass_on(top, token, self.is_constant[token])
         parent = self._parent(top, token)
         self._place_last(parent, token, top, arity > 0)
         self._place_first(parent, token, top.slot, arity > 1)
-        closed = (arity == 0) & (decoder.open > 1)
+        closed = (arity == 0) & (slots.count > 1)
         under = (top.slot - closed.long()).clamp(min=0)
         self._resolve(under, closed)
         self.step, self.seen = self.step + 1, None
@@ -263,6 +263,8 @@ class _Facts:
     kind: Tensor
     power: Tensor
     sign: Tensor
+    arity: Tensor
+    is_constant: Tensor
     single: Tensor
     group: Tensor
     times: Tensor
@@ -272,14 +274,16 @@ class _Facts:
 @lru_cache(maxsize=32)
 def _facts(grammar: Grammar, device: torch.device) -> _Facts:
     """Made once for a grammar and a device."""
+    names = grammar.tokens
     table, (kind, power, sign) = unit_table(grammar), _kinds(grammar)
     group, times, plus = _shifts(grammar, table, kind, power, sign)
-    single = torch.tensor([a == 1 for a in grammar.arity], device=device)
+    arity = torch.tensor(grammar.arity, device=device)
+    is_constant = torch.tensor([name == "c" for name in names], device=device)
     powers, signs, steps, units = (
         torch.tensor(values, device=device, dtype=torch.float64) for values in (power, sign, times, plus)
     )
     return _Facts(
-        table.to(device), torch.tensor(kind, device=device), powers, signs, single,
+        table.to(device), torch.tensor(kind, device=device), powers, signs, arity, is_constant, arity == 1,
         torch.tensor(group, device=device), steps, units,
     )  # fmt: skip
 

@@ -112,7 +112,7 @@ def test_a_mask_always_leaves_a_token():
         allowed = decoder.allowed()
         assert allowed.any(1).all()
         decoder.push(torch.multinomial(allowed.double(), 1, generator=generator).squeeze(1))
-    assert (decoder.open == 0).all()
+    assert decoder.finished.all()
 
 
 def test_every_small_skeleton_is_distinct_and_obeys_the_grammar():

@@ -248,8 +248,8 @@ def test_a_killed_search_with_the_conditional_network_goes_on_unchanged(referenc
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        Search(problem(), GRAMMAR, QUICK, report=killed, state=file).run()
-    assert summary(Search(problem(), GRAMMAR, QUICK, state=file).run()) == summary(reference)
+        Search(problem(), GRAMMAR, QUICK, report=killed, state_file=file).run()
+    assert summary(Search(problem(), GRAMMAR, QUICK, state_file=file).run()) == summary(reference)
 
 
 def test_the_option_reaches_the_network():

@@ -37,7 +37,7 @@ def without_waves(expression: Expression) -> bool:
 def state(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """The state of a short search without domain, seeds and predicate."""
     file = tmp_path_factory.mktemp("state") / "state.npz"
-    Search(PROBLEM, GRAMMAR, QUICK, state=file).run()
+    Search(PROBLEM, GRAMMAR, QUICK, state_file=file).run()
     return file.read_bytes()
 
 
@@ -55,13 +55,16 @@ def test_what_decides_a_search_decides_its_identity() -> None:
         Search(PROBLEM, GRAMMAR, replace(QUICK, seed=1)),
         Search(replace(PROBLEM, huber=0.1), GRAMMAR, QUICK),
     ]
-    assert len({identity(search) for search in variants}) == len(variants)
+    assert len({identity(search.inputs) for search in variants}) == len(variants)
 
 
 def test_more_generations_and_time_leave_the_identity_as_it_is() -> None:
     more = replace(QUICK, generations=9, time_limit=77.0)
-    assert identity(Search(PROBLEM, GRAMMAR, more)) == identity(Search(PROBLEM, GRAMMAR, QUICK))
-    same = [identity(Search(PROBLEM, GRAMMAR, QUICK, Domain.of(R, Y), seeds=SEEDS.clone())) for _ in range(2)]
+    assert identity(Search(PROBLEM, GRAMMAR, more).inputs) == identity(Search(PROBLEM, GRAMMAR, QUICK).inputs)
+    same = [
+        identity(Search(PROBLEM, GRAMMAR, QUICK, Domain.of(R, Y), seeds=SEEDS.clone()).inputs)
+        for _ in range(2)
+    ]
     assert same[0] == same[1]
 
 
@@ -76,17 +79,17 @@ def test_a_state_is_not_gone_on_with_under_other_rules(
     file = tmp_path / "state.npz"
     file.write_bytes(state)
     with pytest.raises(UsageError, match="another search"):
-        restore(Search(PROBLEM, GRAMMAR, QUICK, **options), file)
+        restore(Search(PROBLEM, GRAMMAR, QUICK, **options).state, file)
 
 
 def test_what_another_predicate_refuses_is_dropped(tmp_path: Path) -> None:
     file = tmp_path / "state.npz"
-    Search(PROBLEM, GRAMMAR, QUICK, predicate=lambda _: True, state=file).run()
-    search = Search(PROBLEM, GRAMMAR, QUICK, predicate=without_waves, state=file)
-    restore(search, file)
-    assert search.archive is not None
-    assert len(search.archive)
-    assert not (search.archive.tokens == GRAMMAR.index["cos"]).any()
+    Search(PROBLEM, GRAMMAR, QUICK, predicate=lambda _: True, state_file=file).run()
+    search = Search(PROBLEM, GRAMMAR, QUICK, predicate=without_waves, state_file=file)
+    restore(search.state, file)
+    assert search.state.archive is not None
+    assert len(search.state.archive)
+    assert not (search.state.archive.tokens == GRAMMAR.index["cos"]).any()
     assert all(without_waves(scored.expression) for scored in search.run().front)
 
 
@@ -95,4 +98,4 @@ def test_a_damaged_state_is_refused_in_words(state: bytes, tmp_path: Path, share
     file = tmp_path / "state.npz"
     file.write_bytes(state[: int(share * len(state))])
     with pytest.raises(InputDataError, match="not the state of a search; delete it to start anew"):
-        restore(Search(PROBLEM, GRAMMAR, QUICK), file)
+        restore(Search(PROBLEM, GRAMMAR, QUICK).state, file)

@@ -126,20 +126,20 @@ def test_a_killed_run_goes_on_to_the_same_front(reference, tmp_path):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        Search(quick_problem(), GRAMMAR, QUICK, report=killed, state=file).run()
-    resumed = Search(quick_problem(), GRAMMAR, QUICK, state=file).run()
+        Search(quick_problem(), GRAMMAR, QUICK, report=killed, state_file=file).run()
+    resumed = Search(quick_problem(), GRAMMAR, QUICK, state_file=file).run()
     assert summary(resumed) == summary(reference)
     assert [g.generation for g in resumed.generations] == [0, 1, 2, 3]
 
 
 def test_a_state_of_another_search_is_refused(tmp_path):
     file = tmp_path / "state.npz"
-    Search(quick_problem(), GRAMMAR, replace(QUICK, generations=0), state=file).run()
+    Search(quick_problem(), GRAMMAR, replace(QUICK, generations=0), state_file=file).run()
     with pytest.raises(UsageError, match="another search"):
-        Search(quick_problem(), GRAMMAR, replace(QUICK, starts=3), state=file).run()
+        Search(quick_problem(), GRAMMAR, replace(QUICK, starts=3), state_file=file).run()
     file.write_bytes(b"no state at all")
     with pytest.raises(InputDataError, match="not the state of a search"):
-        Search(quick_problem(), GRAMMAR, QUICK, state=file).run()
+        Search(quick_problem(), GRAMMAR, QUICK, state_file=file).run()
 
 
 def test_a_front_falls_in_error_as_it_grows_in_complexity(reference):
