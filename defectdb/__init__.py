@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from defectdb.api import Connection
+    from defectdb.engine.regressor import SymbolicRegressor
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "connect"]
+__all__ = ["SymbolicRegressor", "__version__", "connect"]
 
 
 def connect(path: str | Path = "defects.duckdb", *, write: bool = False) -> Connection:
@@ -18,3 +19,12 @@ def connect(path: str | Path = "defects.duckdb", *, write: bool = False) -> Conn
     from defectdb import api
 
     return api.connect(path, write=write)
+
+
+def __getattr__(name: str) -> Any:
+    """The regressor, loaded with torch when it is asked for (PEP 562)."""
+    if name == "SymbolicRegressor":
+        from defectdb.engine.regressor import SymbolicRegressor
+
+        return SymbolicRegressor
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -69,7 +69,7 @@ class Problem:
                 "give [variable, point] and [row]"
             )
         if not (torch.isfinite(x).all() and torch.isfinite(y).all()):
-            raise SelectionError("the data hold NaN or infinite values; leave those rows out (--where)")
+            raise SelectionError("the data hold NaN or infinite values; leave those rows out")
         problem = cls(x, y, weight, **options)  # type: ignore[arg-type]
         problem._check_rows()
         problem._check_weight()

@@ -1,4 +1,4 @@
-"""Arrays to formulas in the manner of scikit-learn, without a database: fit, predict, front_, sympy, latex."""
+"""A regressor in the manner of scikit-learn that learns formulas from arrays and data frames, without a database."""
 
 from __future__ import annotations
 
@@ -20,11 +20,13 @@ from defectdb.engine.finishing.scored import Scored, select
 from defectdb.engine.finishing.uncertainty import averaged, covariance, description_length
 from defectdb.engine.grammar.grammar import Grammar
 from defectdb.engine.problem import Problem
-from defectdb.engine.regressor_input import column_names, groups_of, matrix_of, vector_of
+from defectdb.engine.regressor_input import Columns, groups_of, matrix_of, points_in_rows, vector_of
+from defectdb.engine.regressor_options import check_options
 from defectdb.engine.safety.domain import Domain
 from defectdb.engine.search.islands import merged, search_islands
 from defectdb.engine.search.search import Search
 from defectdb.engine.seeds.physical_laws import law_seeds
+from defectdb.engine.seeds.polynomials import polynomial_seeds
 from defectdb.engine.settings import ModelConfig, SearchConfig
 from defectdb.errors import SelectionError, UsageError
 from defectdb.expressions.arrays import Floats
@@ -32,7 +34,6 @@ from defectdb.expressions.evaluation import evaluate_numpy, to_latex, to_sympy
 from defectdb.expressions.expression import Constant, Expression
 from defectdb.expressions.texts import to_infix
 
-AGGREGATES = ("sum", "min", "max")
 EXACT = 1e-20
 """A mean squared error below this share of the data's mean square ends the search: the law is found."""
 
@@ -42,20 +43,32 @@ OPERATORS = (
 
 
 class SymbolicRegressor:
-    """Searches formulas for ``y`` in the columns of ``X``.
+    """A regressor that finds formulas for ``y`` in the columns of ``X``.
 
     Parameters are stored as given (``get_params``, ``set_params``), as scikit-learn's are, and it works in that
-    library's pipelines and cross-validation. ``variables`` names the columns (default: those of a data frame, else x,
-    or x1, x2 ...); ``max_tokens`` bounds a finished formula; ``time_limit`` in seconds; ``islands`` seeds are searched,
-    two at a time; ``huber`` (units of ``y``) for data with outliers; ``aggregate`` ("sum", "min", "max") what groups
-    of points make of their values; ``safe`` refuses formulas with a pole or without a value between the points;
-    ``predicate`` accepts or refuses skeletons; ``units`` are exponents of base units, one row a variable;
-    ``conditional``: the network that proposes formulas sees the data as well; ``state`` names a file in which the
-    search is kept after every generation and from which a later ``fit`` of the same data goes on.
+    library's pipelines and cross-validation.
 
-    After ``fit``: ``front_`` (Scored formulas, simplest first), ``best_`` the chosen one, ``equations_`` the front as
-    rows for a table, ``rounded_`` formulas in round numbers, ``stability_`` the share of islands whose front holds each
-    formula, ``feature_names_in_`` the variables.
+    ``operators``, ``numbers``: operators and whole numbers that formulas may hold.
+    ``variables``: names of the columns (default: those of a data frame, else x, or x1, x2 ...).
+    ``max_tokens``: length of a finished formula; ``max_terms``: its summands with a free coefficient.
+    ``generations``, ``population``, ``time_limit`` (seconds), ``exhaustive_limit``: how long and how wide to search.
+    ``seed``, ``islands``: the first seed and how many are searched, two at a time.
+    ``huber`` (units of ``y``): residuals beyond it count linearly, for data with outliers; 0: least squares.
+    ``aggregate``: what points make of their group, "sum", "min" or "max".
+    ``safe``: refuse formulas with a pole or without a value between the points.
+    ``required``, ``forbidden``: tokens that every formula must have, or none may.
+    ``predicate``: callback that accepts or refuses skeletons.
+    ``units``: exponents of base units, one row a variable.
+    ``conditional``: the network that proposes formulas reads the data too.
+    ``state``: file that keeps the search after every generation; a later ``fit`` of the same data goes on from it.
+
+    After ``fit``:
+
+    ``front_``: Scored formulas, simplest first; ``best_``: the chosen one.
+    ``equations_``: the front as rows of a table.
+    ``rounded_``: formulas in round numbers.
+    ``stability_`` [formula]: share of the islands whose front holds each formula.
+    ``variables_``, ``feature_names_in_``: the variables.
     """
 
     def __init__(
@@ -136,17 +149,18 @@ class SymbolicRegressor:
         Raises SelectionError for data from which nothing can be learned, UsageError for options that do not fit them;
         warns of variables without range and of a constant target.
         """
-        self._check_options()
+        check_options(self)
         x = matrix_of(X)
         target = vector_of(y, "y", len(x) if groups is None else None)
-        self.variables_ = self._names(X, x.shape[1])
+        self._known_columns = Columns.of(X, self.variables)
+        self.variables_ = self._known_columns.variables
         self.n_features_in_, self.feature_names_in_ = x.shape[1], np.array(self.variables_, dtype=object)
         weight = None
         if sample_weight is not None:
             weight = torch.tensor(vector_of(sample_weight, "sample_weight", len(target)))
         problem = Problem.of(
             torch.tensor(x.T.copy()), torch.tensor(target), weight, huber=self.huber,
-            **self._joined(groups, len(x), len(target)),
+            **points_in_rows(groups, len(x), len(target), self.aggregate),
         )  # fmt: skip
         if problem.n_rows < 3:
             raise SelectionError(
@@ -172,46 +186,6 @@ class SymbolicRegressor:
         self.best_ = self._choose(self.rounded_, self._data)
         self.rounded_ = merged([self.rounded_])
         return self
-
-    def _joined(self, groups: ArrayLike | None, points: int, rows: int) -> dict[str, Any]:
-        """How points make rows, as options of a problem."""
-        if self.aggregate not in AGGREGATES:
-            raise UsageError(f"unknown aggregate {self.aggregate!r}; try {', '.join(AGGREGATES)}")
-        if groups is None:
-            return {}
-        row = groups_of(groups, points, rows)
-        if self.aggregate == "sum":
-            mixing = np.zeros((rows, points))
-            mixing[row, np.arange(points)] = 1.0
-            return {"mixing": torch.from_numpy(mixing)}
-        order = np.argsort(row, kind="stable")
-        count = np.bincount(row)
-        place = np.minimum(np.arange(count.max()), count[:, None] - 1)
-        table = order[(np.cumsum(count) - count)[:, None] + place]
-        return {"groups": torch.from_numpy(table), "extreme": self.aggregate}
-
-    def _names(self, X: ArrayLike, count: int) -> tuple[str, ...]:
-        if self.variables is None:
-            return column_names(X, count)
-        if len(self.variables) != count:
-            raise UsageError(f"{len(self.variables)} variable names for {count} columns")
-        return tuple(self.variables)
-
-    def _check_options(self) -> None:
-        """Raises UsageError for options that no search can follow."""
-        least = {"max_tokens": 1, "max_terms": 1, "population": 1, "islands": 1}
-        for name in (*least, "generations", "exhaustive_limit", "seed"):
-            value, lowest = getattr(self, name), least.get(name, 0)
-            if not isinstance(value, int | np.integer) or value < lowest:
-                raise UsageError(f"{name} must be a whole number of at least {lowest}, not {value!r}")
-        for name in ("time_limit", "huber"):
-            value = getattr(self, name)
-            if not isinstance(value, int | float | np.number) or not value >= 0.0:
-                raise UsageError(f"{name} must be a number of at least 0, not {value!r}")
-        if any(not isinstance(n, int | np.integer) or n < 1 for n in self.numbers):
-            raise UsageError(f"numbers must be whole and positive, not {tuple(self.numbers)}")
-        if self.state is not None and self.islands > 1:
-            raise UsageError("one state cannot hold several islands; use islands=1")
 
     def _grammar(self, x: Floats, rows: int) -> Grammar:
         """The formulas that the rows can bear: fewer constants than ``rows``, no variable without range."""
@@ -243,8 +217,6 @@ class SymbolicRegressor:
         seeds = torch.cat([law_seeds(grammar), polynomial_seeds(grammar)])
         domain = self._domain(problem)
         if self.islands > 1:
-            if self.predicate is not None:
-                raise UsageError("a predicate cannot travel to other processes; use islands=1")
             found = search_islands(problem, grammar, config, domain, seeds=seeds, count=self.islands)
             self.stability_ = found.stability
             return found.front, [s for outcome in found.outcomes for s in outcome.rounded]
@@ -293,7 +265,7 @@ class SymbolicRegressor:
     def averaged(self, X: ArrayLike) -> tuple[Floats, Floats]:
         """Mean and spread [row] of the front's formulas, weighted by the Bayesian information criterion."""
         self._fitted()
-        return averaged(self.front_, self._env(X))
+        return averaged(self.front_, self._columns(X))
 
     def predict(self, X: ArrayLike, index: int | None = None, groups: ArrayLike | None = None) -> Floats:
         """Values [row] of the chosen formula, or of ``front_[index]``; NaN outside its domain.
@@ -302,7 +274,7 @@ class SymbolicRegressor:
         frame's columns are taken by name. Raises SelectionError for other columns than the formula was learned from,
         and where the groups are not 0, 1, 2 ... without a gap.
         """
-        chosen, env = self._fitted(index), self._env(X)
+        chosen, env = self._fitted(index), self._columns(X)
         points = len(next(iter(env.values())))
         values = np.broadcast_to(evaluate_numpy(chosen.expression, env, chosen.constants), (points,)).copy()
         if groups is None:
@@ -352,38 +324,7 @@ class SymbolicRegressor:
             raise UsageError(f"the front has {len(self.front_)} formulas; there is no number {index}")
         return self.front_[index]
 
-    def _env(self, X: ArrayLike) -> dict[str, Floats]:
+    def _columns(self, X: ArrayLike) -> dict[str, Floats]:
         """The variables' values [row] by name."""
-        own = [str(name) for name in getattr(X, "columns", ())]
-        if set(self.variables_) <= set(own):
-            X = X[list(self.variables_)]  # type: ignore[index, call-overload]
-        x = matrix_of(X)
-        if x.shape[1] != len(self.variables_):
-            names = ", ".join(self.variables_)
-            raise SelectionError(f"{x.shape[1]} columns for a formula of {len(self.variables_)} ({names})")
+        x = self._known_columns.select(X)
         return {name: x[:, i] for i, name in enumerate(self.variables_)}
-
-
-def polynomial_seeds(grammar: Grammar, degree: int = 9) -> torch.Tensor:
-    """Polynomials as far as the grammar can write them, int64 [formula, position].
-
-    In Horner's form with free coefficients and with all coefficients one, degree 2 upwards, and sums of two
-    of them in different variables.
-    """
-    single = [
-        _horner(name, leaf, power)
-        for name in grammar.variables
-        for leaf in ("c", "1")
-        for power in range(2, degree + 1)
-    ]
-    double = [
-        ["add", *_horner(a, "c", m), *_horner(b, "c", n)]
-        for a in grammar.variables for b in grammar.variables if a != b
-        for m in (2, 3, 4) for n in (1, 2, 3)
-    ]  # fmt: skip
-    return grammar.encode_all([*single, *double])
-
-
-def _horner(name: str, leaf: str, degree: int) -> list[str]:
-    """x * (leaf + x * (leaf + ... x)) in prefix tokens."""
-    return ["mul", name, "add", leaf] * (degree - 1) + [name]

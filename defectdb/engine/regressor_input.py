@@ -1,17 +1,22 @@
-"""What a caller hands over (lists, arrays, data frames) to checked float64 arrays and the names of its columns."""
+"""Checked float64 arrays from a caller's lists, arrays and data frames, and the names of their columns."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
 
-from defectdb.errors import SelectionError
+from defectdb.errors import SelectionError, UsageError
 from defectdb.expressions.arrays import Floats
 from defectdb.expressions.expression import names_variable
 
 MAX_VARIABLES = 6
+AGGREGATES = ("sum", "min", "max")
+"""What points can make of their group."""
 
 
 def matrix_of(X: ArrayLike) -> Floats:
@@ -47,12 +52,83 @@ def groups_of(groups: ArrayLike, points: int, rows: int | None = None) -> NDArra
     return row.astype(np.int64)
 
 
-def column_names(X: Any, count: int) -> tuple[str, ...]:
-    """A data frame's own names where every one may be a variable's, else x, or x1, x2 ..."""
-    own = tuple(str(name) for name in getattr(X, "columns", ()))
-    if len(own) == count and len(set(own)) == count and all(map(names_variable, own)):
-        return own
-    return ("x",) if count == 1 else tuple(f"x{i + 1}" for i in range(count))
+def points_in_rows(groups: ArrayLike | None, points: int, rows: int, aggregate: str) -> dict[str, Any]:
+    """How points make rows, as options of a ``Problem``; none where rows are points."""
+    if groups is None:
+        return {}
+    row = groups_of(groups, points, rows)
+    if aggregate == "sum":
+        mixing = np.zeros((rows, points))
+        mixing[row, np.arange(points)] = 1.0
+        return {"mixing": torch.from_numpy(mixing)}
+    order = np.argsort(row, kind="stable")
+    count = np.bincount(row)
+    within = np.minimum(np.arange(count.max()), count[:, None] - 1)
+    table = order[(np.cumsum(count) - count)[:, None] + within]
+    return {"groups": torch.from_numpy(table), "extreme": aggregate}
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """The columns that a regressor was fitted to.
+
+    ``variables`` [variable]: their names in formulas.
+    ``labels`` [variable]: their names in data frames, in the same order; none where the data had no names.
+    """
+
+    variables: tuple[str, ...]
+    labels: tuple[str, ...]
+
+    @classmethod
+    def of(cls, X: ArrayLike, variables: Sequence[str] | None) -> Columns:
+        """The columns of the data, called ``variables`` if given, else as in a data frame, else x, or x1, x2 ...
+
+        Raises UsageError for as many variables as there are no columns, SelectionError for names that no variable can
+        have.
+        """
+        count, labels = matrix_of(X).shape[1], _labels(X)
+        if variables is not None:
+            if len(variables) != count:
+                raise UsageError(f"{len(variables)} variable names for {count} columns")
+            return cls(tuple(variables), labels or tuple(variables))
+        if not labels:
+            return cls(("x",) if count == 1 else tuple(f"x{i + 1}" for i in range(count)), ())
+        odd = [name for name in labels if not names_variable(name)]
+        if odd:
+            raise SelectionError(
+                f"no variable can be called {', '.join(map(repr, odd))}: up to 16 small letters, digits and "
+                "_, a letter first, no operator's name nor c, c0, c1 ...; rename the columns or give variables=(...)"
+            )
+        if len(set(labels)) < count:
+            raise SelectionError(f"columns need names of their own, not {', '.join(labels)}")
+        return cls(labels, labels)
+
+    def select(self, X: ArrayLike) -> Floats:
+        """The variables' values [row, variable]: a data frame's columns by name, an array's in their order.
+
+        Raises SelectionError for missing columns and another number of them.
+        """
+        own = _labels(X)
+        if own and self.labels:
+            wanted = self.variables if set(self.variables) <= set(own) else self.labels
+            missing = [name for name in wanted if name not in own]
+            if missing:
+                raise SelectionError(
+                    f"the columns {', '.join(map(repr, own))} lack {', '.join(map(repr, missing))}, "
+                    "from which the formula was learned"
+                )
+            X = X[list(wanted)]  # type: ignore[index, call-overload]
+        x = matrix_of(X)
+        if x.shape[1] != len(self.variables):
+            names = ", ".join(self.variables)
+            raise SelectionError(f"{x.shape[1]} columns for a formula of {len(self.variables)} ({names})")
+        return x
+
+
+def _labels(X: Any) -> tuple[str, ...]:
+    """A data frame's column names; none where there are none or not all are texts, as scikit-learn has it."""
+    names = list(getattr(X, "columns", ()))
+    return tuple(names) if names and all(isinstance(name, str) for name in names) else ()
 
 
 def _numbers(values: ArrayLike, name: str) -> Floats:

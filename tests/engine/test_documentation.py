@@ -30,7 +30,7 @@ def test_every_option_of_the_command_is_explained():
 
 
 def test_every_parameter_of_the_regressor_is_explained():
-    from defectdb.learn import SymbolicRegressor
+    from defectdb.engine import SymbolicRegressor
 
     for name in SymbolicRegressor().get_params():
         assert f"`{name}`" in TEXT

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
+import polars as pl
 import pytest
 
+from defectdb.engine import SymbolicRegressor
 from defectdb.errors import SelectionError, UsageError
 from defectdb.expressions.expression import variables
-from defectdb.learn import SymbolicRegressor
 
 X = np.linspace(0.5, 3.0, 20)
 
@@ -194,3 +198,50 @@ def test_stability_is_the_share_of_islands_that_hold_a_formula():
     model = quick(generations=0, islands=2).fit(X, np.cos(X))
     assert len(model.stability_) == len(model.front_)
     assert all(share in (0.5, 1.0) for share in model.stability_)
+
+
+@pytest.fixture(scope="module")
+def frame_model() -> SymbolicRegressor:
+    """2 cos(a) b, learned from a data frame."""
+    a, b = np.linspace(0.5, 2.0, 20), np.cos(np.arange(20.0)) + 2.0
+    return quick(generations=0).fit(pl.DataFrame({"a": a, "b": b}), 2 * np.cos(a) * b)
+
+
+def test_columns_of_a_data_frame_are_taken_by_name(frame_model):
+    frame = pl.DataFrame({"b": [3.0], "other": [7.0], "a": [1.0]})
+    assert frame_model.predict(frame) == pytest.approx([6 * np.cos(1.0)])
+    assert frame_model.predict([[1.0, 3.0]]) == pytest.approx([6 * np.cos(1.0)])
+
+
+def test_a_missing_column_is_an_error(frame_model):
+    with pytest.raises(SelectionError, match="the columns 'a', 'c' lack 'b'"):
+        frame_model.predict(pl.DataFrame({"a": [1.0], "c": [3.0]}))
+
+
+@pytest.mark.parametrize("name", ["Band gap", "R", "c1", "exp", "é"])
+def test_a_column_name_that_no_variable_can_have_is_refused(name):
+    with pytest.raises(SelectionError, match=rf"no variable can be called '{name}'.*give variables="):
+        quick().fit(pl.DataFrame({name: X}), X)
+
+
+def test_variables_name_columns_that_have_other_names():
+    frame = pl.DataFrame({"Band gap": X, "Other column": 1.0 + X**2})
+    model = quick(generations=0, variables=("gap", "other")).fit(frame, 3 * np.exp(X))
+    assert model.predict(frame.select("Other column", "Band gap")) == pytest.approx(3 * np.exp(X))
+    with pytest.raises(SelectionError, match="lack 'Band gap'"):
+        model.predict(frame.select("Other column"))
+
+
+@pytest.mark.parametrize("module", ["defectdb", "defectdb.engine"])
+def test_the_regressor_needs_no_database(module):
+    code = (
+        f"import sys; from {module} import SymbolicRegressor; "
+        "print(*{'duckdb', 'polars', 'pydantic', 'pymatgen', 'click'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
+def test_without_time_there_is_still_a_formula():
+    model = quick(time_limit=0.0).fit(X, np.round(1 / X, 3))
+    assert np.isfinite(model.best_.mse)

@@ -6,6 +6,8 @@ number of constants, their summands and their length.
 
 from __future__ import annotations
 
+import math
+import time
 from dataclasses import dataclass, replace
 
 import torch
@@ -49,13 +51,15 @@ def fit(
     theta: Tensor | None = None,
     plain: Tensor | None = None,
     bound: Tensor | None = None,
+    until: float = math.inf,
 ) -> Fit:
     """Fit every formula [formula, position]: a short run from many starts, then a long one from the best
     two.
 
     ``theta`` [formula, k] gives the first start (NaN: a random value). ``plain`` [formula] marks formulas
     fitted without the problem's offset. Formulas whose short run ends above ``bound`` [formula] get no long
-    one. Where the problem has ``huber``, errors, bound and the fit's ``sse`` are its loss.
+    one. Where the problem has ``huber``, errors, bound and the fit's ``sse`` are its loss. Formulas not reached
+    ``until`` then (seconds of the monotonic clock) have an infinite error.
     """
     n = len(tokens)
     k_of = count_constants(tokens, grammar)
@@ -69,6 +73,8 @@ def fit(
         n_starts = starts if k else 1
         per = max(1, _CHUNK // (12 * n_starts * problem.x.shape[1]))
         for part in members.split(per) if len(members) else ():
+            if time.monotonic() > until:
+                return out
             guesses = n_starts * (_GUESSES if k > 1 else 1)
             begin = starts_of(tokens[part], k, grammar, problem, guesses, generator)
             if theta is not None and k:
@@ -81,7 +87,7 @@ def fit(
             )
             begin = _promising(batch, grammar, problem, begin, n_starts)
             limit = None if bound is None else bound[part]
-            found = _two_runs(batch, grammar, problem, begin, iterations, limit)
+            found = _two_runs(batch, grammar, problem, begin, iterations, limit, until)
             out.theta[part, :k], out.sse[part] = found[0], found[2]
             out.beta[part, : batch.terms] = found[1][:, : batch.terms]
             if problem.offset:
@@ -120,19 +126,20 @@ def _two_runs(
     begin: Tensor,
     iterations: tuple[int, int],
     bound: Tensor | None,
+    until: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """(theta, beta, sse) of every formula at its best start."""
     programs = batch.programs(grammar)
     theta, beta, sse = levenberg_marquardt(programs, problem, begin, iterations[0])
     if problem.huber:
-        return _two_robust_runs(batch, grammar, problem, (theta, beta, sse), iterations[1], bound)
+        return _two_robust_runs(batch, grammar, problem, (theta, beta, sse), iterations[1], bound, until)
     best = _pick(theta, beta, sse, 1)
     found = (best[0][:, 0], best[1][:, :, 0], best[2][:, 0])
     rows = torch.isfinite(found[2]) if bound is None else found[2] <= bound
     rows = rows.nonzero().squeeze(1)
     two = _pick(theta[rows], beta[rows], sse[rows], 2)[0]
     left = iterations[1] if begin.shape[2] else 0
-    while left > 0 and len(rows):
+    while left > 0 and len(rows) and time.monotonic() < until:
         some = batch.programs(grammar, rows)
         two, beta, sse = levenberg_marquardt(some, problem, two, min(_LEG, left))
         last = found[2][rows]
@@ -150,6 +157,7 @@ def _two_robust_runs(
     plain: tuple[Tensor, Tensor, Tensor],
     iterations: int,
     bound: Tensor | None,
+    until: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """(theta, beta, Huber loss) of every formula from least squares' (theta, beta, sse) at every start.
 
@@ -165,7 +173,7 @@ def _two_robust_runs(
     found = (best[0][:, 0], best[1][:, :, 0], best[2][:, 0])
     rows = torch.isfinite(found[2]).nonzero().squeeze(1)
     for rounds in (_FEW, max(_ROUNDS, -(-iterations // _STEPS))):
-        if not len(rows):
+        if not len(rows) or time.monotonic() > until:
             break
         some = batch.programs(grammar, rows)
         theta[rows], beta[rows], loss[rows] = robust(some, problem, theta[rows], beta[rows], rounds)

@@ -96,7 +96,7 @@ def _fit_safely(
     fitted = fit(
         new.tokens, inputs.grammar, inputs.problem, state.generator,
         starts=starts, theta=new.theta(inputs.grammar), plain=no_offset,
-        bound=None if worst is None else inputs.config.slack * worst, iterations=iterations,
+        bound=None if worst is None else inputs.config.slack * worst, iterations=iterations, until=state.fit_until,
     )  # fmt: skip
     safe = _safe(state, new.tokens, size, fitted)
     only_safe = Fit(fitted.theta, fitted.beta, torch.where(safe, fitted.sse, torch.inf))
@@ -153,7 +153,14 @@ def _other_constants(state: SearchState, tokens: Tensor, no_offset: Tensor, wors
     inputs = state.inputs
     assert inputs.domain is not None
     tried = fit(
-        tokens, inputs.grammar, inputs.problem, state.generator, starts=1, plain=no_offset, bound=worst
+        tokens,
+        inputs.grammar,
+        inputs.problem,
+        state.generator,
+        starts=1,
+        plain=no_offset,
+        bound=worst,
+        until=state.fit_until,
     )
     tried = Fit(tried.theta, tried.beta, torch.where(tried.sse <= worst, tried.sse, torch.inf))
     safe = in_domain(tokens, inputs.grammar, tried, inputs.problem, inputs.domain)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import replace
 
@@ -28,7 +29,7 @@ def first_generation(state: SearchState) -> Generation:
 def _given_seeds(state: SearchState) -> Counts:
     """Fit the caller's seeds, thoroughly."""
     seeds, config = state.inputs.seeds, state.inputs.config
-    if seeds is None or not len(seeds):
+    if seeds is None or not len(seeds) or state.enough():
         return Counts()
     made = Dressed.of(seeds.to(config.device), state.inputs.grammar)
     source = torch.zeros(len(made), dtype=torch.long, device=config.device)
@@ -40,7 +41,7 @@ def _sparse_sums(state: SearchState) -> Counts:
     inputs, counts = state.inputs, Counts()
     if not inputs.config.sparse_size or state.enough():
         return counts
-    made = sparse_sums(inputs.problem, inputs.grammar, inputs.config, inputs.domain)
+    made = sparse_sums(inputs.problem, inputs.grammar, inputs.config, inputs.domain, state.fit_until)
     source = torch.zeros(len(made), dtype=torch.long, device=inputs.config.device)
     for no_offset in (False, True) if inputs.problem.offset else (False,):
         counts += absorb(state, made, source, torch.full_like(source, no_offset).bool(), starts=2)
@@ -48,14 +49,19 @@ def _sparse_sums(state: SearchState) -> Counts:
 
 
 def _small_skeletons(state: SearchState) -> Counts:
-    """Fit every small skeleton; only the smallest where the time is over or an exact formula is known."""
+    """Fit every small skeleton; only the smallest where the time is over or an exact formula is known.
+
+    Some are fitted whatever the time, where nothing was found before: a search has a result.
+    """
     config, counts = state.inputs.config, Counts()
-    if state.archive is not None and state.enough():
+    if state.enough():
         config = replace(config, exhaustive_size=min(_LATE_TOKENS, config.exhaustive_size))
     tokens, no_offset = small_skeletons(state.inputs.problem, state.inputs.grammar, config)
     for part, flags in zip(tokens.split(_BATCH), no_offset.split(_BATCH), strict=True):
-        if state.archive is not None and state.enough():
+        if not state.empty and state.enough():
             break
+        state.fit_until = math.inf if state.empty else state.stop_at
         source = torch.zeros(len(part), dtype=torch.long, device=config.device)
         counts += absorb(state, Dressed.of(part, state.inputs.grammar), source, flags)
+    state.fit_until = state.stop_at
     return counts

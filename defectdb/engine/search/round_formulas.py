@@ -22,7 +22,7 @@ def round_pairs(state: SearchState) -> Archive | None:
         return None
     if state.seconds_left() < _PAIRS_SECONDS:
         return None
-    tokens = nearest_pairs(inputs.problem, inputs.grammar)
+    tokens = nearest_pairs(inputs.problem, inputs.grammar, state.stop_at)
     found = standing(tokens[inputs.accepts(tokens)], inputs.grammar, inputs.problem)
     return found.best(_PAIRS_KEPT, inputs.config.max_complexity)
 

@@ -69,7 +69,7 @@ class Search:
         ``folds`` [row] numbers the folds of the cross-validation (default: see ``make_folds``).
         """
         begin, state = time.monotonic(), self.state
-        state.stop_at = begin + _SEARCH_SHARE * self.inputs.config.time_limit
+        state.stop_at = state.fit_until = begin + _SEARCH_SHARE * self.inputs.config.time_limit
         if self.state_file is not None and self.state_file.exists():
             restore(state, self.state_file)
         if not state.generations:

@@ -34,6 +34,7 @@ class SearchState:
     ``idle``: generations without progress at the end.
     ``generations``: counts and scores of every generation.
     ``stop_at``: when the search must end, in seconds of the monotonic clock.
+    ``fit_until``: the same for fits; infinite while nothing is known that could be a result.
     """
 
     inputs: SearchInputs
@@ -47,6 +48,7 @@ class SearchState:
     idle: int = 0
     generations: list[Generation] = field(default_factory=list)
     stop_at: float = math.inf
+    fit_until: float = math.inf
 
     @classmethod
     def of(cls, inputs: SearchInputs) -> SearchState:

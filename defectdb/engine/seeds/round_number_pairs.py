@@ -8,6 +8,8 @@ every length are kept.
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -61,10 +63,11 @@ class _Goal:
     weight: Tensor
 
 
-def nearest_pairs(problem: Problem, grammar: Grammar) -> Tensor:
+def nearest_pairs(problem: Problem, grammar: Grammar, until: float = math.inf) -> Tensor:
     """Formulas without fitted constants near the data, int64 [formula, position]: each once, some of every length.
 
-    None for sums over points and extremes, which products do not survive. All obey the grammar.
+    None for sums over points and extremes, which products do not survive. All obey the grammar. Nothing new is begun
+    after ``until`` (seconds of the monotonic clock).
     """
     found: dict[tuple[str, ...], None] = {}
     if problem.pointwise and problem.weight.dim() == 1:
@@ -72,6 +75,8 @@ def nearest_pairs(problem: Problem, grammar: Grammar) -> Tensor:
             texts = few.names(grammar), many.names(grammar)
             found |= dict.fromkeys(tuple(names) for names in texts[1])
             for goal in _goals(problem, grammar):
+                if time.monotonic() > until:
+                    break
                 for form, scale, number, i, j in _all_nearest(few, many, goal, grammar):
                     names = _written(form, scale, number, texts[0][i], texts[1][j])
                     found[(goal.outer, *names) if goal.outer else tuple(names)] = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from functools import lru_cache
 
@@ -43,8 +44,14 @@ def _encoded(grammar: Grammar, core: Grammar, size: int, limit: int) -> tuple[Te
     return torch.cat([rows, short]), torch.arange(len(rows) + len(short)) >= len(rows)
 
 
-def sparse_sums(problem: Problem, grammar: Grammar, config: SearchConfig, domain: Domain | None) -> Dressed:
-    """Sums of small functions (``sparse``), those of functions that are finite over the domain."""
+def sparse_sums(
+    problem: Problem,
+    grammar: Grammar,
+    config: SearchConfig,
+    domain: Domain | None,
+    until: float = math.inf,
+) -> Dressed:
+    """Sums of few small functions, all of them finite over the domain, as many as are found ``until`` then."""
     beyond = None if domain is None else domain.grid[:, ::8]
     most = _BRICKS if beyond is None else _BRICKS // 3
-    return sparse_seeds(problem, grammar, size=config.sparse_size, limit=most, beyond=beyond)
+    return sparse_seeds(problem, grammar, size=config.sparse_size, limit=most, beyond=beyond, until=until)

@@ -8,8 +8,10 @@ quotient a / (1 + b) is linear as well: y = a - b y. What is found starts the fi
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -46,12 +48,18 @@ class _Choice:
 
 
 def sparse_seeds(
-    problem: Problem, grammar: Grammar, *, size: int = 6, limit: int = 12_000, beyond: Tensor | None = None
+    problem: Problem,
+    grammar: Grammar,
+    *,
+    size: int = 6,
+    limit: int = 12_000,
+    beyond: Tensor | None = None,
+    until: float = math.inf,
 ) -> Dressed:
     """Sums, quotients of sums and functions of sums that come near the data, dressed in their constants.
 
     ``size`` tokens and ``limit`` functions bound the library; functions must be finite at ``beyond`` [variable,
-    point] too.
+    point] too. Nothing new is begun after ``until`` (seconds of the monotonic clock).
     """
     nothing = Dressed.of(
         torch.zeros(0, grammar.max_length, dtype=torch.long, device=problem.x.device), grammar
@@ -65,14 +73,24 @@ def sparse_seeds(
     for part in (*_families(bricks, grammar), bricks):
         if not len(part):
             continue
-        found += _sums(part, problem, grammar)
-        if problem.mixing is None:
-            found += _quotients(part, problem, grammar)
-            for name, undo in _INVERSES.items():
-                found += _inside(name, undo(problem.y), part, problem, grammar)
+        for search in _searches(part, problem, grammar):
+            if time.monotonic() > until:
+                break
+            found += search()
     rows = [(names, theta) for names, theta in found if len(names) <= grammar.max_length]
     rows = [(names, theta) for names, theta in rows if names.count("c") <= grammar.max_constants]
     return _dressed(rows, grammar, problem.x.device)
+
+
+def _searches(
+    part: Library, problem: Problem, grammar: Grammar
+) -> Iterator[Callable[[], list[tuple[Names, list[float]]]]]:
+    """The searches to make with one part of the library: sums, and where rows are not sums quotients and functions."""
+    yield partial(_sums, part, problem, grammar)
+    if problem.mixing is None:
+        yield partial(_quotients, part, problem, grammar)
+        for name, undo in _INVERSES.items():
+            yield partial(_inside, name, undo(problem.y), part, problem, grammar)
 
 
 def _families(bricks: Library, grammar: Grammar) -> Iterator[Library]:

@@ -441,3 +441,11 @@ def test_fewer_rows_than_constants_do_not_break_a_fit():
     result = fit(rows, KERNELS, problem, torch.Generator().manual_seed(0))
     assert isinstance(result, Fit)
     assert float(result.sse[0]) < 1e-10
+
+
+def test_a_fit_whose_time_is_over_fits_nothing():
+    problem = Problem.of(torch.linspace(1.0, 3.0, 9), torch.linspace(1.0, 3.0, 9).exp())
+    fitted = fit(
+        rows_of("exp mul c r", "square r"), KERNELS, problem, torch.Generator().manual_seed(0), until=0.0
+    )
+    assert torch.isinf(fitted.sse).all()

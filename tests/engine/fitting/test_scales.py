@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+from defectdb.engine import SymbolicRegressor
 from defectdb.engine.fitting.multistart import fit
 from defectdb.engine.fitting.scales import MAX_CONSTANT, Scales, fastest
 from defectdb.engine.fitting.variable_projection import errors
 from defectdb.engine.grammar.grammar import Grammar
 from defectdb.engine.problem import Problem
 from defectdb.engine.programs.compiling import build
-from defectdb.learn import SymbolicRegressor
 
 GRAMMAR = Grammar(
     variables=("r",), operators=("add", "sub", "mul", "div", "exp", "cos", "inv", "square", "pow")

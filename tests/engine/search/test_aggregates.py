@@ -7,13 +7,13 @@ import pytest
 import torch
 from scipy.optimize import least_squares
 
+from defectdb.engine import SymbolicRegressor
 from defectdb.engine.fitting.multistart import fit
 from defectdb.engine.fitting.variable_projection import residuals
 from defectdb.engine.grammar.grammar import Grammar
 from defectdb.engine.problem import Problem
 from defectdb.engine.programs.compiling import build
 from defectdb.errors import SelectionError, UsageError
-from defectdb.learn import SymbolicRegressor
 
 SIZES = np.array([1, 2, 3, 3, 2, 1, 3, 2, 3, 1, 2, 3] * 3)
 GROUPS = np.repeat(np.arange(len(SIZES)), SIZES)

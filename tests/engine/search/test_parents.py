@@ -15,7 +15,7 @@ SEARCHING = 5.0
 
 SCRIPT = """
 import numpy as np
-from defectdb.learn import SymbolicRegressor
+from defectdb.engine import SymbolicRegressor
 
 if __name__ == "__main__":
     r = np.linspace(1.0, 9.0, 40)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from defectdb.engine import SymbolicRegressor
 from defectdb.engine.finishing.numbers_only import standing
 from defectdb.engine.grammar.decoding import grammar_masks
 from defectdb.engine.grammar.grammar import Grammar
@@ -13,7 +14,6 @@ from defectdb.engine.problem import Problem
 from defectdb.engine.seeds.round_number_pairs import nearest_pairs
 from defectdb.expressions.evaluation import evaluate_numpy
 from defectdb.expressions.expression import from_prefix
-from defectdb.learn import SymbolicRegressor
 
 X = np.random.default_rng(5).uniform(0.1, 2.0, 20)
 NOISE = np.random.default_rng(6).standard_normal(20)
