@@ -12,15 +12,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib import resources
 from string import Template
+from typing import Any
 
 import polars as pl
 
 from defectdb.db.connection import Database
-from defectdb.expressions.expression import Expression, from_ast
+from defectdb.expressions.expression import Expression, from_ast, variables
 from defectdb.expressions.texts import to_sql
 from defectdb.schema.fields import TARGETS, comments
-from defectdb.schema.labels import sql_identifier
-from defectdb.schema.records import EVERY_DZ, PAIR_VARIABLES, TRIPLE_VARIABLES
+from defectdb.schema.labels import formula_order, sql_identifier
+from defectdb.schema.records import COMPOSITION_VARIABLES, EVERY_DZ, PAIR_VARIABLES, TRIPLE_VARIABLES
 
 PREFIXES = {"formation_energy": "v", "homo_lumo_gap": "gap", "homo": "homo", "lumo": "lumo"}
 """Target to the first part of its kernels' macro names."""
@@ -37,6 +38,10 @@ _SELF_JOIN = (
 _EXTREMES = "min(value) AS least, max(value) AS most"
 _NO_EXTREMES = "CAST(NULL AS DOUBLE) AS least, CAST(NULL AS DOUBLE) AS most"
 _UNJUDGED = "(SELECT *, CAST(NULL AS DOUBLE) AS decider FROM scope)"
+_STRUCTURE_COLUMNS = {"n": "CAST(s.n_defects AS DOUBLE)", "sites": "CAST(s.n_sites AS DOUBLE)", "v": "s.base"}
+_COMPOSED = "CASE WHEN isfinite(coalesce(y.value, 0)) THEN b.base + coalesce(y.value, 0) END"
+_COUNT = "CAST(len(list_filter(string_split(lower(defect_labels), '+'), lambda x: x = '{}')) AS DOUBLE)"
+_MIDDLE_EDGE = "({0} + {1} + {2} - least({0}, {1}, {2}) - greatest({0}, {1}, {2}))"
 _TRIPLE_COLUMNS = {name: f"p.{name}" for name in TRIPLE_VARIABLES}
 
 _ACTIVE = "status = 'active'"
@@ -71,7 +76,7 @@ def _used_formulas(db: Database) -> pl.DataFrame:
         f"""
         SELECT
             f.formula_id, f.material_id, f.pair_label, f.target, f.version, f.ast, f.constants, f.infix,
-            f.images, f.dz_min, f.dz_max, bool_or(m.status = 'active') AS active, bool_or(m.latest) AS latest
+            f.images, f.dz_min, f.dz_max, f.cutoff, bool_or(m.status = 'active') AS active, bool_or(m.latest) AS latest
         FROM formulas AS f
         JOIN model_terms AS t USING (formula_id)
         JOIN (SELECT model_id, status, {_LATEST} AS latest FROM models) AS m USING (model_id)
@@ -82,7 +87,7 @@ def _used_formulas(db: Database) -> pl.DataFrame:
 
 
 def _order(row: Mapping[str, object]) -> int:
-    return str(row["pair_label"]).count("-") + 1
+    return formula_order(str(row["pair_label"]))
 
 
 @cache
@@ -98,8 +103,20 @@ def _text(row: Mapping[str, object], columns: Mapping[str, str]) -> str:
 
 def _body(row: Mapping[str, object]) -> tuple[str, str]:
     """Parameters and body of a macro; literals such as 3.19 are DECIMAL in DuckDB, so arguments are cast."""
-    names = PAIR_VARIABLES if _order(row) == 2 else TRIPLE_VARIABLES
-    return ", ".join(names), _text(row, {name: f"CAST({name} AS DOUBLE)" for name in names})
+    order = _order(row)
+    names = PAIR_VARIABLES if order == 2 else TRIPLE_VARIABLES if order else variables(_tree(str(row["ast"])))
+    columns = {name: f"CAST({name} AS DOUBLE)" for name in names}
+    return ", ".join(names), _cut(row, _text(row, columns), columns)
+
+
+def _cut(row: Mapping[str, object], text: str, columns: Mapping[str, str]) -> str:
+    """The formula's SQL text, zero from its cutoff on: for a triangle, where two edges reach it."""
+    if row["cutoff"] is None:
+        return text
+    reach = (
+        columns["r"] if _order(row) == 2 else _MIDDLE_EDGE.format(*(columns[n] for n in TRIPLE_VARIABLES[:3]))
+    )
+    return f"CASE WHEN {reach} >= {row['cutoff']!r}::DOUBLE THEN CAST(0 AS DOUBLE) ELSE {text} END"
 
 
 Macro = tuple[str, str, str]  # parameters, body, comment
@@ -131,18 +148,19 @@ def _kernel_macros(active: pl.DataFrame) -> dict[str, Macro]:
 
 
 def _windowed(rows: Sequence[Mapping[str, object]]) -> Macro:
-    """One macro of the kernels of one label: the |dz| window chooses among them; three-body terms add up."""
-    parameters = _body(rows[0])[0]
+    """One macro of the kernels of one label: the |dz| window chooses among them; all other terms add up."""
+    bodies = [_body(row) for row in rows]
+    parameters = ", ".join(dict.fromkeys(name for names, _ in bodies for name in names.split(", ")))
     ids = ", ".join(str(row["formula_id"]) for row in rows)
     what = f"active {rows[0]['target']} of {rows[0]['pair_label']} in {rows[0]['material_id']} [eV]"
     comment = f"{_MARK} {ids}: {what}"
-    if _order(rows[0]) == 3:
-        return parameters, " + ".join(_body(row)[1] for row in rows), comment
+    if _order(rows[0]) != 2:
+        return parameters, " + ".join(f"({text})" for _, text in bodies), comment
     if len(rows) == 1 and rows[0]["dz_min"] == 0 and rows[0]["dz_max"] == EVERY_DZ:
-        return "r, dz := CAST(0 AS DOUBLE)", _body(rows[0])[1], comment
+        return "r, dz := CAST(0 AS DOUBLE)", bodies[0][1], comment
     branches = " ".join(
-        f"WHEN dz >= {row['dz_min']!r}::DOUBLE AND dz < {row['dz_max']!r}::DOUBLE THEN {_body(row)[1]}"
-        for row in rows
+        f"WHEN dz >= {row['dz_min']!r}::DOUBLE AND dz < {row['dz_max']!r}::DOUBLE THEN {text}"
+        for row, (_, text) in zip(rows, bodies, strict=True)
     )
     return parameters, f"CASE {branches} END", comment
 
@@ -198,11 +216,14 @@ def predictions_sql(
     nearest = [row for row in pairs if row["images"] == "nearest"]
     summed = [row for row in pairs if row["images"] == "sum"]
     triples = [row for row in rows if _order(row) == 3]
-    cases = [(row["formula_id"], _text(row, _PAIR_COLUMNS)) for row in nearest]
-    cases += [(row["formula_id"], "l.value") for row in summed]
-    images = [(row["formula_id"], _text(row, _IMAGE_COLUMNS)) for row in summed]
-    own = [(row["formula_id"], _text(row, _OWN_COLUMNS)) for row in summed]
-    threes = [(row["formula_id"], _text(row, _TRIPLE_COLUMNS)) for row in triples]
+    compositions = [row for row in rows if _order(row) == 0]
+
+    def cases_of(those: Sequence[dict[str, Any]], columns: Mapping[str, str]) -> list[tuple[int, str]]:
+        return [(row["formula_id"], _cut(row, _text(row, columns), columns)) for row in those]
+
+    cases = cases_of(nearest, _PAIR_COLUMNS) + [(row["formula_id"], "l.value") for row in summed]
+    images, own = cases_of(summed, _IMAGE_COLUMNS), cases_of(summed, _OWN_COLUMNS)
+    threes = cases_of(triples, _TRIPLE_COLUMNS)
     return _template("predictions").substitute(
         choice=choice,
         every_dz=f"{EVERY_DZ!r}::DOUBLE",
@@ -223,7 +244,25 @@ def predictions_sql(
         three_body=_template("three_body" if three_body else "no_three_body").safe_substitute(
             kernels=_dispatch(threes)
         ),
+        **_composition_parts(compositions),
     )
+
+
+def _composition_parts(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """What the predictions need to add composition formulas: nothing where no model has one."""
+    if not rows:
+        return {"composition": "", "composed_value": "b.base", "composed_join": "", "composed_outside": ""}
+    used = [variables(_tree(str(row["ast"]))) for row in rows]
+    counted = sorted({name for names in used for name in names if name not in COMPOSITION_VARIABLES})
+    columns = {**_STRUCTURE_COLUMNS, **{name: f"c.{name}" for name in counted}}
+    counts = [f", {_COUNT.format(name.removeprefix('n_'))} AS {name}" for name in counted]
+    kernels = _dispatch([(row["formula_id"], _text(row, columns)) for row in rows])
+    return {
+        "composition": _template("composition").substitute(counts="".join(counts), kernels=kernels),
+        "composed_value": _COMPOSED,
+        "composed_join": "LEFT JOIN composed AS y USING (structure_id, model_id)",
+        "composed_outside": " OR coalesce(y.outside, FALSE)",
+    }
 
 
 def _dispatch(cases: Sequence[tuple[int, str]]) -> str:

@@ -13,6 +13,7 @@ from defectdb.errors import UnknownNameError, UsageError
 from defectdb.expressions.evaluation import to_latex
 from defectdb.expressions.expression import complexity, n_constants, to_ast, to_prefix
 from defectdb.expressions.texts import to_infix, to_sql
+from defectdb.schema.labels import COMPOSITION, formula_order
 from defectdb.schema.records import (
     EVERY_DZ,
     FormulaRecord,
@@ -109,7 +110,8 @@ def _numbered_terms(db: Database, model: ModelRecord, terms: Sequence[TermRecord
     ] = {}  # (order, label) -> parts so far, upper end of the last window
     for term, (low, high) in sorted(keyed, key=lambda pair: (pair[0].order, pair[0].label, pair[1])):
         part, end = ends.get((term.order, term.label), (0, 0.0))
-        if part and (term.order < 2 or (term.order == 2 and low < end)):
+        alone = term.order < 2 and term.label != COMPOSITION
+        if part and (alone or (term.order == 2 and low < end)):
             raise UsageError(f"two terms of order {term.order} for {term.label!r} with the same |dz|")
         ends[term.order, term.label] = (part + 1, high)
         rows.append({**term.model_dump(), "part": part})
@@ -193,7 +195,7 @@ def activate_formula(db: Database, formula_id: int) -> int:
         TermRecord.model_validate({k: v for k, v in row.items() if k not in ("model_id", "part")})
         for row in kept
     ]
-    order = formula["pair_label"].count("-") + 1
+    order = formula_order(formula["pair_label"])
     records.append(TermRecord(order=order, label=formula["pair_label"], formula_id=formula_id))
     new = ModelRecord(
         **{k: model[k] for k in ("material_id", "target", "aggregator", "images", "trained_on", "n_train")},
@@ -218,9 +220,9 @@ def _active_model(db: Database, material: str, target: str) -> dict[str, Any]:
 
 def _replaced(db: Database, term: Mapping[str, Any], formula: Mapping[str, Any]) -> bool:
     """Whether the formula takes this term's place."""
-    if term["label"] != formula["pair_label"] or term["order"] < 2:
+    if term["label"] != formula["pair_label"] or (term["order"] < 2 and term["label"] != COMPOSITION):
         return False
-    if term["order"] == 3 or term["formula_id"] is None:
+    if term["order"] != 2 or term["formula_id"] is None:
         return True
     [old] = _formulas(db, [term["formula_id"]])
     if old["dz_max"] <= formula["dz_min"] or old["dz_min"] >= formula["dz_max"]:

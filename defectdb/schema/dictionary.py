@@ -233,7 +233,7 @@ TABLES: tuple[Table, ...] = (
         formula_id | | key
         run_id | | run that found it
         material_id | | material
-        pair_label | | defects it is about: a pair or a triple label
+        pair_label | | what it is about: a pair or a triple label, or composition (numbers of defects)
         target | | property it gives
         version | | counts up per material, label and target
         ast | | the formula as a JSON tree: what all other forms derive from
@@ -250,10 +250,11 @@ TABLES: tuple[Table, ...] = (
         mae_cv | eV | mean absolute error in cross-validation
         bic | | Bayesian information criterion
         description_length | nat | data and formula together, with the noise that the formula leaves
-        r_min | angstrom | shortest distance it was fitted to
-        r_max | angstrom | longest distance it was fitted to
+        r_min | angstrom | shortest distance it was fitted to (of a composition: fewest defects)
+        r_max | angstrom | longest distance it was fitted to (of a composition: most defects)
         dz_min | angstrom | smallest dz it holds for
         dz_max | angstrom | dz it no longer holds for (1e9: none)
+        cutoff | angstrom | from here on it is nothing (NULL: no cutoff)
         images | | nearest: the minimum image; sum: summed over periodic images
         status | | candidate, active, retired or stale (its data changed)
         created_at | UTC | when it was stored
@@ -276,7 +277,7 @@ TABLES: tuple[Table, ...] = (
     """),
     _table("model_terms", "One row per term of a model.", """
         model_id | | model
-        order | | 0 host offset, 1 one-defect term, 2 pair kernel, 3 three-body term
+        order | | 0 host offset or composition, 1 one-defect term, 2 pair kernel, 3 three-body term
         label | | defects the term is about
         part | | number of the kernel among those of one label (by dz window)
         formula_id | | the term's formula

@@ -157,6 +157,20 @@ def canonical_pair(text: str, known: Collection[str] = ()) -> str:
     return canonical_label(text, known, order=2)
 
 
+COMPOSITION = "composition"
+"""Label of a formula in the numbers of defects of a structure, not in the distances between them."""
+
+
+def formula_order(label: str) -> int:
+    """Number of defects that a formula is about: 2 for a pair label, 3 for a triple label, 0 for a composition."""
+    return 0 if label == COMPOSITION else label.count("-") + 1
+
+
+def count_variable(label: str) -> str:
+    """The variable of a composition formula that counts the defects of this label: ``Vac_Mo`` gives ``n_vac_mo``."""
+    return "n_" + label.lower()
+
+
 def sql_identifier(label: str) -> str:
     """The label as part of a SQL macro name: ``Vac_Mo-Vac_S`` becomes ``Vac_Mo__Vac_S``."""
     return "__".join(part.replace("^-", "_minus_").replace("^+", "_plus_") for part in split_label(label))

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, SkipValidation, model_validator
 
 from defectdb.expressions.expression import Expression, n_constants, variables
+from defectdb.schema.labels import COMPOSITION, formula_order
 
 EVERY_DZ = 1e9
 """Upper end of a |dz| window that leaves nothing out, angstrom."""
@@ -17,6 +18,10 @@ PAIR_VARIABLES = ("r", "dz")
 
 TRIPLE_VARIABLES = ("r12", "r13", "r23", "dz12", "dz13", "dz23")
 """Variables of a three-body term: edge lengths and |dz| of the edges, angstrom, as in view ``triples``."""
+
+COMPOSITION_VARIABLES = ("n", "sites", "v")
+"""Variables of a composition formula beside ``n_vac_mo`` and the like, the number of defects of each label: the number
+of all defects, the number of sites of the pristine supercell, and what the model's other terms give, eV."""
 
 Aggregator = Literal["sum", "min", "max", "shift_min", "shift_max"]
 Images = Literal["nearest", "sum"]
@@ -54,9 +59,11 @@ class RunRecord(Record):
 class FormulaRecord(Record):
     """One learned formula: tree, constants, quality and the range it was learned on.
 
-    ``pair_label`` is a pair ``Vac_Mo-Vac_S`` (variables r, dz) or three labels joined by ``-`` (variables
-    r12, r13, r23, dz12, dz13, dz23). A pair kernel holds for ``dz_min <= |dz| < dz_max`` (angstrom); outside
-    ``[r_min, r_max]`` (angstrom) it extrapolates. Errors are in the target's unit.
+    ``pair_label`` is a pair ``Vac_Mo-Vac_S`` (variables r, dz), three labels joined by ``-`` (variables
+    r12, r13, r23, dz12, dz13, dz23) or ``composition`` (variables n, sites, v and the numbers of defects of each
+    label, n_vac_mo ...). A pair kernel holds for ``dz_min <= |dz| < dz_max`` (angstrom); outside
+    ``[r_min, r_max]`` (angstrom; of a composition: the number of defects) it extrapolates. From ``cutoff`` (angstrom)
+    on a pair is worth nothing, and so is a triangle of which two edges are that long. Errors are in the target's unit.
     """
 
     run_id: int
@@ -75,21 +82,25 @@ class FormulaRecord(Record):
     r_max: float
     dz_min: float = Field(default=0.0, ge=0)
     dz_max: float = EVERY_DZ
+    cutoff: float | None = Field(default=None, gt=0)
     images: Images = "nearest"
     status: Status = "candidate"
     created_at: datetime = Field(default_factory=now)
 
     @property
     def order(self) -> int:
-        """Number of defects the formula is about: 2 or 3."""
-        return self.pair_label.count("-") + 1
+        """Number of defects the formula is about: 2, 3, or 0 for a composition."""
+        return formula_order(self.pair_label)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.order not in (2, 3):
-            raise ValueError(f"a formula is about two or three defects, not {self.pair_label!r}")
-        allowed = PAIR_VARIABLES if self.order == 2 else TRIPLE_VARIABLES
-        if strangers := set(variables(self.expression)) - set(allowed):
+        if self.order not in (0, 2, 3):
+            raise ValueError(
+                f"a formula is about two or three defects or a composition, not {self.pair_label!r}"
+            )
+        allowed = {0: COMPOSITION_VARIABLES, 2: PAIR_VARIABLES, 3: TRIPLE_VARIABLES}[self.order]
+        used = {name for name in variables(self.expression) if self.order or not name.startswith("n_")}
+        if strangers := used - set(allowed):
             raise ValueError(
                 f"{self.pair_label}: unknown variable {sorted(strangers)}; known: {', '.join(allowed)}"
             )
@@ -122,10 +133,10 @@ class ModelRecord(Record):
 
 
 class TermRecord(Record):
-    """One term of a model: order 0 host offset, 1 one-defect value, 2 pair kernel, 3 three-body term.
+    """One term of a model: order 0 host offset or composition, 1 one-defect value, 2 pair kernel, 3 three-body term.
 
-    Orders 0 and 1 have a ``value``; orders 2 and 3 a ``formula_id``, or a constant ``value`` (0 for a pair
-    whose interaction was found to be nothing).
+    The offset and order 1 have a ``value``; a composition and orders 2 and 3 a ``formula_id``, or a constant
+    ``value`` (0 for a pair whose interaction was found to be nothing).
     """
 
     order: int = Field(ge=0, le=3)
@@ -137,6 +148,6 @@ class TermRecord(Record):
     def _one_of_two(self) -> Self:
         if (self.formula_id is None) == (self.value is None):
             raise ValueError(f"term {self.label!r} needs either a formula or a value")
-        if self.order < 2 and self.value is None:
+        if self.order < 2 and self.value is None and (self.order, self.label) != (0, COMPOSITION):
             raise ValueError(f"term {self.label!r} of order {self.order} is a value, not a formula")
         return self

@@ -6,7 +6,7 @@ WITH chosen AS (
 ),
 scope AS NOT MATERIALIZED (
     SELECT
-        s.structure_key, s.structure_id, s.n_defects, s.host_id, s.dataset_id, s.defect_labels,
+        s.structure_key, s.structure_id, s.n_defects, h.n_sites, s.host_id, s.dataset_id, s.defect_labels,
         c.model_id, c.target, c.aggregator
     FROM structures AS s
     JOIN hosts AS h USING (host_id)
@@ -16,7 +16,7 @@ scope AS NOT MATERIALIZED (
 terms AS (
     SELECT
         t.model_id, t."order" AS n, t.label, t.formula_id, t.value,
-        coalesce(f.dz_min, 0) AS dz_min, coalesce(f.dz_max, $every_dz) AS dz_max, f.r_min, f.r_max, f.images,
+        coalesce(f.dz_min, 0) AS dz_min, coalesce(f.dz_max, $every_dz) AS dz_max, f.r_min, f.r_max, f.images, f.cutoff,
         CASE
             WHEN t."order" <> 2 OR NOT starts_with(c.aggregator, 'shift') THEN 0
             ELSE (
@@ -62,7 +62,8 @@ valued_pairs AS (
     SELECT
         p.structure_key, s.model_id, p.label, t.model_id IS NULL AS unknown,
         coalesce(CASE WHEN t.base <> s.decider THEN 0 ELSE $pair_kernels - t.base END, CAST('NaN' AS DOUBLE)) AS value,
-        t.r_min IS NOT NULL AND p.distance NOT BETWEEN t.r_min AND t.r_max AS outside
+        t.r_min IS NOT NULL AND p.distance NOT BETWEEN t.r_min AND t.r_max
+            AND p.distance < coalesce(t.cutoff, CAST('inf' AS DOUBLE)) AS outside
     FROM pairs AS p
     JOIN $pair_scope AS s USING (structure_key)
     LEFT JOIN terms AS t
@@ -81,7 +82,7 @@ paired AS (
 $three_body
 totals AS (
     SELECT
-        s.structure_id, s.model_id, s.target, s.aggregator, s.n_defects,
+        s.structure_id, s.model_id, s.target, s.aggregator, s.n_defects, s.n_sites, s.defect_labels,
         s.total AS single_sum, s.least AS single_min, s.most AS single_max, p.total AS pair_sum, p.least AS pair_min,
         p.most AS pair_max, coalesce(w.total, 0) AS three_body,
         isfinite(coalesce(p.total, 0)) AND isfinite(coalesce(w.total, 0)) AND s.missing IS NULL AS defined,
@@ -91,30 +92,34 @@ totals AS (
     LEFT JOIN paired AS p USING (structure_key, model_id)
     LEFT JOIN triple_sums AS w USING (structure_key, model_id)
 ),
-outputs (target, output, unit, per_site) AS (VALUES $outputs),
-heads AS (
-    SELECT c.model_id, o.output, o.unit, o.per_site, coalesce(d.value, 0) AS offset_value
-    FROM chosen AS c
-    JOIN outputs AS o USING (target)
+-- what all terms give that know distances
+based AS (
+    SELECT
+        t.* EXCLUDE (missing), list_sort(list_distinct(t.missing)) AS missing,
+        CASE
+            WHEN NOT t.defined THEN NULL
+            WHEN t.aggregator = 'sum'
+                THEN t.single_sum + coalesce(t.pair_sum, 0) + t.three_body + (t.n_defects - 1) * coalesce(d.value, 0)
+            WHEN t.aggregator = 'shift_min' THEN t.single_min + coalesce(t.pair_sum, 0) + t.three_body
+            WHEN t.aggregator = 'shift_max' THEN t.single_max + coalesce(t.pair_sum, 0) + t.three_body
+            WHEN t.n_defects = 1 THEN t.single_sum
+            WHEN t.aggregator = 'min' THEN t.pair_min + t.three_body
+            ELSE t.pair_max + t.three_body
+        END AS base
+    FROM totals AS t
     LEFT JOIN offsets AS d USING (model_id)
-)
+),
+$composition
+outputs (target, output, unit, per_site) AS (VALUES $outputs)
 SELECT
-    t.structure_id,
+    b.structure_id,
     o.output AS target,
-    CASE
-        WHEN NOT t.defined THEN NULL
-        WHEN t.aggregator = 'sum'
-            THEN t.single_sum + coalesce(t.pair_sum, 0) + t.three_body + (t.n_defects - 1) * o.offset_value
-        WHEN t.aggregator = 'shift_min' THEN t.single_min + coalesce(t.pair_sum, 0) + t.three_body
-        WHEN t.aggregator = 'shift_max' THEN t.single_max + coalesce(t.pair_sum, 0) + t.three_body
-        WHEN t.n_defects = 1 THEN t.single_sum
-        WHEN t.aggregator = 'min' THEN t.pair_min + t.three_body
-        ELSE t.pair_max + t.three_body
-    END / CASE WHEN o.per_site THEN t.n_defects ELSE 1 END AS value,
+    $composed_value / CASE WHEN o.per_site THEN b.n_defects ELSE 1 END AS value,
     o.unit,
-    t.model_id,
-    t.n_defects,
-    t.extrapolated,
-    list_sort(list_distinct(t.missing)) AS missing
-FROM totals AS t
-JOIN heads AS o USING (model_id)
+    b.model_id,
+    b.n_defects,
+    b.extrapolated$composed_outside AS extrapolated,
+    b.missing
+FROM based AS b
+JOIN outputs AS o USING (target)
+$composed_join

@@ -3,6 +3,8 @@ triple_sums AS (
         p.structure_key, s.model_id, sum(coalesce($kernels, CAST('NaN' AS DOUBLE))) AS total,
         bool_or(
             t.r_min IS NOT NULL
+            AND p.r12 + p.r13 + p.r23 - least(p.r12, p.r13, p.r23) - greatest(p.r12, p.r13, p.r23)
+                < coalesce(t.cutoff, CAST('inf' AS DOUBLE))
             AND (least(p.r12, p.r13, p.r23) < t.r_min OR greatest(p.r12, p.r13, p.r23) > t.r_max)
         ) AS outside
     FROM scope AS s
