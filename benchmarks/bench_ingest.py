@@ -15,7 +15,7 @@ from io import BytesIO
 from pathlib import Path
 
 DATA = Path(os.environ.get("DEFECTDB_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
-REAL = DATA / "2dmd-mos2-low-train.zip"
+REAL = DATA / "2dmd-train.zip"
 SIZES = (5_000, 20_000, 100_000)
 CELLS = 8
 HEAD = """data_x
@@ -43,14 +43,14 @@ from defectdb.db import open_database
 from defectdb.ingest import load
 began = time.perf_counter()
 with open_database(sys.argv[2], create=True) as db:
-    [report] = load(db, [Path(sys.argv[1])])
+    reports = load(db, [Path(sys.argv[1])])
     seconds, work = time.perf_counter() - began, time.process_time()
     pairs = db.value("SELECT count(*) FROM pairs")
     images = time.perf_counter()
     n_images = db.value("SELECT count(*) FROM (SELECT max(distance) FROM distances GROUP BY pair_id)")
     images = time.perf_counter() - images
 memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-print(report.loaded, report.n_rejected, pairs, seconds, work, memory, images)
+print(sum(r.loaded for r in reports), sum(r.n_rejected for r in reports), pairs, seconds, work, memory, images)
 """
 
 

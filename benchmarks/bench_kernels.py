@@ -20,7 +20,7 @@ from defectdb.db import Database, open_database
 from defectdb.engine.finishing.scored import Scored
 from defectdb.expressions.evaluation import evaluate_numpy
 from defectdb.expressions.texts import to_infix
-from defectdb.ingest import load
+from defectdb.ingest import Options, load
 from defectdb.learn.config import LearnConfig
 from defectdb.learn.pairs.kernel_search import learn_kernel
 from defectdb.learn.pairs.kernel_task import CUTOFF, Kernel, KernelTask
@@ -150,12 +150,12 @@ def _rows(db: Database) -> tuple[Floats, NDArray[np.bool_], Floats]:
 
 def main(seed: int = 0) -> None:
     """Kernels, then triangles; skipped where the data are absent."""
-    archive = DATA / "2dmd-mos2-low-train.zip"
+    archive = DATA / "2dmd-train.zip"
     if not archive.exists():
         print(f"skipped: the shared data are absent ({DATA})")
         return
     with tempfile.TemporaryDirectory() as folder, open_database(Path(folder) / "d.duckdb", create=True) as db:
-        load(db, [archive])
+        load(db, [archive], options=Options(only=("2dmd-low-MoS2",)))
         kernels(db, seed)
         triangles(db, seed)
 

@@ -30,7 +30,7 @@ from defectdb.engine.finishing.sympy_process import Algebra, same_values
 from defectdb.expressions.evaluation import evaluate_numpy
 from defectdb.expressions.expression import Call, Constant, Expression, Variable, complexity
 from defectdb.expressions.texts import to_infix
-from defectdb.ingest import load
+from defectdb.ingest import Options, load
 from defectdb.learn.config import LearnConfig
 from defectdb.learn.pairs.kernel_search import learn_kernel
 from defectdb.learn.pairs.kernel_task import KernelTask
@@ -267,7 +267,7 @@ def chosen_score(
 def _tasks(folder: Path) -> Iterator[tuple[str, str, list[KernelTask]]]:
     """(label, target, its kernels) of the real archive."""
     with open_database(folder / "d.duckdb", create=True) as db:
-        load(db, [DATA / "2dmd-mos2-low-train.zip"])
+        load(db, [DATA / "2dmd-train.zip"], options=Options(only=("2dmd-low-MoS2",)))
         for target in TARGETS:
             config = LearnConfig(target=target)
             tasks = kernel_tasks(db, select_pairs(db, config, "MoS2", list(LABELS)), config, "cpu")
@@ -333,7 +333,7 @@ def _show(label: str, target: str, found: Sequence[Measured]) -> dict[str, bool]
 
 def main(seconds: float = SECONDS) -> None:
     """Two lines for every label and target, then how often ours is lower than both peers."""
-    if not (DATA / "2dmd-mos2-low-train.zip").exists():
+    if not (DATA / "2dmd-train.zip").exists():
         print(f"skipped: the shared data are absent ({DATA})")
         return
     if not os.environ.get("DEFECTDB_PEERS"):

@@ -7,15 +7,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.builders import shared
+from support.builders import part_of, shared
 
 from defectdb.db import Database, open_database
 
 
 @pytest.fixture(scope="session")
-def real_archive() -> Path:
-    """The 4,496 published MoS2 structures; skips where they are absent."""
-    return shared("2dmd-mos2-low-train.zip")
+def whole_archive() -> Path:
+    """The eight published sets, 11,220 structures; skips where they are absent."""
+    return shared("2dmd-train.zip")
+
+
+@pytest.fixture(scope="session")
+def real_archive(whole_archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The 4,496 published MoS2 structures of low density, an archive of their own."""
+    return part_of(whole_archive, tmp_path_factory.mktemp("archive") / "low.zip", "low_density_defects/MoS2/")
 
 
 @pytest.fixture(scope="session")

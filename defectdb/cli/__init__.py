@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "ingest": ("ingest", "Load DFT defect structures into the database."),
     "datasets": ("ingest", "List the loaded datasets with licence and citation."),
     "rejects": ("ingest", "List the rows that could not be loaded, and why."),
+    "notes": ("ingest", "List what is odd about structures that were loaded all the same."),
     "remove": ("ingest", "Remove a dataset and its rows."),
     "status": ("database", "Count what the database holds."),
     "schema": ("database", "Print the data dictionary."),

@@ -30,6 +30,9 @@ _FILE = click.Path(path_type=Path)
     help="auto, 2dmd, vasp, ase, table, json or structure.",
 )
 @click.option("--name", help="Name of the dataset (default: from the source).")
+@click.option(
+    "--only", multiple=True, metavar="DATASET", help="Only this dataset of a 2DMD archive. Repeatable."
+)
 @click.option("--strict", is_flag=True, help="Load nothing if anything would be rejected.")
 @click.option("--dry-run", is_flag=True, help="Say what would be loaded; write nothing.")
 @click.option(
@@ -69,6 +72,7 @@ def ingest_command(
     sources: tuple[str, ...],
     format_: str,
     name: str | None,
+    only: tuple[str, ...],
     strict: bool,
     dry_run: bool,
     cutoff: float,
@@ -101,7 +105,7 @@ def ingest_command(
     if name is not None and not name.strip():
         raise UsageError("--name is empty")
     options = Options(
-        mapping=mapping, unit_cells=unit_cells, reference=reference, occupied=occupied,
+        mapping=mapping, unit_cells=unit_cells, reference=reference, only=only, occupied=occupied,
         download=Download(url=url, sha256=sha256, offline=offline),
     )  # fmt: skip
     new = not Path(settings.database).exists()
@@ -190,6 +194,31 @@ def rejects_command(settings: Settings, dataset: str | None, as_json: bool) -> N
             known_dataset(db, dataset)
         frame = db.frame(
             'SELECT dataset_id, source_path, "row", reason, detail FROM rejects '
+            "WHERE $dataset IS NULL OR dataset_id = $dataset ORDER BY ALL",
+            {"dataset": dataset},
+        )
+    emit(frame, "json" if as_json else "table")
+
+
+@click.command("notes")
+@click.argument("dataset", required=False)
+@click.option("--json", "as_json", is_flag=True, help="JSON instead of a table.")
+@click.pass_obj
+def notes_command(settings: Settings, dataset: str | None, as_json: bool) -> None:
+    """List what is odd about structures that were loaded all the same.
+
+    \b
+    Example:
+      defectdb notes 2dmd-high-hBN_spin_500
+    """
+    from defectdb.db import open_database
+    from defectdb.db.write import known_dataset
+
+    with open_database(settings.database, read_only=True) as db:
+        if dataset is not None:
+            known_dataset(db, dataset)
+        frame = db.frame(
+            "SELECT dataset_id, structure_id, note FROM notes "
             "WHERE $dataset IS NULL OR dataset_id = $dataset ORDER BY ALL",
             {"dataset": dataset},
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -54,13 +55,17 @@ def narrate(settings: Settings, report: LoadReport) -> None:
         where = "" if report.dry_run else ": `defectdb rejects` lists them"
         say(settings, f"  and {len(report.rejects) - 5} more{where}")
 
+    for kind, count in Counter(note.kind for note in report.notes).items():
+        say(settings, f"  noted: {kind} ({count}); `defectdb notes` lists them")
+
 
 def plain(report: LoadReport) -> dict[str, object]:
     """The report for JSON."""
     return {
         "dataset_id": report.dataset_id, "format": report.format, "dry_run": report.dry_run,
         "loaded": report.loaded, "updated": report.updated, "unchanged": report.unchanged,
-        "removed": report.removed, "rejected": report.rejected, "left_aside": list(report.aside),
+        "removed": report.removed, "rejected": report.rejected,
+        "notes": dict(Counter(note.kind for note in report.notes)), "left_aside": list(report.aside),
         "formation_energies": {
             "compared": report.energies.compared, "different": report.energies.different,
             "largest_difference": report.energies.largest,
@@ -72,7 +77,7 @@ def table(reports: list[LoadReport]) -> pl.DataFrame:
     """One row per dataset."""
     rows = [
         {"dataset": r.dataset_id, "loaded": r.loaded, "updated": r.updated, "unchanged": r.unchanged,
-         "removed": r.removed, "rejected": r.n_rejected,
+         "removed": r.removed, "noted": len(r.notes), "rejected": r.n_rejected,
          "reasons": ", ".join(f"{reason} ({n})" for reason, n in r.rejected.items())}
         for r in reports
     ]  # fmt: skip

@@ -73,7 +73,17 @@ def status(db: Database) -> dict[str, Any]:
     """Counts of everything, and the active models."""
     counts = {
         name: db.value(f'SELECT count(*) FROM "{name}"')
-        for name in ("datasets", "materials", "hosts", "structures", "defects", "pairs", "targets", "rejects")
+        for name in (
+            "datasets",
+            "materials",
+            "hosts",
+            "structures",
+            "defects",
+            "pairs",
+            "targets",
+            "rejects",
+            "notes",
+        )
     }
     by_defects = db.frame("SELECT n_defects, count(*) AS n FROM structures GROUP BY ALL ORDER BY ALL")
     formulas = db.frame("SELECT status, count(*) AS n FROM formulas GROUP BY ALL ORDER BY ALL")

@@ -11,13 +11,15 @@ from defectdb.db.connection import Database
 from defectdb.errors import UnknownNameError
 
 STRUCTURE_TABLES = ("structures", "defects", "pairs", "targets")
+_LEAVING_TABLES = (*STRUCTURE_TABLES, "notes")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DatasetRows:
     """Everything one dataset brings, as frames named like the tables.
 
-    ``defects`` and ``pairs`` come without their ids. ``hosts``, ``host_sites``, ``materials`` and
+    ``defects`` and ``pairs`` come without their ids; ``notes`` (structure_id, note) are remarks about structures
+    among these. ``hosts``, ``host_sites``, ``materials`` and
     ``material_sites`` hold what the dataset's structures stand on; those already stored are kept or, where
     only this dataset uses them, replaced.
     """
@@ -33,6 +35,7 @@ class DatasetRows:
     material_sites: pl.DataFrame
     hosts: pl.DataFrame
     host_sites: pl.DataFrame
+    notes: pl.DataFrame
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,6 +99,7 @@ def write_dataset(db: Database, rows: DatasetRows, changes: Changes) -> None:
         for table in STRUCTURE_TABLES:
             frame: pl.DataFrame = getattr(rows, table)
             db.append(table, _numbered(db, table, _chosen(frame, numbers)))
+        _write_notes(db, rows)
         counts = {
             "n_structures": db.value("SELECT count(*) FROM structures WHERE dataset_id = ?", [dataset_id]),
             "n_rejects": rows.rejects.height,
@@ -103,13 +107,36 @@ def write_dataset(db: Database, rows: DatasetRows, changes: Changes) -> None:
         db.append("datasets", pl.DataFrame([rows.dataset | counts], infer_schema_length=None))
 
 
+def _write_notes(db: Database, rows: DatasetRows) -> None:
+    """Replace the notes about these structures; those about structures of another dataset are not ours to write."""
+    dataset_id = rows.dataset["dataset_id"]
+    own = db.frame("SELECT structure_id FROM structures WHERE dataset_id = ?", [dataset_id])
+    with db.registered(told=rows.structures.select("structure_id")):
+        db.execute(
+            "DELETE FROM notes WHERE dataset_id = ? AND structure_id IN (SELECT structure_id FROM told)",
+            [dataset_id],
+        )
+    notes = rows.notes.join(own, on="structure_id", how="semi")
+    db.append("notes", notes.with_columns(dataset_id=pl.lit(dataset_id)))
+
+
 def _as_stored(db: Database, rows: DatasetRows) -> bool:
     """Whether the dataset's own row and its rejects already say what they would say."""
-    keys = ("sha256", "cutoff", "licence", "citation", "doi", "name")
+    keys = ("sha256", "cutoff", "licence", "citation", "doi", "name", "level", "functional")
     stored = db.frame(f"SELECT {', '.join(keys)}, n_rejects FROM datasets WHERE dataset_id = ?",
                       [rows.dataset["dataset_id"]])  # fmt: skip
     wanted = (*(rows.dataset[key] for key in keys), rows.rejects.height)
-    return stored.height == 1 and stored.row(0) == wanted
+    return stored.height == 1 and stored.row(0) == wanted and _same_notes(db, rows)
+
+
+def _same_notes(db: Database, rows: DatasetRows) -> bool:
+    """Whether the notes about these structures are stored as they are."""
+    with db.registered(told=rows.structures.select("structure_id")):
+        stored = db.frame(
+            "SELECT structure_id, note FROM notes SEMI JOIN told USING (structure_id) WHERE dataset_id = ?",
+            [rows.dataset["dataset_id"]],
+        )
+    return sorted(stored.rows()) == sorted(rows.notes.select("structure_id", "note").rows())
 
 
 def _chosen(frame: pl.DataFrame, numbers: pl.DataFrame) -> pl.DataFrame:
@@ -129,7 +156,7 @@ def _delete_structures(db: Database, leaving: pl.DataFrame) -> None:
     if not leaving.height:
         return
     with db.registered(leaving=leaving):
-        for table in STRUCTURE_TABLES:
+        for table in _LEAVING_TABLES:
             db.execute(f"DELETE FROM {table} WHERE structure_id IN (SELECT structure_id FROM leaving)")
 
 

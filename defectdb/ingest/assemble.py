@@ -12,23 +12,24 @@ from defectdb.ingest.formation import formation_energy
 from defectdb.ingest.matching.defects import Found, joined_labels
 from defectdb.ingest.matching.matching import SITE_TOLERANCE, element_counts
 from defectdb.ingest.matching.pairs import combinations, pair_geometry, shell_index
-from defectdb.ingest.records import Geometries, Host, Integers
+from defectdb.ingest.records import Geometries, Host, Integers, Note
 from defectdb.ingest.targets import EnergyCheck, column, complete
 from defectdb.schema.labels import ELEMENTS
 
 _NO_TARGETS = ("descriptor", "source_path", "digest", "base", "size", "declared", "row", "displacement")
-HASH_VERSION = "1"  # raise it when the same files must give other rows
+HASH_VERSION = "2"  # raise it when the same files must give other rows
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Block:
-    """Frames of the structures on one host, keyed by structure_id, and how their energies compare."""
+    """Frames of the structures on one host, keyed by structure_id, how their energies compare, and remarks."""
 
     structures: pl.DataFrame
     defects: pl.DataFrame
     pairs: pl.DataFrame
     targets: pl.DataFrame
     energies: EnergyCheck
+    notes: tuple[Note, ...] = ()
 
 
 def assemble(

@@ -63,7 +63,7 @@ def _read(
     """The datasets of one format; where another has taken the name, the format stands behind it."""
     if kind == "2dmd":
         for path in paths:
-            yield from _read_2dmd(path, name)
+            yield from _read_2dmd(path, name, options.only)
         return
     plain = name or dataset_name(paths[0])
     own = f"{plain}-{kind}" if plain in used else plain
@@ -104,10 +104,20 @@ def _with_references(source: Source, references: References) -> Source:
         unit_cells=references.unit_cells | source.unit_cells,
         pristine=(*references.pristine, *source.pristine),
         potentials=references.potentials | source.potentials,
+        functional=source.functional or references.functional,
     )
 
 
-def _read_2dmd(path: Path, name: str | None) -> Iterator[Source]:
+def _wanted(roots: list[str], only: tuple[str, ...]) -> list[str]:
+    """The datasets of these names, all where none is named. Raises UnknownNameError for a name that none has."""
+    names = {root: twodmd.folder_name(root) for root in roots}
+    for name in only:
+        if name not in names.values():
+            raise UnknownNameError("dataset in the archive", name, sorted(names.values()))
+    return [root for root in roots if not only or names[root] in only]
+
+
+def _read_2dmd(path: Path, name: str | None, only: tuple[str, ...]) -> Iterator[Source]:
     if not path.exists():
         raise InputDataError("there is no such file or folder", path=str(path))
     container: Container = FolderContainer(path) if path.is_dir() else ZipContainer(path)
@@ -124,7 +134,7 @@ def _read_2dmd(path: Path, name: str | None) -> Iterator[Source]:
                 path=str(path),
             )
         digest = container.sha256()
-        for root in roots:
+        for root in _wanted(roots, only):
             own = name if name is None or len(roots) == 1 else f"{name}-{Path(root).name}"
             yield twodmd.read(container, root, name=own, sha256=digest)
     finally:

@@ -15,10 +15,11 @@ from defectdb.db import Database
 from defectdb.db.write import Changes, DatasetRows, compare, write_dataset
 from defectdb.errors import InputDataError, UsageError
 from defectdb.ingest.formats import read_sources
+from defectdb.ingest.levels import level_of
 from defectdb.ingest.matching.known_hosts import host_frames, stored_hosts
 from defectdb.ingest.normalise import MAX_DISPLACEMENT, Limits, Normalised, Progress, normalise
 from defectdb.ingest.options import Options
-from defectdb.ingest.records import Host, Reject, Source
+from defectdb.ingest.records import Host, Note, Reject, Source
 from defectdb.ingest.renaming import settle
 from defectdb.ingest.targets import EnergyCheck
 
@@ -26,7 +27,8 @@ from defectdb.ingest.targets import EnergyCheck
 @dataclass(frozen=True, slots=True)
 class LoadReport:
     """What became of one dataset: structures counted, rejects by reason, energies recomputed, the longer
-    names of structures whose own were taken, files of the sources that were left aside."""
+    names of structures whose own were taken, files of the sources that were left aside, notes about loaded
+    structures."""
 
     dataset_id: str
     format: str
@@ -40,6 +42,7 @@ class LoadReport:
     rejects: tuple[Reject, ...] = field(repr=False, default=())
     renamed: dict[str, str] = field(repr=False, default_factory=dict)
     aside: tuple[str, ...] = field(repr=False, default=())
+    notes: tuple[Note, ...] = field(repr=False, default=())
 
     @property
     def n_rejected(self) -> int:
@@ -63,7 +66,8 @@ def load(
     """Load files and folders; one report per dataset.
 
     Each dataset is stored in one transaction. Loading the same content again changes nothing. ``strict`` turns
-    any reject of any dataset into an InputDataError before anything is written; ``dry_run`` reports without
+    any reject of any dataset into an InputDataError before anything is written, and counts structures whose defects
+    are not the declared ones as rejects though their composition is right; ``dry_run`` reports without
     writing. ``cutoff`` [angstrom] bounds the periodic images in ``distances``; a structure in which an atom is
     farther than ``max_displacement`` [angstrom] from its site is refused; ``options`` say how single formats
     are read. Raises InputDataError for a source that cannot be read, UsageError for an impossible length,
@@ -75,7 +79,7 @@ def load(
         raise UsageError(
             f"the largest displacement must lie between 0 and 1000 angstrom, not {max_displacement}"
         )
-    limits = Limits(cutoff, max_displacement)
+    limits = Limits(cutoff, max_displacement, strict)
 
     def pass_over(*, write: bool) -> list[LoadReport]:
         known = {host.host_id: host for host in stored_hosts(db)}
@@ -111,6 +115,7 @@ def _load_one(
     foreign = db.frame("SELECT DISTINCT host_id FROM structures WHERE dataset_id <> ?", [source.dataset_id])
     found = normalise(source, list(known.values()), frozenset(foreign["host_id"]), limits, progress)
     found, renamed = settle(db, source, found)
+    level = level_of(db, source, found.hosts)
     keys = _stack([b.structures.select("structure_id", "content_hash") for b in found.blocks], "structures")
     changes = compare(db, source.dataset_id, keys, complete=source.complete)
     collisions = [
@@ -135,7 +140,7 @@ def _load_one(
     if write:
         if progress is not None:
             progress("writing", 0, None)
-        write_dataset(db, _rows(source, found, rejects, limits.cutoff), changes)
+        write_dataset(db, _rows(source, found, rejects, limits.cutoff, level), changes)
     return replace(_report(source, found, changes, rejects, dry_run=not write), renamed=renamed)
 
 
@@ -159,6 +164,7 @@ def _report(
         dry_run=dry_run,
         rejects=tuple(rejects),
         aside=source.aside,
+        notes=tuple(note for block in found.blocks for note in block.notes),
     )
 
 
@@ -179,7 +185,7 @@ def _stack(frames: list[pl.DataFrame], table: str) -> pl.DataFrame:
     return pl.concat(frames, how="vertical_relaxed") if frames else pl.DataFrame(schema=_EMPTY[table])
 
 
-def _rows(source: Source, found: Normalised, rejects: list[Reject], cutoff: float) -> DatasetRows:
+def _rows(source: Source, found: Normalised, rejects: list[Reject], cutoff: float, level: str) -> DatasetRows:
     """The frames of every table."""
     hosts = host_frames(found.hosts) if found.hosts else {
         name: _stack([], name) for name in ("materials", "material_sites", "hosts", "host_sites")
@@ -198,6 +204,8 @@ def _rows(source: Source, found: Normalised, rejects: list[Reject], cutoff: floa
             "citation": source.citation,
             "doi": source.doi,
             "cutoff": cutoff,
+            "functional": source.functional,
+            "level": level,
             "ingested_at": datetime.now(UTC).replace(tzinfo=None),
         },
         structures=structures,
@@ -205,6 +213,11 @@ def _rows(source: Source, found: Normalised, rejects: list[Reject], cutoff: floa
         pairs=_stack([b.pairs for b in found.blocks], "pairs"),
         targets=_stack([b.targets for b in found.blocks], "targets"),
         rejects=_reject_frame(rejects),
+        notes=pl.DataFrame(
+            [(note.structure_id, note.text) for block in found.blocks for note in block.notes],
+            schema={"structure_id": pl.String, "note": pl.String},
+            orient="row",
+        ),
         potentials=pl.DataFrame(
             [(element, mu, reference) for element, (mu, reference) in source.potentials.items()],
             schema={"element": pl.String, "mu": pl.Float64, "reference": pl.String},

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from defectdb.ingest.assemble import Block, assemble
-from defectdb.ingest.matching.assign import assign, join, resolve_hosts, without_file
-from defectdb.ingest.matching.defects import Extras, Found, find_defects, joined_labels
-from defectdb.ingest.matching.hosts import size_text
+from defectdb.ingest.matching.assign import assign, join, without_file
+from defectdb.ingest.matching.candidates import candidates
+from defectdb.ingest.matching.declared import CONTRADICTION, undeclared
+from defectdb.ingest.matching.defects import Extras, find_defects
 from defectdb.ingest.matching.matching import Occupation, SiteGrid, occupy, same_lattice, select, site_grid
 from defectdb.ingest.matching.placing import Placement, Placer
 from defectdb.ingest.readers.cif import Atoms
-from defectdb.ingest.records import Geometries, Host, Integers, Reject, Source
+from defectdb.ingest.records import Geometries, Host, Integers, Note, Reject, Source
 
 Progress = Callable[[str, int, int | None], None]
 """Called with the stage, how much of it is done, and how much there is (None while that is not known)."""
@@ -27,11 +27,16 @@ SUSPICIOUS = 0.3  # share of sites that differ, beyond which another setting of 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """``cutoff`` [angstrom] of the periodic images; ``displacement`` [angstrom] beyond which a structure
-    is refused."""
+    """What a structure may be and still be loaded.
+
+    cutoff: periodic images of pairs up to this distance count [angstrom].
+    displacement: farthest that an atom may be from its site [angstrom].
+    strict: whether defects other than the declared ones are refused though the composition is the same.
+    """
 
     cutoff: float = 30.0
     displacement: float = MAX_DISPLACEMENT
+    strict: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,22 +61,22 @@ def normalise(
     that must not change. Formation energies need a pristine energy and chemical potentials of the source's
     own: those of other calculations would be wrong. Raises InputDataError for an impossible host.
     """
-    hosts = resolve_hosts(source, stored, foreign)
-    sizes = ((p.base, size_text(p.size)) for p in source.pristine)
-    own = {hosts[key].host_id for key in sizes if key in hosts}
+    known = candidates(source, stored, foreign)
     refused = {r.structure_id for r in source.rejects if r.structure_id is not None}
     rejects, seen, blocks = list(source.rejects), set(refused), []
     used: dict[str, SiteGrid] = {}
     positions = {name: row for row, name in enumerate(source.table["structure_id"])}
     for geometries, broken in source.batches:
         joined, lone = join(source.table, positions, geometries, refused)
-        assigned, unknown = assign(joined, geometries, source, hosts)
+        assigned, unknown = assign(joined, geometries, known)
         rejects += [*broken, *lone, *unknown]
         seen |= {*geometries.ids, *(r.structure_id for r in broken if r.structure_id is not None)}
         for host, rows in assigned:
             grid = used.get(host.host_id) or site_grid(host)
             order = joined["geometry"].gather(rows).to_numpy().astype(np.int64)
-            potentials = {e: mu for e, (mu, _) in source.potentials.items()} if host.host_id in own else {}
+            potentials = (
+                {e: mu for e, (mu, _) in source.potentials.items()} if host.host_id in known.own else {}
+            )
             block, lost = _match(grid, joined[rows], select(geometries, order), potentials, limits)
             rejects += lost
             if block.structures.height:
@@ -96,9 +101,14 @@ def _match(
     )
     reasons, extras = _place(host, geometries, np.flatnonzero(~plain), occupation, limits)
     found = find_defects(host, occupation.numbers, extras)
-    for i, why in _undeclared(table["declared"], found).items():
-        reasons.setdefault(i, why)
+    remarks = {}
+    for i, why in undeclared(table["declared"], found).items():
+        if limits.strict or why[0] == CONTRADICTION:
+            reasons.setdefault(i, why)
+        else:
+            remarks[i] = why
     columns = table.select("source_path", "row", "structure_id")
+    notes = tuple(Note(table["structure_id"][i], *why) for i, why in remarks.items() if i not in reasons)
     rejects = []
     for i, (reason, detail) in sorted(reasons.items()):
         path, row, name = columns.row(i)
@@ -107,7 +117,8 @@ def _match(
     if reasons:
         found = find_defects(host, occupation.numbers[good], extras.only(good))
     accepted = table[good].drop("geometry").with_columns(displacement=occupation.displacement[good])
-    return assemble(host, select(geometries, good), found, accepted, potentials, limits.cutoff), rejects
+    block = assemble(host, select(geometries, good), found, accepted, potentials, limits.cutoff)
+    return replace(block, notes=notes), rejects
 
 
 def _place(
@@ -148,14 +159,4 @@ def _too_far(occupation: Occupation, limits: Limits) -> dict[int, tuple[str, str
     return {
         i: ("displaced too far", f"{what}, more than {limits.displacement:g}")
         for i, what in zip(far, where, strict=True)
-    }
-
-
-def _undeclared(declared: pl.Series, found: Found) -> dict[int, tuple[str, str]]:
-    """Structures whose defects are not those that their source declares."""
-    labels = joined_labels(found)
-    differs: NDArray[np.bool_] = ((declared != labels) & declared.is_not_null()).fill_null(False).to_numpy()
-    return {
-        i: ("other defects than declared", f"found {labels[i] or 'none'}, declared {declared[i]}")
-        for i in np.flatnonzero(differs).tolist()
     }

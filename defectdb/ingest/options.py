@@ -27,6 +27,7 @@ class Options:
     """How sources are read.
 
     ``mapping`` is the TOML of a table, ``unit_cells`` and ``reference`` bring hosts and energies,
+    ``only`` names the datasets of an archive that are read (all where it is empty),
     ``occupied`` is the occupation (0 to 1) from which a level of a VASP run counts as occupied,
     ``download`` says where the public archive comes from.
     """
@@ -34,5 +35,6 @@ class Options:
     mapping: Path | None = None
     unit_cells: tuple[Path, ...] = ()
     reference: Path | None = None
+    only: tuple[str, ...] = ()
     occupied: float = OCCUPIED
     download: Download = field(default_factory=Download)

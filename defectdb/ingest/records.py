@@ -25,6 +25,20 @@ class Reject:
     structure_id: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A remark about a structure that was loaded all the same: its kind in a few words, and the details."""
+
+    structure_id: str
+    kind: str
+    detail: str
+
+    @property
+    def text(self) -> str:
+        """The remark as it is stored."""
+        return f"{self.kind}: {self.detail}"
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class UnitCell:
     """One unit cell: lattice rows [angstrom], atomic numbers (n,), fractional coordinates (n, 3)."""
@@ -95,6 +109,7 @@ class Source:
     licence: str | None = None
     citation: str | None = None
     doi: str | None = None
+    functional: str | None = None
     complete: bool = True
     aside: tuple[str, ...] = ()
 

@@ -18,8 +18,8 @@ from defectdb.ingest.records import Pristine, UnitCell
 from defectdb.schema.labels import ELEMENTS
 
 _SHAPE = (
-    'write [potentials] with ELEMENT = eV, and [[pristine]] with material = NAME, supercell = "8x8x1", '
-    "energy = eV and, if known, e1, e_vbm, fermi"
+    'write functional = "PBE" (if known), [potentials] with ELEMENT = eV, and [[pristine]] with material = NAME, '
+    'supercell = "8x8x1", energy = eV and, if known, e1, e_vbm, fermi'
 )
 _LEVELS = ("energy", "e1", "e_vbm", "fermi")
 
@@ -31,10 +31,12 @@ def read_references(unit_cells: list[Path], reference: Path | None) -> Reference
     where = str(reference)
     potentials = data.get("potentials", {})
     pristine = data.get("pristine", [])
+    functional = data.get("functional")
     if (
         not isinstance(potentials, dict)
         or not isinstance(pristine, list)
-        or set(data) - {"potentials", "pristine"}
+        or not (functional is None or (isinstance(functional, str) and functional.strip()))
+        or set(data) - {"functional", "potentials", "pristine"}
     ):
         raise InputDataError(_SHAPE, path=where)
     unknown = [name for name in potentials if name not in ELEMENTS]
@@ -44,6 +46,7 @@ def read_references(unit_cells: list[Path], reference: Path | None) -> Reference
         unit_cells={cell.base: cell for cell in cells},
         pristine=tuple(_pristine(entry, where) for entry in pristine),
         potentials={element: (float(mu), where) for element, mu in potentials.items()},
+        functional=functional,
     )
 
 

@@ -79,4 +79,5 @@ def _renamed(block: Block, names: dict[str, str]) -> Block:
         defects=block.defects.with_columns(renamed),
         pairs=block.pairs.with_columns(renamed),
         targets=block.targets.with_columns(renamed),
+        notes=tuple(replace(n, structure_id=names.get(n.structure_id, n.structure_id)) for n in block.notes),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 import polars as pl
@@ -15,7 +16,6 @@ from defectdb.schema.fields import UNITS
 ENERGY_TOLERANCE = 1e-6  # eV between a stored and a recomputed formation energy
 SPINS = ("majority", "minority", "max", "min")
 _SUFFIX = re.compile(rf"(.+)_({'|'.join(SPINS)})")
-_OBSOLETE = frozenset({"band_gap", "band_gap_majority", "band_gap_minority", "row"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +46,10 @@ def complete(wide: pl.DataFrame, host: Host, formation: Floats) -> tuple[pl.Data
     """All targets of structures on one host, long: structure_id, target, spin, value, unit, source.
 
     ``wide`` holds structure_id, n_defects and the source's number columns, aligned with ``formation`` [eV].
-    What the source lacks is computed: formation energies, the levels over both spins, normalised levels.
+    What the source lacks is computed: formation energies, normalised levels, and of spin channels the highest HOMO,
+    the lowest LUMO and the smaller of both gaps (which is not the LUMO less the HOMO where these are of two channels).
     """
-    numbers = [c for c in wide.columns if c not in ("structure_id", "n_defects") and c not in _OBSOLETE]
+    numbers = [c for c in wide.columns if c not in ("structure_id", "n_defects", "row")]
     given = wide.select("structure_id", *numbers)
     computed = _computed(wide, host, formation)
     check = _compare(wide, formation)
@@ -87,7 +88,8 @@ def _computed(wide: pl.DataFrame, host: Host, formation: Floats) -> pl.DataFrame
         per_site = np.where(count > 0, formation / count, np.nan)
     columns = {"formation_energy": formation, "formation_energy_per_site": per_site}
     levels = {level: _over_spins(wide, level) for level in ("homo", "lumo")}
-    columns |= levels | {"homo_lumo_gap": levels["lumo"] - levels["homo"]}
+    gap = _over_spins(wide, "homo_lumo_gap")
+    columns |= levels | {"homo_lumo_gap": np.where(np.isnan(gap), levels["lumo"] - levels["homo"], gap)}
     for name in [c for c in wide.columns if split_spin(c)[0] in levels] + list(levels):
         level, spin = split_spin(name)
         e1 = column(wide, f"E_1_{spin}" if f"E_1_{spin}" in wide.columns else "E_1")
@@ -97,11 +99,11 @@ def _computed(wide: pl.DataFrame, host: Host, formation: Floats) -> pl.DataFrame
 
 
 def _over_spins(wide: pl.DataFrame, level: str) -> Floats:
-    """The plain level, or the highest occupied and lowest empty of both spins where only those are given."""
+    """The plain level; where only spin channels are given, the highest HOMO, the lowest LUMO, the smallest gap."""
     plain = column(wide, level)
-    up, down = (column(wide, f"{level}_{spin}") for spin in ("majority", "minority"))
-    either = np.fmax(up, down) if level == "homo" else np.fmin(up, down)
-    return np.where(np.isnan(plain), either, plain)
+    channels = [column(wide, f"{level}_{spin}") for spin in SPINS]
+    extreme = np.fmax if level == "homo" else np.fmin
+    return np.where(np.isnan(plain), reduce(extreme, channels), plain)
 
 
 def column(wide: pl.DataFrame, name: str) -> Floats:

@@ -103,6 +103,8 @@ TABLES: tuple[Table, ...] = (
         n_structures | | structures loaded
         n_rejects | | rows that could not be loaded (see rejects)
         ingested_at | UTC | when it was loaded
+        level | | level of theory: datasets with the same name here have comparable energies
+        functional | | functional that the source declares
     """),
     _table("materials", "One row per pristine 2D material.", f"""
         material_id | | key, e.g. MoS2
@@ -128,6 +130,7 @@ TABLES: tuple[Table, ...] = (
         e1 | eV | lowest level of the pristine supercell
         e_vbm | eV | valence band maximum of the pristine supercell
         fermi | eV | Fermi level of the pristine supercell
+        pbc | | vectors along which the crystal repeats: ab for a layer
     """),
     _table("host_sites", "One row per atom of a pristine supercell.", f"""
         host_id | | host
@@ -155,6 +158,7 @@ TABLES: tuple[Table, ...] = (
         content_hash | | hash of lattice, species and positions
         structure_key | | number of the structure in this file: joins and groups by it are the fastest
         defect_labels | | labels of its defects, sorted and joined by +
+        charge | e | charge: 0 unless the source says otherwise
     """),
     _table("defects", "One row per point defect of a structure.", """
         defect_id | | key
@@ -199,6 +203,11 @@ TABLES: tuple[Table, ...] = (
         row | | line of the table, NULL for a file
         reason | | kind of fault
         detail | | what was wrong
+    """),
+    _table("notes", "One row per remark about a structure that was loaded all the same.", """
+        dataset_id | | dataset
+        structure_id | | structure
+        note | | what is odd about it
     """),
     _table("runs", "One row per run of a learner.", """
         run_id | | key
@@ -312,10 +321,13 @@ TABLES: tuple[Table, ...] = (
     """),
     _view("one_defect_energies", "Mean of each target over the structures with one defect alone.", """
         host_id | | host
-        label | | label of the defect
+        level | | level of theory (see datasets)
+        label | | label of the defect, with its charge where there is one: Vac_S^-1
+        charge | e | charge of the structure
         target | | name of the property
         value | | mean value, in the target's unit
         n_structures | | structures averaged
+        spread | | largest less smallest of the values averaged
     """),
     _view("raw_pair_energies", "One row per 2-defect structure: what view pair_energies is made of.", f"""
         structure_id | | structure
@@ -331,9 +343,11 @@ TABLES: tuple[Table, ...] = (
         homo | eV | highest occupied level
         lumo | eV | lowest unoccupied level
         homo_lumo_gap | eV | LUMO minus HOMO
+        level | | level of theory (see datasets)
     """),
     _view("host_offsets", "What pair energies tend to at large distance: the pristine energy's error.", """
         host_id | | host
+        level | | level of theory (see datasets)
         value | eV | median of the pair energies beyond 9 angstrom, else of the farthest third
         n_pairs | | pairs it is the median of
         distance_min | angstrom | shortest distance among them
@@ -353,6 +367,7 @@ TABLES: tuple[Table, ...] = (
         homo | eV | highest occupied level
         lumo | eV | lowest unoccupied level
         homo_lumo_gap | eV | LUMO minus HOMO
+        level | | level of theory (see datasets)
     """),
     _view("triples", "One row per three defects of a structure, in one canonical order.", """
         structure_id | | structure

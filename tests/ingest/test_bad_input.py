@@ -214,11 +214,11 @@ def test_a_value_that_is_no_number_is_a_reject_with_its_line(db, tmp_path):
     assert db.value('SELECT "row" FROM rejects') == 4
 
 
-def test_other_defects_than_the_descriptor_declares_are_a_reject(db, tmp_path):
+def test_another_composition_than_the_descriptor_declares_is_a_reject(db, tmp_path):
     archive = make_archive(structures=6)
     names = list(archive.cifs)
     archive.cifs[names[0]], archive.cifs[names[1]] = archive.cifs[names[1]], archive.cifs[names[0]]
-    assert reasons(db, archive.write(tmp_path / "a.zip")) == ({"other defects than declared": 2}, 4)
+    assert reasons(db, archive.write(tmp_path / "a.zip")) == ({"other composition than declared": 2}, 4)
 
 
 def test_a_cell_that_is_not_the_host_s_is_a_reject(db, tmp_path):

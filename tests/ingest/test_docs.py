@@ -127,7 +127,7 @@ def test_every_command_of_the_page_does_what_it_says(folder, monkeypatch, capfd)
 
 def test_the_page_names_every_reason_for_a_reject():
     """Reasons are found where they are written: in the ingest package."""
-    text = "".join(file.read_text() for file in sorted((ROOT / "defectdb" / "ingest").glob("*.py")))
+    text = "".join(file.read_text() for file in sorted((ROOT / "defectdb" / "ingest").rglob("*.py")))
     reasons = set(re.findall(r'Reject\([^"()]*(?:\([^()]*\)[^"()]*)*"([a-z ]+)"', text))
     assert {"no row", "duplicate id", "unknown host", "broken row"} <= reasons
     table = PAGE[PAGE.index("| Reason |") :]

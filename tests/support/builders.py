@@ -40,6 +40,15 @@ def shared(*parts: str) -> Path:
     return path
 
 
+def part_of(archive: Path, path: Path, *folders: str) -> Path:
+    """A zip at ``path`` with the members below these folders of another one."""
+    with zipfile.ZipFile(archive) as whole, zipfile.ZipFile(path, "w") as part:
+        for name in whole.namelist():
+            if name.startswith(folders):
+                part.writestr(name, whole.read(name))
+    return path
+
+
 @dataclass(frozen=True)
 class Crystal:
     """A pristine supercell: lattice rows [angstrom], element and fractional place of every site."""

@@ -11,7 +11,7 @@ scope AS NOT MATERIALIZED (
     FROM structures AS s
     JOIN hosts AS h USING (host_id)
     JOIN chosen AS c USING (material_id)
-    WHERE s.n_defects > 0
+    WHERE s.n_defects > 0 AND s.charge = 0
 ),
 terms AS (
     SELECT

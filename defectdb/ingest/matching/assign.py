@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import replace
 
 import numpy as np
 import polars as pl
 
 from defectdb.errors import InputDataError
-from defectdb.ingest.matching.hosts import cell_parameters, material_of, multiple, standard, supercell
-from defectdb.ingest.matching.known_hosts import same_levels, same_material
+from defectdb.ingest.matching.candidates import Candidates
+from defectdb.ingest.matching.hosts import cell_parameters, multiple, standard
 from defectdb.ingest.matching.lattices import plane_matrices
 from defectdb.ingest.matching.matching import element_counts
-from defectdb.ingest.records import Geometries, Host, Integers, Material, Reject, Source
+from defectdb.ingest.records import Floats, Geometries, Host, Integers, Reject, Source
 
+SAME_HEIGHT = 1e-3  # relative, between the heights of two cells
 LEAST_OVERLAP = 0.5  # share of atoms that a structure must have in common with its host
 
 
@@ -51,71 +51,43 @@ def without_file(source: Source, seen: Collection[str]) -> list[Reject]:
     ]
 
 
-def resolve_hosts(source: Source, stored: list[Host], foreign: frozenset[str]) -> dict[tuple[str, str], Host]:
-    """Hosts by base and size; the source's own are renamed where another dataset holds a different one.
-
-    Raises InputDataError for an impossible unit cell or supercell.
-    """
-    by_id = {host.host_id: host for host in stored}
-    materials = {host.material.material_id: host.material for host in stored}
-    found = {(h.material.material_id, h.supercell): h for h in stored}
-    for pristine in source.pristine:
-        cell = source.unit_cells.get(pristine.base)
-        if cell is not None:
-            material = _kept_apart(material_of(cell), materials, source.dataset_id)
-        elif pristine.base in materials:
-            material = materials[pristine.base]
-        else:
-            continue
-        host = supercell(material, pristine)
-        other = by_id.get(host.host_id)
-        if other is not None and host.host_id in foreign and not same_levels(host, other):
-            host = replace(host, host_id=f"{host.host_id}@{source.dataset_id}")
-        found[(pristine.base, host.supercell)] = host
-    return found
-
-
-def _kept_apart(material: Material, known: dict[str, Material], dataset_id: str) -> Material:
-    """The stored material of this name if it is the same crystal; otherwise the new one under another
-    name."""
-    other = known.get(material.material_id)
-    if other is None or same_material(material, other):
-        return other or material
-    return replace(material, material_id=f"{material.material_id}@{dataset_id}")
-
-
 def assign(
-    joined: pl.DataFrame, geometries: Geometries, source: Source, hosts: dict[tuple[str, str], Host]
+    joined: pl.DataFrame, geometries: Geometries, known: Candidates
 ) -> tuple[list[tuple[Host, Integers]], list[Reject]]:
     """Rows of ``joined`` for every host; structures without one as rejects."""
     assigned, rejects = [], []
     keys = joined.with_row_index("at").filter(pl.col("base").is_not_null())
     for (base, size), group in keys.group_by("base", "size", maintain_order=True):
         rows = group["at"].to_numpy().astype(np.int64)
-        host = hosts.get((str(base), str(size)))
-        if host is None:
-            rejects += _unknown(joined, rows, f"host {base} {size} is not known", hosts)
+        hosts = known.declared.get((str(base), str(size)))
+        if hosts is None:
+            rejects += _unknown(joined, rows, f"host {base} {size} is not known", known.hosts)
         else:
-            assigned.append((host, rows))
+            order = joined["geometry"].gather(rows).to_numpy().astype(np.int64)
+            assigned += _by_height(hosts, rows, geometries.lattice[order])
     silent = np.flatnonzero(joined["base"].is_null().to_numpy())
     if len(silent):
-        materials = {h.material.material_id: h.material for h in hosts.values()}
-        materials |= {b: material_of(c) for b, c in source.unit_cells.items() if b not in materials}
-        chosen, lost = _recognise(joined, silent, geometries, list(hosts.values()), materials)
+        chosen, lost = _recognise(joined, silent, geometries, known)
         assigned += chosen
         rows = joined["geometry"].gather(lost).to_numpy().astype(np.int64)
         tilted = np.array([standard(lattice) is None for lattice in geometries.lattice[rows]], dtype=bool)
         plane = "c is not perpendicular to a and b; the crystal must be periodic along a and b, the vacuum along c"
-        rejects += _unknown(joined, lost[tilted], plane, hosts)
-        unlike = f"no multiple of a known unit cell ({', '.join(sorted(materials)) or 'none; add --unit-cell'}) has "
-        rejects += _unknown(joined, lost[~tilted], unlike + "its lattice and elements", hosts)
+        rejects += _unknown(joined, lost[tilted], plane, known.hosts)
+        names = ", ".join(sorted(known.crystals)) or "none; add --unit-cell"
+        unlike = f"no multiple of a known unit cell ({names}) has its lattice and elements"
+        rejects += _unknown(joined, lost[~tilted], unlike, known.hosts)
     return assigned, rejects
 
 
-def _unknown(
-    joined: pl.DataFrame, rows: Integers, what: str, hosts: dict[tuple[str, str], Host]
-) -> list[Reject]:
-    listing = ", ".join(sorted(h.host_id for h in hosts.values())) or "none"
+def _by_height(hosts: list[Host], rows: Integers, lattices: Floats) -> list[tuple[Host, Integers]]:
+    """Each structure's host: of several of one supercell the one whose cell is nearest to its own in height."""
+    heights = np.array([host.lattice[2, 2] for host in hosts])
+    nearest = np.abs(np.linalg.norm(lattices[:, 2], axis=1)[:, None] - heights).argmin(axis=1)
+    return [(hosts[k], rows[nearest == k]) for k in np.unique(nearest)]
+
+
+def _unknown(joined: pl.DataFrame, rows: Integers, what: str, hosts: list[Host]) -> list[Reject]:
+    listing = ", ".join(sorted(h.host_id for h in hosts)) or "none"
     columns = ("source_path", "row", "structure_id")
     return [
         Reject(path, row, "unknown host", f"{name}: {what}; known hosts: {listing}", name)
@@ -127,8 +99,7 @@ def _recognise(
     joined: pl.DataFrame,
     rows: Integers,
     geometries: Geometries,
-    hosts: list[Host],
-    materials: dict[str, Material],
+    known: Candidates,
 ) -> tuple[list[tuple[Host, Integers]], Integers]:
     """Hosts for structures that name none: one decision for all of the same cell and composition."""
     order = joined["geometry"].gather(rows).to_numpy().astype(np.int64)
@@ -143,7 +114,7 @@ def _recognise(
     lost = []
     for k, index in enumerate(first):
         own = rows[np.flatnonzero(inverse.ravel() == k)]
-        host = _best_host(geometries.lattice[order[index]], counts[index], hosts, materials)
+        host = _best_host(geometries.lattice[order[index]], counts[index], known)
         if host is None:
             lost.append(own)
         else:
@@ -153,27 +124,26 @@ def _recognise(
     return chosen, np.concatenate([empty, *lost])
 
 
-def _best_host(
-    lattice: np.ndarray, counts: Integers, hosts: list[Host], materials: dict[str, Material]
-) -> Host | None:
+def _best_host(lattice: Floats, counts: Integers, known: Candidates) -> Host | None:
     """The host of this cell with the most atoms in common: a known one, or a new multiple of a known
     material."""
     plane = standard(lattice)
     if plane is None:
         return None
     best, most = None, LEAST_OVERLAP * counts.sum()
-    for host in hosts:
+    height = float(np.linalg.norm(lattice[2]))
+    for host in sorted(known.hosts, key=lambda h: abs(h.lattice[2, 2] - height) > SAME_HEIGHT * height):
         overlap = np.minimum(counts, np.bincount(host.numbers, minlength=len(counts))).sum()
         if overlap > most and _same_plane(host, plane):
             best, most = host, overlap
     if best is not None:
         return best
-    for material in materials.values():
-        matrices = plane_matrices(material.lattice[:2, :2], plane[:2, :2])
+    for crystal in known.crystals.values():
+        matrices = plane_matrices(crystal.material.lattice[:2, :2], plane[:2, :2])
         if not matrices:
             continue
         try:
-            host = multiple(material, matrices[0])
+            host = multiple(crystal.material, matrices[0], cell=crystal.cell)
         except InputDataError:
             continue  # a multiple of no or too many sites is no candidate
         overlap = np.minimum(counts, np.bincount(host.numbers, minlength=len(counts))).sum()

@@ -91,18 +91,21 @@ def standard(lattice: Floats) -> Floats | None:
     return lattice_of(parameters)
 
 
-def supercell(material: Material, pristine: Pristine) -> Host:
-    """The pristine supercell of a diagonal size. Raises InputDataError for an impossible one."""
+def supercell(material: Material, pristine: Pristine, cell: Material | None = None) -> Host:
+    """The pristine supercell of a diagonal size (see ``multiple``). Raises InputDataError for an impossible one."""
     n_a, n_b, n_c = pristine.size
     if n_c != 1:
         size = size_text(pristine.size)
         raise InputDataError(f"supercell {size} repeats the vacuum: c must be 1", member=pristine.base)
-    return multiple(material, np.array([[n_a, 0], [0, n_b]]), pristine)
+    return multiple(material, np.array([[n_a, 0], [0, n_b]]), pristine, cell)
 
 
-def multiple(material: Material, matrix: Integers, pristine: Pristine | None = None) -> Host:
+def multiple(
+    material: Material, matrix: Integers, pristine: Pristine | None = None, cell: Material | None = None
+) -> Host:
     """The pristine supercell whose plane vectors are ``matrix`` (2, 2) times those of the unit cell.
 
+    ``cell`` is the same crystal in a cell of other vacuum or origin (see ``layer_in``), by default the material's.
     Site order is sublattice, then the a index, then the b index. Raises InputDataError for an impossible one.
     """
     count = abs(round(float(np.linalg.det(matrix))))
@@ -112,14 +115,15 @@ def multiple(material: Material, matrix: Integers, pristine: Pristine | None = N
     full = np.eye(3)
     full[:2, :2] = matrix
     shifts = np.column_stack([cells_within(matrix), np.zeros(count)])
-    frac = ((material.frac[:, None, :] + shifts[None, :, :]).reshape(-1, 3)) @ np.linalg.inv(full)
+    cell = cell or material
+    frac = ((cell.frac[:, None, :] + shifts[None, :, :]).reshape(-1, 3)) @ np.linalg.inv(full)
     frac[:, :2] = np.round(frac[:, :2], 12) % 1.0
     known = pristine or Pristine(material.material_id, (0, 0, 0))
     return Host(
         host_id=f"{material.material_id}-{text}",
         material=material,
         supercell=text,
-        lattice=full @ material.lattice,
+        lattice=full @ cell.lattice,
         numbers=np.repeat(material.numbers, count),
         frac=frac,
         sublattice=np.repeat(np.arange(len(material.numbers)), count),

@@ -13,7 +13,7 @@ from defectdb.schema.labels import ELEMENTS
 
 _VECTORS = tuple(f"{vector}_{axis}" for vector in "abc" for axis in "xyz")
 _PLACES = ("frac_x", "frac_y", "frac_z")
-SAME_PLACE = 1e-3  # angstrom between sites of one material in two datasets
+SAME_PLACE = 1e-3  # angstrom between sites and lattice vectors of one host in two datasets
 SAME_ENERGY = 1e-9  # eV
 
 
@@ -71,8 +71,8 @@ def _numbers(sites: pl.DataFrame) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
     return np.array([NUMBERS[symbol] for symbol in sites["element"]], dtype=np.uint8)
 
 
-def same_material(one: Material, other: Material) -> bool:
-    """Whether two unit cells are the same crystal, site by site."""
+def same_geometry(one: Host, other: Host) -> bool:
+    """Whether two hosts have the same cell and the same atoms in the same places."""
     if one.numbers.tolist() != other.numbers.tolist():
         return False
     difference = one.frac - other.frac
@@ -81,6 +81,11 @@ def same_material(one: Material, other: Material) -> bool:
         np.abs(one.lattice - other.lattice).max() < SAME_PLACE
         and np.abs(difference @ one.lattice).max() < SAME_PLACE
     )
+
+
+def same_height(one: Host, other: Host) -> bool:
+    """Whether two hosts have cells of the same height."""
+    return bool(abs(one.lattice[2, 2] - other.lattice[2, 2]) < SAME_PLACE)
 
 
 def same_levels(one: Host, other: Host) -> bool:

@@ -37,11 +37,18 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class References:
-    """What formation energies need besides: unit cells, pristine supercells, chemical potentials."""
+    """What formation energies need besides the structures.
+
+    unit_cells: by base name.
+    pristine: perfect supercells with their energies.
+    potentials: chemical potential [eV] and where it is from, by element.
+    functional: name of the level of theory, None where it is not said.
+    """
 
     unit_cells: dict[str, UnitCell] = field(default_factory=dict)
     pristine: tuple[Pristine, ...] = ()
     potentials: dict[str, tuple[float, str]] = field(default_factory=dict)
+    functional: str | None = None
 
 
 def digest_of(atoms: Atoms, moved: Floats | None = None) -> str:

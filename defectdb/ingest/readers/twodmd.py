@@ -23,11 +23,14 @@ LICENCE = "CC BY 4.0"
 CITATION = (
     "P. Huang et al., npj 2D Mater. Appl. 7, 6 (2023); N. Kazeev et al., npj Comput. Mater. 9, 113 (2023)"
 )
+FUNCTIONAL = "PBE"
 DOI = "10.1038/s41699-023-00369-1"
 PUBLISHED = frozenset(
     {"MoS2", "WSe2", "MoS2_500", "WSe2_500", "BP_spin_500", "GaSe_spin_500", "hBN_spin_500", "InSe_spin_500"}
 )
 _DENSITY = {"low_density_defects": "low", "high_density_defects": "high"}
+OBSOLETE = ("band_gap", "band_gap_majority", "band_gap_minority")
+"""Columns that the archive's authors replaced by ``homo_lumo_gap``."""
 _IDS = frozenset({"_id", "descriptor_id", "structure_id", "row"})
 _DEFECT_KEYS = {"type", "element", "from", "to"}
 
@@ -43,6 +46,12 @@ def datasets(container: Container) -> list[str]:
         for parent in tables
         if _member(names, str(parent), "descriptors.csv", "descriptors.csv.gz")
     )
+
+
+def folder_name(root: str) -> str:
+    """A dataset's name by its folders: ``2dmd-low-MoS2`` for ``low_density_defects/MoS2``."""
+    density = _DENSITY.get(PurePosixPath(root).parent.name)
+    return "-".join(["2dmd", *([density] if density else []), printable(PurePosixPath(root).name)])
 
 
 def read(container: Container, root: str, *, name: str | None = None, sha256: str) -> Source:
@@ -69,6 +78,7 @@ def read(container: Container, root: str, *, name: str | None = None, sha256: st
         licence=about.get("licence") or (LICENCE if published else None),
         citation=about.get("citation") or (CITATION if published else None),
         doi=about.get("doi") or (DOI if published else None),
+        functional=about.get("functional") or (FUNCTIONAL if published else None),
     )
 
 
@@ -83,7 +93,7 @@ def _member(names: list[str], root: str, *options: str) -> str | None:
 
 
 def _about(container: Container, root: str) -> dict[str, str]:
-    """name, title, licence, citation and doi from an optional ``dataset.toml`` beside the tables."""
+    """name, title, licence, citation, doi and functional from an optional ``dataset.toml`` beside the tables."""
     member = _member(container.names(), root, "dataset.toml")
     if member is None:
         return {}
@@ -130,7 +140,7 @@ def _table(container: Container, root: str) -> tuple[pl.DataFrame, list[Reject]]
         unique, doubled = drop_duplicates(text, f"{container.uri}: {member}")
         frame, bad = numeric(unique, f"{container.uri}: {member}")
         rejects += [*doubled, *bad]
-        frames.append(frame.drop("_id", "defect_id", strict=False))
+        frames.append(frame.drop("_id", "defect_id", *OBSOLETE, strict=False))
     table = frames[0]
     for other in frames[1:]:
         fresh = ["structure_id", *(c for c in other.columns if c not in table.columns)]
