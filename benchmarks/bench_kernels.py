@@ -23,10 +23,9 @@ from defectdb.expressions.texts import to_infix
 from defectdb.ingest import Options, load
 from defectdb.learn.config import LearnConfig
 from defectdb.learn.pairs.kernel_search import learn_kernel
-from defectdb.learn.pairs.kernel_task import CUTOFF, Kernel, KernelTask
+from defectdb.learn.pairs.kernel_task import Kernel, PairTask
 from defectdb.learn.pairs.tasks import kernel_tasks
 from defectdb.learn.select import select_pairs
-from defectdb.schema.records import EVERY_DZ
 
 Floats = NDArray[np.float64]
 DATA = Path(os.environ.get("DEFECTDB_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
@@ -107,7 +106,7 @@ def triangles(db: Database, seed: int) -> None:
         print(f"{kernel.task.label:>22} @{form.complexity} {to_infix(form.expression, form.constants, 4)}")
 
 
-def _table_tasks(r: Floats, same: NDArray[np.bool_], y: Floats, config: LearnConfig) -> list[KernelTask]:
+def _table_tasks(r: Floats, same: NDArray[np.bool_], y: Floats, config: LearnConfig) -> list[PairTask]:
     """One task for every kind of pair: its distances, their values of least absolute errors, how often each occurs."""
     kinds = [("Vac_Mo-Vac_S", np.concatenate([r[0], r[1]]), np.tile(np.arange(len(y)), 2))]
     for name, rows in (("two Vac_S, one layer", same), ("two Vac_S, opposite", ~same)):
@@ -122,7 +121,7 @@ def _table_tasks(r: Floats, same: NDArray[np.bool_], y: Floats, config: LearnCon
         counts.append(count)
     values = np.split(_least_absolute(np.hstack(blocks), y)[1:], np.cumsum([len(x) for x in distances])[:-1])
     return [
-        KernelTask(name, 0.0, EVERY_DZ, x[None], v - v.mean(), n / n.mean(), None, CUTOFF, config, "cpu")
+        PairTask(label=name, x=x[None], y=v - v.mean(), weight=n / n.mean(), config=config, device="cpu")
         for (name, _, _), x, v, n in zip(kinds, distances, values, counts, strict=True)
     ]
 

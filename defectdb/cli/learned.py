@@ -17,7 +17,7 @@ from defectdb.expressions.dimensions import ENERGY, constant_units, kernel_unit
 from defectdb.expressions.texts import to_infix
 from defectdb.learn import Learned
 from defectdb.learn.pairs.distance_classes import nearest
-from defectdb.learn.pairs.kernel_task import Kernel
+from defectdb.learn.pairs.kernel_task import Kernel, PairTask
 
 _ERRORS = ("RMSE", "MAE", "MAE_cv", "interior")
 """Columns of errors: in training, with each distance left out in turn, and of these without the end points."""
@@ -37,7 +37,7 @@ def _rows(kernel: Kernel) -> str:
     """What a kernel was learned from, on one line."""
 
     task = kernel.task
-    r = nearest(task) if task.spare is None else task.r
+    r = nearest(task)
     rows = "1 row" if len(task.y) == 1 else f"{len(task.y)} rows"
     return f"{task.name}: {task.config.target}, {rows}, r {r.min():.2f} to {r.max():.2f} angstrom"
 
@@ -45,7 +45,7 @@ def _rows(kernel: Kernel) -> str:
 def _errors(learned: Learned) -> str:
     """What the printed errors are errors of."""
     task = learned.kernels[0].task
-    if task.spare is not None:
+    if not isinstance(task, PairTask):
         return "Errors in meV, of every term's values at its points"
     if task.config.target == "formation_energy":
         return "Errors in meV per pair: of its whole interaction, twice those per site"

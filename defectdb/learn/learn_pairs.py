@@ -9,7 +9,7 @@ from defectdb.db import Database
 from defectdb.errors import SelectionError, UsageError
 from defectdb.learn.config import LearnConfig, resolve_device
 from defectdb.learn.job import Learned, Progress
-from defectdb.learn.pairs.host_offsets import settled
+from defectdb.learn.pairs.host_offsets import without_host_offsets
 from defectdb.learn.pairs.kernel_task import MIN_ROWS, Kernel, KernelTask
 from defectdb.learn.pairs.tasks import demand_vanishing, kernel_tasks, n_distances
 from defectdb.learn.pairs.warm_start import warm_tasks
@@ -49,7 +49,7 @@ def learn_pairs(
     constants = _constants(db, config, selection, tasks, asked=labels is not None)
     for task in tasks:
         demand_vanishing(task)
-    tasks = warm_tasks(db, settled(db, tasks, config, material), config, material)
+    tasks = warm_tasks(db, without_host_offsets(db, tasks, config, material), config, material)
     run_id = open_run(db, "pairs" if labels is None else "pair", config, selection, device)
     for line in constants:
         progress.note(line)

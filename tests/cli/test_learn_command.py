@@ -8,6 +8,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 from rich.console import Console
@@ -20,10 +21,11 @@ from defectdb.engine.finishing.scored import Scored
 from defectdb.engine.search.outcome import Generation
 from defectdb.expressions.expression import Constant
 from defectdb.learn.config import LearnConfig
-from defectdb.learn.pairs.kernel_task import Kernel, KernelTask
+from defectdb.learn.pairs.kernel_task import Kernel, PairTask
 
 SHORT = ["--generations", "1", "--population", "64", "--max-tokens", "9"]
-ALONE = KernelTask("Vac_Mo-Vac_S", 0.0, 1e9, None, None, None, None, 30.0, LearnConfig(), "cpu")  # type: ignore[arg-type]
+NO = np.zeros(0)
+ALONE = PairTask(label="Vac_Mo-Vac_S", x=NO, y=NO, weight=NO, config=LearnConfig(), device="cpu")
 SHORTEST = ["--generations", "0", "--population", "64", "--max-tokens", "6"]
 REACHED = ((3, 4e-4), (7, 1e-4), (11, 9e-6))
 

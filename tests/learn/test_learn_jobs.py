@@ -19,7 +19,7 @@ from defectdb.expressions.expression import from_ast, from_prefix
 from defectdb.learn import LearnConfig, Progress, learn_pairs
 from defectdb.learn.config import resolve_device
 from defectdb.learn.pairs.kernel_search import learn_kernel
-from defectdb.learn.pairs.kernel_task import KernelTask
+from defectdb.learn.pairs.kernel_task import PairTask
 from defectdb.learn.pairs.skeleton import skeleton_names
 from defectdb.learn.select import dz_windows, find_label, select_pairs
 
@@ -305,7 +305,9 @@ def test_a_formula_with_as_many_constants_as_points_is_never_chosen() -> None:
     r = np.array([2.5, 3.1, 4.4, 5.2, 6.3, 7.7])
     y = np.array([0.31, -0.12, 0.25, -0.07, 0.11, 0.02])
     config = LearnConfig(generations=1, population=256, exhaustive_size=5)
-    kernel = learn_kernel(KernelTask("A_X-B_X", 0.0, 1e9, r[None], y, np.ones(6), None, 30.0, config, "cpu"))
+    kernel = learn_kernel(
+        PairTask(label="A_X-B_X", x=r[None], y=y, weight=np.ones(6), config=config, device="cpu")
+    )
     assert len(kernel.front[kernel.chosen].constants) < len(r) - 1
     assert all(np.isinf(s.mae_cv) for s in kernel.front if len(s.constants) >= len(r) - 1)
 

@@ -21,7 +21,7 @@ from defectdb.learn.judging.errors import Fitted
 from defectdb.learn.judging.fitted_laws import fit_laws, refit
 from defectdb.learn.judging.lookups import look_up_table, nearest_neighbour
 from defectdb.learn.pairs.distance_classes import nearest
-from defectdb.learn.pairs.host_offsets import settled
+from defectdb.learn.pairs.host_offsets import without_host_offsets
 from defectdb.learn.pairs.kernel_task import KernelTask
 from defectdb.learn.pairs.tasks import kernel_tasks
 from defectdb.learn.select import check_target, choose_material, find_label, select_pairs
@@ -72,7 +72,7 @@ def compare(
     images = images or active["images"][0]
     config = LearnConfig(target=target, material=material, images=images)
     selection = select_pairs(db, config, material, [label])
-    tasks = settled(db, kernel_tasks(db, selection, config, "cpu"), config, material)
+    tasks = without_host_offsets(db, kernel_tasks(db, selection, config, "cpu"), config, material)
     if dz is not None:
         tasks = [task for task in tasks if task.dz_min <= abs(dz) < task.dz_max]
     return [_compared(task, active, fit_laws(task)) for task in tasks]

@@ -16,7 +16,7 @@ from defectdb.engine.seeds.physical_laws import LAWS
 from defectdb.expressions.expression import Expression
 from defectdb.learn.judging.errors import Fitted, criteria, split_errors
 from defectdb.learn.pairs.distance_classes import class_folds, distance_classes
-from defectdb.learn.pairs.kernel_task import KernelTask
+from defectdb.learn.pairs.kernel_task import KernelTask, mixing_of
 from defectdb.learn.pairs.law_fits import best_fits, encoded, law_skeletons
 from defectdb.learn.pairs.skeleton import Skeleton, skeleton_of
 from defectdb.learn.pairs.tasks import domain_of, problem_of
@@ -73,7 +73,8 @@ def _fitted(names: Sequence[str], skeletons: Sequence[Skeleton], task: KernelTas
 def _constant(task: KernelTask, name: str, expression: Expression) -> Fitted:
     """A kernel that is one number: the mean, left out class by class."""
     classes = distance_classes(task)
-    scale = np.ones_like(task.y) if task.mixing is None else task.mixing.sum(1)
+    mixing = mixing_of(task)
+    scale = np.ones_like(task.y) if mixing is None else mixing.sum(1)
     held = classes[None, :] == np.unique(classes)[:, None]
     above, below = np.where(held, 0.0, scale * task.y).sum(1), np.where(held, 0.0, scale**2).sum(1)
     value = float((scale * task.y).sum() / (scale**2).sum())
@@ -82,6 +83,3 @@ def _constant(task: KernelTask, name: str, expression: Expression) -> Fitted:
     return Fitted(
         name, expression, (value,), 1, split_errors(np.abs(left), out, classes), True, *criteria(left, 1)
     )
-
-
-# ---------------------------------------------------------------- baselines without a formula

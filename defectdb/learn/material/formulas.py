@@ -18,10 +18,9 @@ from defectdb.learn.material.structures import ModelData
 from defectdb.learn.material.tasks import REACH, design_of, metric_task
 from defectdb.learn.material.terms import Place, Shape, Tables, edge_values
 from defectdb.learn.material.value_tables import robust_weights
-from defectdb.learn.pairs.kernel_task import Kernel, KernelTask
+from defectdb.learn.pairs.kernel_task import Kernel, TableTask, TripleTask
 from defectdb.learn.pairs.measured import measured, with_constants
 from defectdb.learn.pairs.tasks import domain_of
-from defectdb.schema.records import EVERY_DZ
 
 BEHIND = 0.004
 """A function gets a second summand where a free table in its place would lower the whole error by this share."""
@@ -145,9 +144,10 @@ def _summed(found: Sequence[Kernel], part: Part) -> Kernel:
 
 def _composed(found: Sequence[Kernel], part: Part, y: Floats) -> Kernel:
     """A three-body term's whole formula as a kernel of its own, with its error at the triples ``y``."""
-    task = replace(
-        found[0].task, label=part.label, dz_min=0.0, dz_max=EVERY_DZ, x=np.stack(list(part.x.values())), y=y,
-        weight=np.ones(len(y)), mixing=None, variables=tuple(part.x), values=None, offset=False, frequency=None,
+    first = found[0].task
+    task = TripleTask(
+        label=part.label, x=np.stack(list(part.x.values())), y=y, weight=np.ones(len(y)), variables=tuple(part.x),
+        offset=False, spare=0.0, config=first.config, device=first.device,
     )  # fmt: skip
     of_whole = replace(found[0].front[found[0].chosen], skeleton=())  # no search wrote it
     scored = measured(of_whole, part.expression, part.constants, task)
@@ -158,7 +158,7 @@ def _composed(found: Sequence[Kernel], part: Part, y: Floats) -> Kernel:
 
 def behind(
     formulas: Formulas, y: Floats, train: Flags, config: LearnConfig, device: str
-) -> dict[Place, KernelTask]:
+) -> dict[Place, TableTask]:
     """Searches of what to add to the functions that stay behind a free table in their place, the others as they are."""
     shape = replace(formulas.shape, tables=formulas.tables(y))
     residual = shape.tables.residual

@@ -14,8 +14,7 @@ from defectdb.expressions.arrays import Floats
 from defectdb.learn.config import LearnConfig
 from defectdb.learn.material.structures import TRIPLE_VARIABLES, Triples
 from defectdb.learn.material.terms import Place, Shape, product_design
-from defectdb.learn.pairs.kernel_task import CUTOFF, KernelTask
-from defectdb.schema.records import EVERY_DZ
+from defectdb.learn.pairs.kernel_task import TableTask, TripleTask
 
 REACH = 4e-3
 """How far (eV) a kernel of a few constants stays from a table of values: the metric of its search is blunt below."""
@@ -28,7 +27,7 @@ MAX_TRIPLES = 220
 """A three-body term is searched on at most this many triples and refined on all."""
 
 
-def shape_tasks(shape: Shape, weights: Floats, config: LearnConfig, device: str) -> dict[Place, KernelTask]:
+def shape_tasks(shape: Shape, weights: Floats, config: LearnConfig, device: str) -> dict[Place, TableTask]:
     """The searches of all functions of a shape with the metric of the ``weights`` [structure]."""
     error = float((weights * shape.tables.residual**2).sum())
     tasks = {}
@@ -58,7 +57,7 @@ def metric_task(
     error: float,
     config: LearnConfig,
     device: str,
-) -> KernelTask:
+) -> TableTask:
     """A function of r near ``values`` [class]; a deviation d costs what ``design`` [structure, class] @ d does.
 
     ``error`` is the tables' weighted squared error.
@@ -68,10 +67,10 @@ def metric_task(
     gram = design.T @ (design * weights[:, None])
     gram += 1e-9 * np.trace(gram) / len(gram) * np.eye(len(gram))
     lower = np.linalg.cholesky(gram).astype(np.float64)
-    return KernelTask(
-        label, *window, r[None], lower.T @ values, np.ones(len(values)), lower.T,
-        CUTOFF, config, device, values=values, offset=True, spare=SPARE * error,
-        frequency=np.abs(design).sum(0),
+    return TableTask(
+        label=label, dz_min=window[0], dz_max=window[1], x=r[None], y=lower.T @ values, weight=np.ones(len(values)),
+        mixing=lower.T, values=values, frequency=np.abs(design).sum(0), spare=SPARE * error,
+        config=config, device=device,
     )  # fmt: skip
 
 
@@ -82,7 +81,7 @@ def triple_task(
     n_defects: NDArray[np.int64],
     config: LearnConfig,
     device: str,
-) -> KernelTask | None:
+) -> TripleTask | None:
     """The search of one three-body term on what the pairs leave; None where there are too few triples."""
     alone = np.flatnonzero((n_defects[triples.rows] == 3) & (weights[triples.rows] > 0))
     if len(alone) < MIN_TRIPLES:
@@ -97,8 +96,8 @@ def triple_task(
     varying = [i for i in range(len(TRIPLE_VARIABLES)) if np.ptp(triples.x[i]) > 1e-3]
     y = residual[triples.rows[chosen]]
     weight = share * weights[triples.rows[chosen]]
-    return KernelTask(
-        triples.label, 0.0, EVERY_DZ, triples.x[varying][:, chosen], y, weight, None, CUTOFF, config, device,
-        variables=tuple(TRIPLE_VARIABLES[i] for i in varying), values=y, offset=False,
-        spare=0.01 * float((weight * y**2).sum()),
+    return TripleTask(
+        label=triples.label, x=triples.x[varying][:, chosen], y=y, weight=weight,
+        variables=tuple(TRIPLE_VARIABLES[i] for i in varying), offset=False,
+        spare=0.01 * float((weight * y**2).sum()), config=config, device=device,
     )  # fmt: skip

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from defectdb.expressions.arrays import Floats, Integers
-from defectdb.learn.pairs.kernel_task import KernelTask
+from defectdb.learn.pairs.kernel_task import KernelTask, LatticeTask
 
 SAME_DISTANCE = 1e-3
 """Distances that agree to this (angstrom) are one class and are left out together."""
@@ -17,7 +17,7 @@ MAX_FOLDS = 64
 
 def nearest(task: KernelTask) -> Floats:
     """Distance of every row, of its nearest image where rows are sums, angstrom."""
-    if task.mixing is None:
+    if not isinstance(task, LatticeTask):
         return task.r
     shortest: Floats = np.where(task.mixing > 0, task.r, np.inf).min(axis=1)
     return shortest

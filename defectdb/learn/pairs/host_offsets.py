@@ -1,4 +1,4 @@
-"""Lattice sums to the host offset behind them: what is left when images are added up, not what far pairs have.
+"""Find the host offset of a small cell from lattice sums.
 
 In a small cell no pair is far from all images of its partner, so the median of far pairs holds their interaction.
 Every pair label is fitted with every law and a free offset of its rows; the offset on which the labels agree, each
@@ -18,13 +18,13 @@ from defectdb.engine.safety.domain import Domain
 from defectdb.engine.safety.fitted_values import in_domain, predict
 from defectdb.learn.config import LearnConfig
 from defectdb.learn.pairs.distance_classes import distance_classes
-from defectdb.learn.pairs.kernel_task import KernelTask
+from defectdb.learn.pairs.kernel_task import LatticeTask, PairTask
 from defectdb.learn.pairs.lattice_sums import lattice_domain
 from defectdb.learn.pairs.law_fits import best_fits, encoded, law_skeletons
 from defectdb.learn.pairs.tasks import kernel_tasks, problem_of
 from defectdb.learn.select import known_labels, select_pairs
 
-STRAY = 1e-4
+DOUBT = 1e-4
 """Share of belief that a label's laws are all wrong: such a label must not outweigh the others."""
 
 
@@ -37,9 +37,9 @@ class Opinion:
     weight: float
 
 
-def settled(
-    db: Database, tasks: Sequence[KernelTask], config: LearnConfig, material: str
-) -> list[KernelTask]:
+def without_host_offsets(
+    db: Database, tasks: Sequence[PairTask], config: LearnConfig, material: str
+) -> list[PairTask]:
     """The tasks with their hosts' offsets taken off anew (``shift``: by how much the mean one changed, eV).
 
     Tasks of nearest images are returned as they are. All labels of the material decide, whichever are learned.
@@ -56,10 +56,12 @@ def settled(
     ]
 
 
-def offsets_left(tasks: Sequence[KernelTask]) -> dict[str, float]:
+def offsets_left(tasks: Sequence[PairTask]) -> dict[str, float]:
     """What the rows of one host share besides their lattice sums, eV by host: empty where rows are too few to tell."""
     found: dict[str, list[list[Opinion]]] = {}
     for task in tasks:
+        if not isinstance(task, LatticeTask):
+            continue
         for host, opinions in _opinions(task).items():
             found.setdefault(host, []).append(opinions)
     return {host: _agreed(labels) for host, labels in found.items()}
@@ -74,16 +76,15 @@ def _agreed(labels: Sequence[Sequence[Opinion]]) -> float:
         mean, variance, weight = np.array([[o.offset, o.variance, o.weight] for o in opinions]).T
         spread = variance + (1e-6 * width) ** 2
         bell = np.exp(-0.5 * (said[:, None] - mean) ** 2 / spread) / np.sqrt(2 * np.pi * spread)
-        total += np.log((bell * weight / weight.sum()).sum(1) + STRAY / width)
+        total += np.log((bell * weight / weight.sum()).sum(1) + DOUBT / width)
     return float(said[total.argmax()])
 
 
-def _opinions(task: KernelTask) -> dict[str, list[Opinion]]:
+def _opinions(task: LatticeTask) -> dict[str, list[Opinion]]:
     """By host: what every law of which the rows have enough says of the offset.
 
     Rows are centred for every host, which leaves the offsets free.
     """
-    assert task.mixing is not None
     hosts, place = np.unique(np.array(task.hosts), return_inverse=True)
     centre = np.eye(len(place)) - (place[:, None] == place[None, :]) / np.bincount(place)[place][:, None]
     skeletons = law_skeletons()
@@ -116,7 +117,7 @@ def _opinions(task: KernelTask) -> dict[str, list[Opinion]]:
     }
 
 
-def _loose(task: KernelTask) -> Domain:
+def _loose(task: LatticeTask) -> Domain:
     """The task's grid with bounds that hold whatever the offset is: laws oscillate no faster than the points lie."""
     strict = lattice_domain(task)
     spread = float(np.ptp(task.y))

@@ -1,4 +1,4 @@
-"""The selected rows of one pair label to a front of kernels: one search, or several in worker processes."""
+"""Search one formula: the front of the best formulas of every complexity, and which of them to use."""
 
 from __future__ import annotations
 
@@ -15,8 +15,17 @@ from defectdb.errors import SelectionError
 from defectdb.expressions.evaluation import evaluate_numpy
 from defectdb.expressions.expression import Constant
 from defectdb.learn.pairs.distance_classes import class_folds
-from defectdb.learn.pairs.kernel_task import MIN_ROWS, Kernel, KernelTask
-from defectdb.learn.pairs.tasks import _seed, domain_of, n_distances, problem_of, seed_rows
+from defectdb.learn.pairs.kernel_task import (
+    MIN_ROWS,
+    Kernel,
+    KernelTask,
+    LatticeTask,
+    PairTask,
+    TableTask,
+    TripleTask,
+    mixing_of,
+)
+from defectdb.learn.pairs.tasks import domain_of, n_distances, problem_of, search_seed, seed_rows
 
 
 def learn_kernel(task: KernelTask, report: Callable[[Generation], None] | None = None) -> Kernel:
@@ -29,12 +38,12 @@ def learn_kernel(task: KernelTask, report: Callable[[Generation], None] | None =
     if task.device == "cpu":
         torch.set_num_threads(1)
     grammar = task.config.grammar(task.variables)
-    config = replace(task.config.search(task.device), seed=_seed(task))
+    config = replace(task.config.search(task.device), seed=search_seed(task))
     domain = domain_of(task)
-    folds = class_folds(task) if task.mixing is not None and task.spare is None else None
+    folds = class_folds(task) if isinstance(task, LatticeTask) else None
     outcome = Search(problem_of(task), grammar, config, domain, report, seed_rows(grammar, task)).run(folds)
     if not outcome.front:
-        if task.config.decay and task.mixing is None and task.spare is None:
+        if task.config.decay and isinstance(task, PairTask) and not isinstance(task, LatticeTask):
             raise SelectionError(
                 f"no formula of these vanishes at the cutoff of {task.cutoff:g} angstrom and fits "
                 f"{task.config.target} of {task.name}; try a greater --max-tokens (now {task.config.max_tokens}) or "
@@ -42,23 +51,25 @@ def learn_kernel(task: KernelTask, report: Callable[[Generation], None] | None =
             )
         found = (outcome.generations, outcome.seconds, outcome.n_fits)
         return Kernel(task, _constant(task).front, 0, *found)
-    chosen = select(outcome.front) if task.spare is None else _cheapest(outcome.front, task.spare, task)
+    chosen = _choice(outcome.front, task)
     front = [_at_points(s, task) for s in outcome.front]
     return Kernel(task, front, chosen, outcome.generations, outcome.seconds, outcome.n_fits)
 
 
 def _at_points(scored: Scored, task: KernelTask) -> Scored:
     """Errors in the target's unit: where rows are a metric's, the distance from ``values``, frequent points first."""
-    if task.frequency is None or task.values is None:
+    if not isinstance(task, TableTask):
         return scored
     error = np.abs(evaluate_numpy(scored.expression, {"r": task.r}, scored.constants) - task.values)
     mae = float((error * task.frequency).sum() / task.frequency.sum())
     return replace(scored, mae=mae, mae_cv=np.nan, mae_cv_interior=np.nan)
 
 
-def _cheapest(front: list[Scored], spare: float, task: KernelTask) -> int:
-    """The simplest formula whose squared error is within ``spare`` of the best one's."""
-    bound = min(s.mse for s in front) + spare / float(task.weight.sum())
+def _choice(front: list[Scored], task: KernelTask) -> int:
+    """Index of the formula to use: by cross-validation, or the simplest whose error is within ``task.spare``."""
+    if not isinstance(task, TableTask | TripleTask):
+        return select(front)
+    bound = min(s.mse for s in front) + task.spare / float(task.weight.sum())
     return next(i for i, s in enumerate(front) if s.mse <= bound)
 
 
@@ -67,17 +78,18 @@ def _constant(task: KernelTask) -> Kernel:
 
     Of pairs whose kernel should vanish it is 0, as behind lattice sums.
     """
-    vanishes = task.mixing is not None or (task.config.decay and task.spare is None)
-    values = task.values if task.values is not None else np.zeros(1) if vanishes else task.y
+    vanishes = isinstance(task, LatticeTask) or (task.config.decay and isinstance(task, PairTask))
+    values = task.values if isinstance(task, TableTask) else np.zeros(1) if vanishes else task.y
+    mixing = mixing_of(task)
     value = float(np.median(values))
-    error = task.y - (value if task.mixing is None else task.mixing @ np.full(task.x.shape[1], value))
+    error = task.y - (value if mixing is None else mixing @ np.full(task.x.shape[1], value))
     mae = float(np.abs(error).mean())
     scored = Scored(Constant(0), (value,), 1, float((error**2).mean()), mae, np.nan, np.nan, np.nan, ())
     return Kernel(task, [scored], 0, [], 0.0, 0)
 
 
 def merge_islands(islands: Sequence[Kernel]) -> Kernel:
-    """Independent searches of one task to one front: the best formula of every complexity that betters simpler ones."""
+    """Merge the fronts of independent searches of one task: every formula that betters all simpler ones."""
     first = islands[0]
     task = replace(first.task, island=0)
     if len(islands) == 1:
@@ -86,7 +98,7 @@ def merge_islands(islands: Sequence[Kernel]) -> Kernel:
     for scored in sorted((s for k in islands for s in k.front), key=lambda s: (s.complexity, s.loss)):
         if not front or (scored.loss < 0.999 * front[-1].loss and scored.complexity > front[-1].complexity):
             front.append(scored)
-    chosen = select(front) if task.spare is None else _cheapest(front, task.spare, task)
+    chosen = _choice(front, task)
     generations = [g for k in islands for g in k.generations]
     seconds, n_fits = sum(k.seconds for k in islands), sum(k.n_fits for k in islands)
     return Kernel(task, front, chosen, generations, seconds, n_fits)

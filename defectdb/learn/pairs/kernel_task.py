@@ -1,4 +1,4 @@
-"""The records of one kernel to learn and of one learned."""
+"""The records of one formula to search for, by what its rows are, and of one that was found."""
 
 from __future__ import annotations
 
@@ -17,36 +17,38 @@ MIN_ROWS = 4
 """Fewer distinct distances than this give a constant, not a curve."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class KernelTask:
-    """One formula to learn: label, |dz| window, points ``x`` [variable, point] and values ``y`` [row].
+    """One formula to search for; the four kinds of rows are the subclasses.
 
-    ``weight`` [row]; ``mixing`` [row, point] sums points into rows, None where rows are points. ``values`` [point]
-    are what the formula itself should be near at the points, for its domain (None: ``y``). ``offset`` frees a
-    constant. ``spare`` is the squared error that a simpler formula may add to the best one's; None chooses by
-    cross-validation instead; ``frequency`` [point] then says how often each point occurs. ``hosts`` [row]; ``shift``
-    is by how much the mean host offset in ``y`` differs from that of view ``host_offsets``, eV.
+    Attributes:
+        label: pair label, or three labels joined by ``-``
+        dz_min, dz_max: |dz| window in angstrom, upper end excluded
+        x: values of the variables [variable, point], angstrom
+        y: what rows should add up to [row], eV
+        weight: weights of the squared errors [row]
+        config: the options of the search
+        device: ``cpu`` or ``cuda``
+        cutoff: the formula must be finite and quiet up to this distance, angstrom
+        variables: names of the rows of ``x``
+        offset: whether a constant may be added
+        island: which of several independent searches this is, from 0
+        seeds: token rows that the search tries first
     """
 
     label: str
-    dz_min: float
-    dz_max: float
+    dz_min: float = 0.0
+    dz_max: float = EVERY_DZ
     x: Floats
     y: Floats
     weight: Floats
-    mixing: Floats | None
-    cutoff: float
     config: LearnConfig
     device: str
+    cutoff: float = CUTOFF
     variables: tuple[str, ...] = ("r",)
-    values: Floats | None = None
     offset: bool = True
-    spare: float | None = None
-    frequency: Floats | None = None
     island: int = 0
     seeds: tuple[tuple[str, ...], ...] = ()
-    hosts: tuple[str, ...] = ()
-    shift: float = 0.0
 
     @property
     def r(self) -> Floats:
@@ -66,9 +68,75 @@ class KernelTask:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class PairTask(KernelTask):
+    """A pair kernel whose rows are structures with two defects, each at one point: the nearest image.
+
+    Attributes:
+        hosts: host of every structure [row]
+        shift: mean host offset taken off ``y`` less that of view ``host_offsets``, eV
+    """
+
+    hosts: tuple[str, ...] = ()
+    shift: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatticeTask(PairTask):
+    """A pair kernel whose rows are sums over the periodic images of structures with two defects.
+
+    Attributes:
+        mixing: how often every structure has every distance [row, point]
+    """
+
+    mixing: Floats
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableTask(KernelTask):
+    """A function near a table of fitted values, with the metric that the structures give its values.
+
+    Attributes:
+        mixing: root of the metric [row, point]: ``y`` is ``mixing @ values``
+        values: the table [point], eV
+        frequency: how often every point occurs in the structures [point]
+        spare: squared error that a simpler formula may add to the best one's
+    """
+
+    mixing: Floats
+    values: Floats
+    frequency: Floats
+    spare: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class TripleTask(KernelTask):
+    """A three-body formula whose rows are triples.
+
+    Attributes:
+        spare: squared error that a simpler formula may add to the best one's
+    """
+
+    spare: float
+
+
+def mixing_of(task: KernelTask) -> Floats | None:
+    """How points add up to rows [row, point]; None where every row is one point."""
+    return task.mixing if isinstance(task, LatticeTask | TableTask) else None
+
+
 @dataclass(frozen=True)
 class Kernel:
-    """A learned kernel: its task, the front, the index of the formula to use, the search's log and time."""
+    """A learned formula.
+
+    Attributes:
+        task: what was searched for
+        front: the best formula of every complexity, shortest first
+        chosen: index of the formula to use
+        generations: the search's log
+        seconds: wall time of the search
+        n_fits: fitted candidates
+    """
 
     task: KernelTask
     front: list[Scored]
@@ -76,3 +144,8 @@ class Kernel:
     generations: list[Generation]
     seconds: float
     n_fits: int
+
+    @property
+    def best(self) -> Scored:
+        """The formula to use."""
+        return self.front[self.chosen]

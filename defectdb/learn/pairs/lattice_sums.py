@@ -1,4 +1,4 @@
-"""Sums over periodic images: what a row's own distance is, where such a kernel must be quiet, and self-images."""
+"""The range in which a kernel of lattice sums must be finite, bounded and falling."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from defectdb.engine.safety.domain import MAX_OVERSHOOT, Domain
 from defectdb.learn.pairs.distance_classes import SAME_DISTANCE, nearest
 
 if TYPE_CHECKING:
-    from defectdb.learn.pairs.kernel_task import KernelTask
+    from defectdb.learn.pairs.kernel_task import LatticeTask
 
 
 FALL = 3
@@ -41,9 +41,8 @@ class LatticeDomain(Domain):
         return Domain.holds(self, values) & falls
 
 
-def lattice_domain(task: KernelTask) -> LatticeDomain:
+def lattice_domain(task: LatticeTask) -> LatticeDomain:
     """Where the kernel behind sums must be finite and quiet: it is near the sum, shared among the nearest images."""
-    assert task.mixing is not None
     close = nearest(task)
     shared = (task.mixing * (task.r <= close[:, None] + SAME_DISTANCE)).sum(1)
     reach = max(task.cutoff, float(task.r.max()))

@@ -13,7 +13,7 @@ from defectdb.engine.finishing.scored import Scored
 from defectdb.engine.finishing.uncertainty import description_length
 from defectdb.expressions.evaluation import evaluate_numpy
 from defectdb.expressions.expression import Expression
-from defectdb.learn.pairs.kernel_task import Kernel, KernelTask
+from defectdb.learn.pairs.kernel_task import Kernel, KernelTask, TableTask, mixing_of
 
 
 def with_constants(kernel: Kernel, constants: Sequence[float]) -> Kernel:
@@ -27,7 +27,7 @@ def with_constants(kernel: Kernel, constants: Sequence[float]) -> Kernel:
 
 def data_of(task: KernelTask) -> Data:
     """The rows of a task, in numpy."""
-    return Data(dict(zip(task.variables, task.x, strict=True)), task.y, task.weight, task.mixing)
+    return Data(dict(zip(task.variables, task.x, strict=True)), task.y, task.weight, mixing_of(task))
 
 
 def measured(
@@ -41,7 +41,7 @@ def measured(
     data = data_of(task)
     new = replace(rescored(scored, expression, constants, data), mae_cv=np.nan, mae_cv_interior=np.nan)
     new = replace(new, description_length=description_length(new, data))
-    if task.frequency is None or task.values is None:
+    if not isinstance(task, TableTask):
         return new
     error = np.abs(evaluate_numpy(expression, data.x, constants) - task.values)
     return replace(new, mae=float((error * task.frequency).sum() / task.frequency.sum()))

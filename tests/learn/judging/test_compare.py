@@ -21,14 +21,16 @@ from defectdb.learn.judging.compare import DISCOVERED, Comparison, as_frame, com
 from defectdb.learn.judging.errors import Fitted, criteria
 from defectdb.learn.judging.fitted_laws import fit_laws, refit
 from defectdb.learn.judging.lookups import look_up_table, nearest_neighbour
-from defectdb.learn.pairs.kernel_task import KernelTask
+from defectdb.learn.pairs.kernel_task import PairTask
 from defectdb.learn.pairs.skeleton import skeleton_of
 
 R = np.array([2.4, 3.2, 4.0, 5.1, 5.5, 6.4, 7.1, 8.2, 9.3, 10.4, 11.3, 12.7])
 
 
-def task(y: np.ndarray, r: np.ndarray = R) -> KernelTask:
-    return KernelTask("A_X-B_X", 0.0, 1e9, r[None], y, np.ones_like(y), None, 30.0, LearnConfig(), "cpu")
+def task(y: np.ndarray, r: np.ndarray = R) -> PairTask:
+    return PairTask(
+        label="A_X-B_X", x=r[None], y=y, weight=np.ones_like(y), config=LearnConfig(), device="cpu"
+    )
 
 
 def law(fits: list[Fitted], name: str) -> Fitted:

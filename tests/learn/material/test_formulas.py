@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ from defectdb.learn.config import LearnConfig
 from defectdb.learn.material.formulas import _composed, _summed
 from defectdb.learn.material.placed_formulas import Part
 from defectdb.learn.pairs.kernel_search import merge_islands
-from defectdb.learn.pairs.kernel_task import Kernel, KernelTask
+from defectdb.learn.pairs.kernel_task import Kernel, KernelTask, LatticeTask, PairTask, TableTask
 from defectdb.learn.pairs.measured import data_of, with_constants
 from defectdb.learn.publish import constant_errors, formula_records
 from defectdb.schema.records import EVERY_DZ
@@ -42,8 +42,11 @@ def scored(text: str, constants: tuple[float, ...], **known: float) -> Scored:
 
 
 def task_of(**options: object) -> KernelTask:
-    given = {"x": R[None], "y": Y, "weight": np.ones_like(Y), "mixing": None, **options}
-    return KernelTask("A_X-B_X", 0.0, EVERY_DZ, cutoff=30.0, config=LearnConfig(), device="cpu", **given)  # type: ignore[arg-type]
+    given: dict[str, Any] = {"x": R[None], "y": Y, "weight": np.ones_like(Y), **options}
+    kind: Any = TableTask if "values" in given else LatticeTask if "mixing" in given else PairTask
+    if kind is TableTask:
+        given = {"mixing": np.eye(len(R)), "frequency": np.ones(len(R)), "spare": 0.0, **given}
+    return kind(label="A_X-B_X", config=LearnConfig(), device="cpu", **given)  # type: ignore[no-any-return]
 
 
 def kernel_of(*front: Scored, task: KernelTask | None = None, chosen: int = 0) -> Kernel:
@@ -140,5 +143,5 @@ def test_standard_errors_are_those_of_scipy_and_rows_of_no_weight_do_not_count()
 def test_islands_of_robust_fits_are_merged_by_their_loss() -> None:
     short = scored("mul c0 r", (0.1,), mse=0.5, loss=0.2)
     long = scored(DECAY, TRUE, mse=0.9, loss=0.1)
-    task = replace(task_of(), spare=10.0)
+    task = task_of(values=Y, spare=10.0)
     assert merge_islands([kernel_of(short, task=task), kernel_of(long, task=task)]).front == [short, long]

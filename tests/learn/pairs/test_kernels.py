@@ -11,28 +11,25 @@ from defectdb.errors import SelectionError
 from defectdb.expressions.expression import Constant
 from defectdb.learn.config import LearnConfig
 from defectdb.learn.pairs.kernel_search import learn_kernel
-from defectdb.learn.pairs.kernel_task import KernelTask
+from defectdb.learn.pairs.kernel_task import LatticeTask, PairTask
 from defectdb.learn.pairs.tasks import demand_vanishing, n_distances
 from defectdb.learn.pairs.workers import learn_kernels
 
 QUICK = LearnConfig(generations=0, population=64, exhaustive_size=3, max_tokens=5, workers=1)
 
 
-def task_of(r: Any, y: Any, config: LearnConfig = QUICK, **other: Any) -> KernelTask:
+def task_of(r: Any, y: Any, config: LearnConfig = QUICK, **other: Any) -> PairTask:
     x, y = np.array(r, dtype=float)[None], np.array(y, dtype=float)
-    options: dict[str, Any] = {"mixing": None, **other}
-    return KernelTask(
-        "A_X-B_X",
-        0.0,
-        1e9,
-        x,
-        y,
-        np.ones_like(y),
-        cutoff=30.0,
+    kind = LatticeTask if "mixing" in other else PairTask
+    return kind(
+        label="A_X-B_X",
+        x=x,
+        y=y,
+        weight=np.ones_like(y),
         config=config,
         device="cpu",
         offset=not config.decay,
-        **options,
+        **other,
     )
 
 

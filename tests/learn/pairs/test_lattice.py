@@ -17,7 +17,7 @@ from defectdb.ingest import load
 from defectdb.learn import LearnConfig, learn_pairs
 from defectdb.learn.pairs.distance_classes import class_folds, nearest
 from defectdb.learn.pairs.host_offsets import offsets_left
-from defectdb.learn.pairs.kernel_task import KernelTask
+from defectdb.learn.pairs.kernel_task import LatticeTask
 from defectdb.learn.pairs.tasks import domain_of, kernel_tasks
 from defectdb.learn.select import known_labels, select_pairs
 
@@ -129,14 +129,21 @@ def test_the_host_offset_is_found_although_no_pair_is_far(tmp_path: Path, archiv
     assert by_far_pairs + left == pytest.approx(-ERROR, abs=1e-7)
 
 
-def sums(rows: int = 8) -> KernelTask:
+def sums(rows: int = 8) -> LatticeTask:
     """A task whose rows see one image nearby and six far ones."""
     close = np.linspace(2.5, 7.0, rows)
     r = np.concatenate([close, [15.0, 26.0]])
     mixing = np.hstack([np.eye(rows), np.full((rows, 2), 6.0)])
     y = mixing @ (0.4 * np.exp(-r / 2))
-    return KernelTask(
-        "A_X-B_X", 0.0, 1e9, r[None], y, np.ones(rows), mixing, 30.0, QUICK, "cpu", offset=False
+    return LatticeTask(
+        label="A_X-B_X",
+        x=r[None],
+        y=y,
+        weight=np.ones(rows),
+        mixing=mixing,
+        config=QUICK,
+        device="cpu",
+        offset=False,
     )
 
 
@@ -165,7 +172,6 @@ def test_levels_do_not_add_up_over_images(tmp_path: Path, archives: dict[int, Pa
 def test_values_near_the_sums_are_shared_among_equal_images() -> None:
     """A pair half-way between two images has two of them at the same distance: its kernel is half the sum."""
     task = sums()
-    assert task.mixing is not None
     doubled = replace(task, y=2 * task.y, mixing=np.hstack([2 * task.mixing[:, :8], task.mixing[:, 8:]]))
     assert domain_of(doubled).high == pytest.approx(domain_of(task).high, rel=0.05)
 

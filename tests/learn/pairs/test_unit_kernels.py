@@ -8,7 +8,7 @@ import pytest
 from defectdb.expressions.dimensions import ENERGY, constant_units
 from defectdb.learn.config import SUMMANDS, LearnConfig
 from defectdb.learn.pairs.kernel_search import learn_kernel
-from defectdb.learn.pairs.kernel_task import KernelTask
+from defectdb.learn.pairs.kernel_task import PairTask
 from defectdb.learn.pairs.tasks import problem_of
 
 R = np.linspace(2.0, 11.0, 16)
@@ -19,8 +19,8 @@ def _cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("DEFECTDB_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
 
 
-def task(y: np.ndarray, config: LearnConfig) -> KernelTask:
-    return KernelTask("A_X-B_X", 0.0, 1e9, R[None], y, np.ones(len(y)), None, 30.0, config, "cpu")
+def task(y: np.ndarray, config: LearnConfig) -> PairTask:
+    return PairTask(label="A_X-B_X", x=R[None], y=y, weight=np.ones(len(y)), config=config, device="cpu")
 
 
 def test_distances_carry_angstrom_and_other_variables_are_pure() -> None:
