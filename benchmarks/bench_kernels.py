@@ -22,6 +22,7 @@ from defectdb.expressions.evaluation import evaluate_numpy
 from defectdb.expressions.texts import to_infix
 from defectdb.ingest import Options, load
 from defectdb.learn.config import LearnConfig
+from defectdb.learn.job import settle
 from defectdb.learn.pairs.kernel_search import learn_kernel
 from defectdb.learn.pairs.kernel_task import Kernel, PairTask
 from defectdb.learn.pairs.tasks import kernel_tasks
@@ -44,7 +45,8 @@ PUBLISHED: dict[str, Callable[[Floats], Floats]] = {
 def kernels(db: Database, seed: int) -> dict[str, Kernel]:
     """The kernels of the labels with published formulas, each in one thread; one line each."""
     config = LearnConfig(seed=seed)
-    tasks = kernel_tasks(db, select_pairs(db, config, "MoS2", ["Vac_Mo-Vac_S", "Vac_S-Vac_S"]), config, "cpu")
+    job = settle(db, config, ["Vac_Mo-Vac_S", "Vac_S-Vac_S"])
+    tasks = kernel_tasks(db, select_pairs(db, job), job)
     found = {}
     for task in tasks:
         kernel = learn_kernel(task)

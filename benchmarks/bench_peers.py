@@ -32,6 +32,7 @@ from defectdb.expressions.expression import Call, Constant, Expression, Variable
 from defectdb.expressions.texts import to_infix
 from defectdb.ingest import Options, load
 from defectdb.learn.config import LearnConfig
+from defectdb.learn.job import settle
 from defectdb.learn.pairs.kernel_search import learn_kernel
 from defectdb.learn.pairs.kernel_task import KernelTask
 from defectdb.learn.pairs.tasks import kernel_tasks
@@ -270,7 +271,8 @@ def _tasks(folder: Path) -> Iterator[tuple[str, str, list[KernelTask]]]:
         load(db, [DATA / "2dmd-train.zip"], options=Options(only=("2dmd-low-MoS2",)))
         for target in TARGETS:
             config = LearnConfig(target=target)
-            tasks = kernel_tasks(db, select_pairs(db, config, "MoS2", list(LABELS)), config, "cpu")
+            job = settle(db, config, list(LABELS))
+            tasks = kernel_tasks(db, select_pairs(db, job), job)
             for label in LABELS:
                 yield label, target, [task for task in tasks if task.label == label]
 

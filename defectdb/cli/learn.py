@@ -1,20 +1,20 @@
-"""`defectdb learn`: options to one call of the learner, with a live table on stderr."""
+"""`defectdb learn`: learn formulas for pairs or a whole material model."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from defectdb.cli import Settings
-from defectdb.cli.learned import _chosen, _errors, _fitting, _front, _rows, _summary
 from defectdb.cli.live import LearnDisplay
 from defectdb.cli.numbers import seconds, seed_number
 from defectdb.cli.terminal import emit, emit_json, say
 from defectdb.errors import UsageError
+from defectdb.learn.config import LearnConfig
 
-if TYPE_CHECKING:
-    pass
+_DEFAULTS: dict[str, Any] = {name: field.default for name, field in LearnConfig.model_fields.items()}
+"""The learner's own defaults."""
 
 
 @click.command("learn")
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
     "--from",
     "protocol",
     type=click.Choice(["pairs", "all"]),
-    default="pairs",
+    default=_DEFAULTS["protocol"],
     show_default=True,
     help="Learn from 1- and 2-defect structures, or (--model) from every structure.",
 )
 @click.option("--material", metavar="M", help="Needed where several materials have pairs.")
 @click.option(
     "--target",
-    default="formation_energy",
+    default=_DEFAULTS["target"],
     show_default=True,
     help="formation_energy, homo_lumo_gap, homo or lumo.",
 )
@@ -42,43 +42,43 @@ if TYPE_CHECKING:
 @click.option(
     "--images",
     type=click.Choice(["nearest", "sum"]),
-    default="nearest",
+    default=_DEFAULTS["images"],
     show_default=True,
     help="Kernel of the nearest image, or lattice sum over all images.",
 )
 @click.option("--decay", is_flag=True, help="Demand that the kernel vanish at large distance.")
 @click.option(
-    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True,
+    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default=_DEFAULTS["device"], show_default=True,
     help="auto takes CUDA where there is one.",
 )  # fmt: skip
 @click.option(
-    "--seed", type=int, default=0, show_default=True, callback=seed_number,
+    "--seed", type=int, default=_DEFAULTS["seed"], show_default=True, callback=seed_number,
     help="On the CPU the same seed repeats exactly.",
 )  # fmt: skip
 @click.option(
     "--time-limit",
     type=click.FloatRange(min=0, min_open=True),
-    default=300.0,
+    default=_DEFAULTS["time_limit"],
     show_default=True,
     metavar="S",
     callback=seconds,
     help="Seconds for one kernel; a search that it cuts short does not repeat exactly.",
 )
 @click.option(
-    "--generations", type=click.IntRange(min=0), default=12, show_default=True,
+    "--generations", type=click.IntRange(min=0), default=_DEFAULTS["generations"], show_default=True,
     help="Rounds of sampling, fitting and retraining (0: the exhaustive search alone).",
 )  # fmt: skip
 @click.option(
     "--population",
     type=click.IntRange(min=64),
-    default=4000,
+    default=_DEFAULTS["population"],
     show_default=True,
     help="Candidates of one generation.",
 )
 @click.option(
     "--max-tokens",
     type=click.IntRange(5, 60),
-    default=25,
+    default=_DEFAULTS["max_tokens"],
     show_default=True,
     help="Longest formula, constants included.",
 )
@@ -109,15 +109,18 @@ if TYPE_CHECKING:
 @click.option(
     "--islands",
     type=click.IntRange(1, 64),
-    default=1,
+    default=_DEFAULTS["islands"],
     show_default=True,
     help="Independent searches of every kernel, their fronts merged.",
 )
 @click.option(
-    "--workers", type=click.IntRange(min=0), default=0, help="Processes on the CPU (0: one for every core)."
+    "--workers",
+    type=click.IntRange(min=0),
+    default=_DEFAULTS["workers"],
+    help="Processes on the CPU (0: one for every core).",
 )
 @click.option(
-    "--activate/--no-activate", default=True, show_default=True,
+    "--activate/--no-activate", default=_DEFAULTS["activate"], show_default=True,
     help="Put what was learned to use, or store it as candidates.",
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print what was learned as JSON.")
@@ -139,8 +142,9 @@ def learn_command(settings: Settings, /, **options: Any) -> None:
     asked = bool(options["pairs"]) + options["all_pairs"] + options["model"]
     if asked != 1:
         raise UsageError("say what to learn: --pair LABEL, --all-pairs or --model")
+    from defectdb.cli.learned import chosen_table, error_note, fit_width, front_table, rows_note, summary
     from defectdb.db import open_database
-    from defectdb.learn import LearnConfig, learn_model, learn_pairs
+    from defectdb.learn import learn_model, learn_pairs
 
     names = set(LearnConfig.model_fields) & set(options)
     config = LearnConfig(
@@ -156,15 +160,15 @@ def learn_command(settings: Settings, /, **options: Any) -> None:
         else:
             learned = learn_pairs(db, config, list(options["pairs"]) or None, display.progress())
     if options["as_json"]:
-        emit_json(_summary(learned))
+        emit_json(summary(learned))
         return
     if len({kernel.task.label for kernel in learned.kernels}) == 1:
         for kernel in learned.kernels:
-            click.echo(f"{_rows(kernel)}\n{_errors(learned)}")
-            emit(_fitting(_front(kernel)), floats="{:.4g}")
+            click.echo(f"{rows_note(kernel)}\n{error_note(learned)}")
+            emit(fit_width(front_table(kernel)), floats="{:.4g}")
     else:
-        click.echo(_errors(learned))
-        emit(_fitting(_chosen(learned)), floats="{:.4g}")
+        click.echo(error_note(learned))
+        emit(fit_width(chosen_table(learned)), floats="{:.4g}")
     state = "active" if config.activate else "stored, not active"
     say(settings, f"run {learned.run_id}, model {learned.model_id} {state}, {learned.seconds:.1f} s")
     if not config.activate:

@@ -26,14 +26,14 @@ _WIDE = 110
 """Columns of a terminal that tables of all numbers and the formulas need."""
 
 
-def _fitting(frame: pl.DataFrame) -> pl.DataFrame:
-    """The frame without what leaves the formulas no room, where stdout is a narrow terminal."""
+def fit_width(frame: pl.DataFrame) -> pl.DataFrame:
+    """The table without the columns that leave the formulas no room, where stdout is a narrow terminal."""
     if not sys.stdout.isatty() or shutil.get_terminal_size().columns >= _WIDE:
         return frame
     return frame.drop("BIC", "DL") if "DL" in frame.columns else frame.drop("RMSE", "MAE_cv")
 
 
-def _rows(kernel: Kernel) -> str:
+def rows_note(kernel: Kernel) -> str:
     """What a kernel was learned from, on one line."""
 
     task = kernel.task
@@ -42,7 +42,7 @@ def _rows(kernel: Kernel) -> str:
     return f"{task.name}: {task.config.target}, {rows}, r {r.min():.2f} to {r.max():.2f} angstrom"
 
 
-def _errors(learned: Learned) -> str:
+def error_note(learned: Learned) -> str:
     """What the printed errors are errors of."""
     task = learned.kernels[0].task
     if not isinstance(task, PairTask):
@@ -58,7 +58,7 @@ def _measures(scored: Scored) -> dict[str, float | None]:
     return {n: 1000 * v if math.isfinite(v) else None for n, v in zip(_ERRORS, values, strict=True)}
 
 
-def _front(kernel: Kernel) -> pl.DataFrame:
+def front_table(kernel: Kernel) -> pl.DataFrame:
 
     rows = [
         {
@@ -74,7 +74,7 @@ def _front(kernel: Kernel) -> pl.DataFrame:
     return _frame(rows)
 
 
-def _chosen(learned: Learned) -> pl.DataFrame:
+def chosen_table(learned: Learned) -> pl.DataFrame:
 
     rows = [
         {
@@ -98,7 +98,7 @@ def _frame(rows: list[dict[str, Any]]) -> pl.DataFrame:
     return pl.DataFrame(rows, schema_overrides=numbers, infer_schema_length=None)
 
 
-def _summary(learned: Learned) -> dict[str, Any]:
+def summary(learned: Learned) -> dict[str, Any]:
     return {
         "run_id": learned.run_id,
         "model_id": learned.model_id,

@@ -1,4 +1,4 @@
-"""A search's progress to a live table on a terminal, or to plain lines where stderr is none."""
+"""Show the progress of searches: a live table on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _MEV = 1000.0  # meV in an eV, the unit of every target
 
 
 class LearnDisplay:
-    """What a learner says while it works, all on stderr: ``with LearnDisplay(...) as display``.
+    """The progress of a learning job, all on stderr: ``with LearnDisplay(...) as display``.
 
     On a terminal a table of the generations of the search in progress, or of the latest generation of every search
     in other processes, and for several kernels a bar over them; else a line for every generation, of several searches
@@ -43,7 +43,7 @@ class LearnDisplay:
         self.begin = time.monotonic()
         self.history: list[Generation] = []
         # of every (kernel, island): when it began, its latest generation
-        self.beside: dict[tuple[str, str], tuple[float, Generation]] = {}
+        self.latest: dict[tuple[str, str], tuple[float, Generation]] = {}
         self.live: Live | None = None
 
     def __enter__(self) -> LearnDisplay:
@@ -64,7 +64,12 @@ class LearnDisplay:
         """The hooks to give to the learner."""
         from defectdb.learn import Progress
 
-        return Progress(kernel=self._kernel, generation=self._generation, beside=self._beside, note=self._say)
+        return Progress(
+            kernel=self._kernel,
+            generation=self._generation,
+            worker_generation=self._worker_generation,
+            note=self._say,
+        )
 
     def _kernel(self, kernel: Kernel | None, done: int, total: int) -> None:
         self.done, self.total, self.begin = done, total, time.monotonic()
@@ -74,13 +79,13 @@ class LearnDisplay:
         if total > 1:
             self.history = []
             if kernel is not None:
-                self.beside = {at: s for at, s in self.beside.items() if at[0] != kernel.task.name}
+                self.latest = {at: s for at, s in self.latest.items() if at[0] != kernel.task.name}
                 self._say(_finished(kernel))
 
-    def _beside(self, task: KernelTask, generation: Generation) -> None:
+    def _worker_generation(self, task: KernelTask, generation: Generation) -> None:
         at = task.name, _island(task)
-        begin, _ = self.beside.get(at, (time.monotonic() - generation.seconds, None))
-        self.beside = {**self.beside, at: (begin, generation)}  # a new one: the display reads it meanwhile
+        begin, _ = self.latest.get(at, (time.monotonic() - generation.seconds, None))
+        self.latest = {**self.latest, at: (begin, generation)}  # a new one: the display reads it meanwhile
         if self.live is None:
             self._say(_line(generation, f"{task.name}{_island(task)}: "))
 
@@ -89,7 +94,7 @@ class LearnDisplay:
             self.history, self.begin = [], time.monotonic() - generation.seconds
         self.history.append(generation)
         if self.live is None:
-            several = self.total > 1 or task.config.islands > 1
+            several = self.total > 1 or task.islands > 1
             self._say(_line(generation, f"{task.name}{_island(task)}: " if several else ""))
 
     def _say(self, line: str) -> None:
@@ -108,9 +113,9 @@ class LearnDisplay:
             parts.append(self.bar)
         if self.history:
             parts += [self._table(), _reached(self.history[-1])]
-        if self.history or (self.total == 1 and not self.beside):
+        if self.history or (self.total == 1 and not self.latest):
             parts.append(self._clock())
-        elif self.beside:
+        elif self.latest:
             parts.append(self._side_by_side())
         elif self.done < self.total:
             parts.append(
@@ -128,7 +133,7 @@ class LearnDisplay:
     def _side_by_side(self) -> Table:
         """The latest generation of every search in other processes, with its time left."""
         table = _table_of("search", "left", *_COLUMNS[:1], *_COLUMNS[3:])
-        shown = sorted(self.beside.items())[: self._room(len(self.beside))]
+        shown = sorted(self.latest.items())[: self._room(len(self.latest))]
         for (name, island), (begin, generation) in shown:
             left = max(0.0, begin + self.time_limit - time.monotonic())
             number, _, _, *rest = _cells(generation)
@@ -211,7 +216,7 @@ def _reached(generation: Generation) -> Table:
 
 def _island(task: KernelTask) -> str:
     """Which of several searches of one kernel it is."""
-    return "" if task.config.islands == 1 else f" #{task.island + 1}"
+    return "" if task.islands == 1 else f" #{task.island + 1}"
 
 
 def _line(g: Generation, search: str) -> str:

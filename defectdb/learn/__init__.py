@@ -1,24 +1,31 @@
-"""Pair subsets selected by SQL to formulas: the deep symbolic regression and what it publishes."""
+"""Learn formulas from stored structures and publish them; what needs torch is loaded when it is asked for."""
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
-
-from defectdb.learn.config import LearnConfig
-from defectdb.learn.job import Learned, Progress
-from defectdb.learn.learn_model import learn_model
-from defectdb.learn.learn_pairs import learn_pairs
 
 if TYPE_CHECKING:
     from defectdb.engine.regressor import SymbolicRegressor
+    from defectdb.learn.config import LearnConfig
+    from defectdb.learn.from_pairs import learn_pairs
+    from defectdb.learn.from_structures import learn_model
+    from defectdb.learn.outcome import Learned, Progress
 
 __all__ = ["LearnConfig", "Learned", "Progress", "SymbolicRegressor", "learn_model", "learn_pairs"]
 
+_OWNERS = {
+    "LearnConfig": "defectdb.learn.config",
+    "Learned": "defectdb.learn.outcome",
+    "Progress": "defectdb.learn.outcome",
+    "SymbolicRegressor": "defectdb.engine.regressor",
+    "learn_model": "defectdb.learn.from_structures",
+    "learn_pairs": "defectdb.learn.from_pairs",
+}
+
 
 def __getattr__(name: str) -> Any:
-    """The regressor, loaded when it is asked for."""
-    if name == "SymbolicRegressor":
-        from defectdb.engine.regressor import SymbolicRegressor
-
-        return SymbolicRegressor
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    """A public name, its module loaded on first use."""
+    if name not in _OWNERS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_OWNERS[name]), name)

@@ -1,17 +1,18 @@
-"""What a learner is asked to do: one frozen record, stored with every run."""
+"""The options of a learner with their defaults; importable without torch. Stored with every run."""
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from defectdb.engine.grammar.grammar import Grammar
 from defectdb.engine.settings import ModelConfig, SearchConfig
 from defectdb.errors import UnknownNameError, UsageError
-from defectdb.expressions.dimensions import ENERGY, kernel_unit
 from defectdb.expressions.operators import OPERATORS
 from defectdb.schema.records import Images
+
+if TYPE_CHECKING:
+    from defectdb.engine.grammar.grammar import Grammar
 
 CORE_OPERATORS = ("add", "sub", "mul", "div", "neg", "inv", "square", "exp", "cos", "tanh")
 """Operators of which every small skeleton is tried: decays and oscillations (a sine is a cosine with a phase)."""
@@ -86,6 +87,9 @@ class LearnConfig(BaseModel):
 
         Raises as the record itself does.
         """
+        from defectdb.engine.grammar.grammar import Grammar
+        from defectdb.expressions.dimensions import ENERGY, kernel_unit
+
         self._check_operators()  # copies with other fields are not validated
         operators = tuple(dict.fromkeys((*self.operators, *self.allowed)))
         return Grammar(

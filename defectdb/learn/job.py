@@ -1,39 +1,85 @@
-"""What every learning job returns, and the callbacks that watch it."""
+"""Settle once what a learner is asked: target, material, device and pair labels."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from defectdb.learn.pairs.kernel_task import Kernel
-from defectdb.learn.pairs.workers import Heard
+from defectdb.db import Database
+from defectdb.db.read import read_label
+from defectdb.engine.grammar.grammar import Grammar
+from defectdb.errors import SelectionError, UnknownNameError, UsageError
+from defectdb.learn.config import LearnConfig, resolve_device
+from defectdb.schema.fields import TARGETS
 
 
 @dataclass(frozen=True)
-class Learned:
-    """What one job wrote: run, model, kernels with the ids of their chosen formulas, seconds of wall time."""
+class Job:
+    """What is learned; a plain record without a database.
 
-    run_id: int
-    model_id: int
-    material: str
-    kernels: list[Kernel]
-    formula_ids: list[int]
-    seconds: float
-
-
-def _silent(*_: object) -> None:
-    """No display."""
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Hooks that a display may give: kernels found so far of how many, and every generation of the search in progress.
-
-    ``beside`` hears of the generations of searches in worker processes, in a thread of its own; ``note`` of what a user
-    must know of a run that goes on, in one line.
+    Attributes:
+        config: the options
+        target: name of the target
+        material: id of the material
+        device: ``cpu`` or ``cuda``
+        labels: pair labels, sorted
+        grammar: the formulas of a pair kernel
     """
 
-    kernel: Callable[[Kernel | None, int, int], None] = _silent
-    generation: Heard | None = None
-    beside: Heard | None = None
-    note: Callable[[str], None] = _silent
+    config: LearnConfig
+    target: str
+    material: str
+    device: str
+    labels: tuple[str, ...]
+    grammar: Grammar
+
+
+def settle(db: Database, config: LearnConfig, labels: Sequence[str] | None = None) -> Job:
+    """The job of these options for ``labels``, in either order; None: every pair label of the material.
+
+    Raises UnknownNameError for a target, material or label that there is not, UsageError where options contradict one
+    another, several materials could be meant or the device is not there, SelectionError where nothing is stored.
+    """
+    check_target(config.target)
+    grammar = config.grammar()
+    device = resolve_device(config.device)
+    material = choose_material(db, config.material)
+    known = known_labels(db, material)
+    wanted = known if labels is None else sorted({find_label(db, material, label) for label in labels})
+    return Job(config, config.target, material, device, tuple(wanted), grammar)
+
+
+def check_target(target: str) -> None:
+    """Raises UnknownNameError unless the target can be learned."""
+    if target not in TARGETS:
+        raise UnknownNameError("target", target, list(TARGETS))
+
+
+def choose_material(db: Database, material: str | None) -> str:
+    """The material to learn: the one named, or the only one with 2-defect structures. Raises UsageError."""
+    known = db.frame("SELECT DISTINCT material_id FROM pair_energies ORDER BY ALL")["material_id"].to_list()
+    if material is not None:
+        if material not in known:
+            raise UnknownNameError("material with 2-defect structures", material, known)
+        return material
+    if not known:
+        raise SelectionError("the database holds no 2-defect structures to learn from; ingest some first")
+    if len(known) > 1:
+        raise UsageError(f"several materials have pairs ({', '.join(known)}); choose one with --material")
+    return str(known[0])
+
+
+def known_labels(db: Database, material: str) -> list[str]:
+    """Pair labels of the material's 2-defect structures, sorted."""
+    return db.frame(
+        "SELECT DISTINCT label FROM pair_energies WHERE material_id = ? ORDER BY ALL", [material]
+    )["label"].to_list()
+
+
+def find_label(db: Database, material: str, text: str) -> str:
+    """The canonical label that the text means. Raises UnknownNameError naming the known ones, and LabelError."""
+    known = known_labels(db, material)
+    label = read_label(db, text, order=2)
+    if label not in known:
+        raise UnknownNameError("pair label", label, known)
+    return label

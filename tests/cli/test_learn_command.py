@@ -286,10 +286,9 @@ def test_searches_in_other_processes_are_rows_below_a_bar_over_the_kernels() -> 
     display = display_of()
     display.progress().kernel(None, 0, 5)
     assert "small formulas and sums of them first" in shown(display)
-    config = LearnConfig(islands=2)
     for label, island in (("Vac_Mo-Vac_S", 0), ("Vac_S-Vac_S", 1)):
-        task = replace(ALONE, label=label, config=config, island=island)
-        display._beside(task, generation(4))
+        task = replace(ALONE, label=label, islands=2, island=island)
+        display._worker_generation(task, generation(4))
     text = shown(display)
     assert "0/5" in text
     assert "Vac_Mo-Vac_S #1" in text

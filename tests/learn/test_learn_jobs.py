@@ -18,10 +18,11 @@ from defectdb.errors import LabelError, SelectionError, UnknownNameError, UsageE
 from defectdb.expressions.expression import from_ast, from_prefix
 from defectdb.learn import LearnConfig, Progress, learn_pairs
 from defectdb.learn.config import resolve_device
+from defectdb.learn.job import find_label, settle
 from defectdb.learn.pairs.kernel_search import learn_kernel
 from defectdb.learn.pairs.kernel_task import PairTask
 from defectdb.learn.pairs.skeleton import skeleton_names
-from defectdb.learn.select import dz_windows, find_label, select_pairs
+from defectdb.learn.select import dz_windows, select_pairs
 
 QUICK = LearnConfig(generations=0, population=128, exhaustive_size=5, workers=1, max_tokens=15)
 
@@ -135,7 +136,7 @@ def test_a_label_learned_alone_keeps_the_other_kernels(learned: Path, tmp_path: 
 def test_where_narrows_the_rows_and_is_kept_with_the_run(empty_database: Database) -> None:
     toy.fill(empty_database, n=120)
     config = QUICK.model_copy(update={"where": "distance < 9"})
-    selection = select_pairs(empty_database, config, "MoS2", ["Vac_Mo-Vac_S"])
+    selection = select_pairs(empty_database, settle(empty_database, config, ["Vac_Mo-Vac_S"]))
     assert selection.frame["r"].max() < 9
     assert "distance < 9" in selection.sql
 
@@ -242,7 +243,7 @@ def test_a_run_that_dies_is_marked_failed_and_changes_no_model(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("defectdb.learn.learn_pairs.publish", interrupted)
+    monkeypatch.setattr("defectdb.learn.from_pairs.publish", interrupted)
     with open_database(copy) as db:
         with pytest.raises(KeyboardInterrupt):
             learn_pairs(db, QUICK, ["Vac_Mo-Vac_S"])

@@ -8,6 +8,7 @@ from support import toy_database as toy
 from defectdb.db import Database
 from defectdb.errors import UsageError
 from defectdb.learn import LearnConfig
+from defectdb.learn.job import settle
 from defectdb.learn.select import select_pairs
 
 LABEL = "Vac_Mo-Vac_S"
@@ -41,7 +42,7 @@ def test_what_is_not_one_expression_by_itself_is_refused_in_the_users_words(
     filled: Database, text: str
 ) -> None:
     with pytest.raises(UsageError, match="--where takes one SQL predicate") as caught:
-        select_pairs(filled, LearnConfig(where=text), "MoS2", [LABEL])
+        select_pairs(filled, settle(filled, LearnConfig(where=text), [LABEL]))
     assert repr(text) in str(caught.value)
     assert "structure_id" not in str(caught.value)  # of the SELECT around it
     assert filled.value("SELECT count(*) FROM pairs") > 0
@@ -55,7 +56,7 @@ def test_what_does_not_fit_the_view_says_why_and_names_its_columns(
     filled: Database, text: str, why: str
 ) -> None:
     with pytest.raises(UsageError, match=why) as caught:
-        select_pairs(filled, LearnConfig(where=text), "MoS2", [LABEL])
+        select_pairs(filled, settle(filled, LearnConfig(where=text), [LABEL]))
     assert repr(text) in str(caught.value)
     assert "columns are structure_id" in str(caught.value)
     assert "SELECT" not in str(caught.value)
@@ -72,8 +73,8 @@ def test_what_does_not_fit_the_view_says_why_and_names_its_columns(
     ],
 )
 def test_no_predicate_brings_in_another_label(filled: Database, text: str) -> None:
-    plain = select_pairs(filled, LearnConfig(), "MoS2", [LABEL])
-    selection = select_pairs(filled, LearnConfig(where=text), "MoS2", [LABEL])
+    plain = select_pairs(filled, settle(filled, LearnConfig(), [LABEL]))
+    selection = select_pairs(filled, settle(filled, LearnConfig(where=text), [LABEL]))
     assert selection.frame.equals(plain.frame)
     assert selection.sha256 == plain.sha256
     assert filled.frame(selection.sql).equals(plain.frame)  # the stored SELECT stands by itself

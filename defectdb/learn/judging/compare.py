@@ -1,10 +1,10 @@
-"""A pair label to its comparison: the formula in use beside known laws and tables, on the same rows."""
+"""Compare the formula in use of a pair label with known laws and tables on the same rows."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -17,6 +17,7 @@ from defectdb.expressions.evaluation import evaluate_numpy
 from defectdb.expressions.expression import complexity, from_ast
 from defectdb.expressions.texts import to_infix
 from defectdb.learn.config import LearnConfig
+from defectdb.learn.job import Job, settle
 from defectdb.learn.judging.errors import Fitted
 from defectdb.learn.judging.fitted_laws import fit_laws, refit
 from defectdb.learn.judging.lookups import look_up_table, nearest_neighbour
@@ -24,7 +25,7 @@ from defectdb.learn.pairs.distance_classes import nearest
 from defectdb.learn.pairs.host_offsets import without_host_offsets
 from defectdb.learn.pairs.kernel_task import KernelTask
 from defectdb.learn.pairs.tasks import kernel_tasks
-from defectdb.learn.select import check_target, choose_material, find_label, select_pairs
+from defectdb.learn.select import select_pairs
 from defectdb.schema.records import Images
 
 DISCOVERED = "discovered"
@@ -65,29 +66,26 @@ def compare(
     ``images``: nearest or sum; by default what the formula was learned with. Raises UnknownNameError, and
     UsageError where no formula is active or no window holds ``dz``.
     """
-    check_target(target)
-    material = choose_material(db, material)
-    label = find_label(db, material, label)
-    active = _active(db, label, target, material)
-    images = images or active["images"][0]
-    config = LearnConfig(target=target, material=material, images=images)
-    selection = select_pairs(db, config, material, [label])
-    tasks = without_host_offsets(db, kernel_tasks(db, selection, config, "cpu"), config, material)
+    asked = LearnConfig(target=target, material=material, device="cpu")
+    job = settle(db, asked, [label])
+    active = _active(db, job)
+    job = replace(job, config=asked.model_copy(update={"images": images or active["images"][0]}))
+    tasks = without_host_offsets(db, kernel_tasks(db, select_pairs(db, job), job), job)
     if dz is not None:
         tasks = [task for task in tasks if task.dz_min <= abs(dz) < task.dz_max]
     return [_compared(task, active, fit_laws(task)) for task in tasks]
 
 
-def _active(db: Database, label: str, target: str, material: str) -> pl.DataFrame:
+def _active(db: Database, job: Job) -> pl.DataFrame:
+    [label] = job.labels
     found = db.frame(
         "SELECT formula_id, ast, constants, images, dz_min, dz_max FROM formulas WHERE status = 'active' "
         "AND pair_label = ? AND target = ? AND material_id = ? ORDER BY dz_min",
-        [label, target, material],
+        [label, job.target, job.material],
     )
     if found.is_empty():
-        raise UsageError(
-            f"{label} has no active formula of {target}; `defectdb learn --pair {label} --target {target}` finds one"
-        )
+        hint = f"`defectdb learn --pair {label} --target {job.target}` finds one"
+        raise UsageError(f"{label} has no active formula of {job.target}; {hint}")
     return found
 
 

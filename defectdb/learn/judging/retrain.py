@@ -1,4 +1,4 @@
-"""Stored structures in two parts to errors: models trained on one part alone, in a copy, and judged on the other."""
+"""Errors of models trained on one part of the stored structures and judged on the other."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from defectdb.db import Database
 from defectdb.db.scratch import add_structures, excerpt
 from defectdb.errors import SelectionError, UsageError
 from defectdb.learn.config import LearnConfig
-from defectdb.learn.job import Progress
+from defectdb.learn.from_structures import learn_model
+from defectdb.learn.job import check_target, choose_material
 from defectdb.learn.judging.simple_models import METHODS, simple_models
-from defectdb.learn.learn_model import learn_model
 from defectdb.learn.material.structures import N_FOLDS
-from defectdb.learn.select import check_target, choose_material
+from defectdb.learn.outcome import Progress
 
 COLUMNS = ("formulas", *METHODS)
 """What is compared: formulas found by a search, and models without one."""
@@ -139,7 +139,7 @@ def _errors(
     config = config.model_copy(update={"material": material, "warm": False})
     with excerpt(db, train["structure_id"].to_list()) as copy:
         learn_model(copy, config, progress)
-        simple = simple_models(copy, config, material)
+        simple = simple_models(copy, config)
         add_structures(copy, db, test["structure_id"].to_list())
         found = copy.frame(
             "SELECT p.structure_id, p.n_defects, p.value AS formulas, t.value AS actual FROM predictions AS p "

@@ -1,4 +1,4 @@
-"""Two-defect structures to models without a search: laws, look-up tables, nearest neighbours, no interaction.
+"""Models without a search: best law, look-up table, nearest neighbour, no interaction.
 
 What formulas must be better than on structures that they never saw.
 """
@@ -15,11 +15,12 @@ from defectdb.db import Database
 from defectdb.expressions.arrays import Floats
 from defectdb.expressions.evaluation import evaluate_numpy
 from defectdb.learn.config import LearnConfig
+from defectdb.learn.job import settle
 from defectdb.learn.judging.fitted_laws import fit_laws
 from defectdb.learn.pairs.distance_classes import distance_classes
 from defectdb.learn.pairs.kernel_task import MIN_ROWS, KernelTask
 from defectdb.learn.pairs.tasks import kernel_tasks
-from defectdb.learn.select import known_labels, select_pairs
+from defectdb.learn.select import select_pairs
 from defectdb.schema.fields import TARGETS
 
 METHODS = ("best law", "look-up table", "nearest neighbour", "no interaction")
@@ -73,22 +74,21 @@ def _joined(alone: pl.DataFrame, pairs: pl.DataFrame, columns: Sequence[pl.Expr]
     return both.select("structure_id", *columns)
 
 
-def simple_models(db: Database, config: LearnConfig, material: str) -> Simple:
+def simple_models(db: Database, config: LearnConfig) -> Simple:
     """The simple models of the database's one- and two-defect structures, nearest images alone."""
-    config = config.model_copy(update={"images": "nearest"})
-    selection = select_pairs(db, config, material, known_labels(db, material))
+    job = settle(db, config.model_copy(update={"images": "nearest", "device": "cpu"}))
     windows: dict[str, list[tuple[float, float, dict[str, Curve]]]] = {}
-    for task in kernel_tasks(db, selection, config, "cpu"):
+    for task in kernel_tasks(db, select_pairs(db, job), job):
         windows.setdefault(task.label, []).append((task.dz_min, task.dz_max, _curves(task)))
     singles = db.frame(
         "SELECT label, avg(value) FROM one_defect_energies JOIN hosts USING (host_id) "
         "WHERE material_id = ? AND target = ? GROUP BY label",
-        [material, config.target],
+        [job.material, job.target],
     )
     offset = db.value(
-        "SELECT avg(value) FROM host_offsets JOIN hosts USING (host_id) WHERE material_id = ?", [material]
+        "SELECT avg(value) FROM host_offsets JOIN hosts USING (host_id) WHERE material_id = ?", [job.material]
     )
-    return Simple(config.target, windows, dict(singles.iter_rows()), float(offset or 0.0))
+    return Simple(job.target, windows, dict(singles.iter_rows()), float(offset or 0.0))
 
 
 def _curves(task: KernelTask) -> dict[str, Curve]:

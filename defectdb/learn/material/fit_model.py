@@ -1,4 +1,4 @@
-"""Structures to a whole-material model: tables, searches against them, formulas refined together, terms that pay.
+"""Fit a material model to structures: tables, searches against them, formulas refined together, terms that pay.
 
 1. Tables of kernel values at every distance class, and of the factors of three-body products, are fitted to all
    structures by absolute errors: compact triangles are outliers of any pair model.
@@ -17,14 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defectdb.expressions.arrays import Flags, Floats
-from defectdb.learn.config import LearnConfig
-from defectdb.learn.material.formulas import Formulas, behind
+from defectdb.learn.material.formulas import Formulas, second_summands
 from defectdb.learn.material.placed_formulas import Part, triple_part
 from defectdb.learn.material.refine import cross_validate, predict, refine, total_values
 from defectdb.learn.material.structures import N_FOLDS, ModelData
 from defectdb.learn.material.tasks import REACH, shape_tasks, triple_task
 from defectdb.learn.material.value_tables import PAYS, paying_shape, robust_weights
-from defectdb.learn.pairs.kernel_task import Kernel, KernelTask
+from defectdb.learn.pairs.kernel_task import Kernel, KernelTask, TripleTask
 from defectdb.learn.pairs.tasks import domain_of
 
 MATTERS = 0.1
@@ -52,17 +51,17 @@ class Fitted:
         return [part for _, part in self.terms]
 
 
-def fit_model(data: ModelData, config: LearnConfig, device: str, learn: Learn, train: Flags) -> Fitted:
+def fit_model(data: ModelData, learn: Learn, train: Flags) -> Fitted:
     """The model of the structures ``train``: forms and constants from these alone."""
     y = total_values(data)
     shape = paying_shape(data.blocks, data.triples, y, data.fold, train)
     weights = robust_weights(shape.tables.residual, REACH) * train
-    tasks = shape_tasks(shape, weights, config, device)
-    wanted = _triple_tasks(data, shape.tables.residual, weights, config, device)
+    tasks = shape_tasks(shape, weights)
+    wanted = _triple_tasks(data, shape.tables.residual, weights)
     found = {kernel.task.name: kernel for kernel in learn([*tasks.values(), *wanted])}
     chosen = {place: (found[task.name],) for place, task in tasks.items()}
     formulas = Formulas(data, shape, chosen).refined(y, train)
-    again = behind(formulas, y, train, config, device)
+    again = second_summands(formulas, y, train)
     if again:
         more = {kernel.task.name: kernel for kernel in learn(list(again.values()))}
         for place, task in again.items():
@@ -73,26 +72,24 @@ def fit_model(data: ModelData, config: LearnConfig, device: str, learn: Learn, t
     return _with_triples(data, formulas.terms(), [found[task.name] for task in wanted], y, train)
 
 
-def nested_residual(data: ModelData, config: LearnConfig, device: str, learn: Learn) -> Floats:
+def nested_residual(data: ModelData, learn: Learn) -> Floats:
     """Out-of-fold residuals [structure]: shape, forms and constants all learned anew without each fold."""
     residual = np.zeros(len(data.y))
     for k in range(N_FOLDS):
         held = data.fold == k
         if held.any() and not held.all():
-            residual[held] = fit_model(data, config, device, learn, ~held).residual[held]
+            residual[held] = fit_model(data, learn, ~held).residual[held]
     return residual
 
 
-def _triple_tasks(
-    data: ModelData, residual: Floats, weights: Floats, config: LearnConfig, device: str
-) -> list[KernelTask]:
+def _triple_tasks(data: ModelData, residual: Floats, weights: Floats) -> list[TripleTask]:
     """General three-body searches for the labels that hold a tenth of what is left or more."""
     whole = np.abs(residual[weights > 0]).sum()
     tasks = []
     for triples in data.triples:
         rows = np.unique(triples.rows)
         if np.abs(residual[rows[weights[rows] > 0]]).sum() > MATTERS * whole:
-            tasks.append(triple_task(triples, residual, weights, data.n_defects, config, device))
+            tasks.append(triple_task(triples, residual, weights, data.n_defects))
     return [task for task in tasks if task is not None]
 
 

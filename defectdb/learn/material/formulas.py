@@ -1,4 +1,4 @@
-"""The chosen functions of a model's shape: together in their places, refined, and measured against free tables."""
+"""The formulas of a material model: one for every function of its shape, refined together and put in place."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import numpy as np
 
 from defectdb.expressions.arrays import Flags, Floats
 from defectdb.expressions.evaluation import evaluate_numpy
-from defectdb.learn.config import LearnConfig
 from defectdb.learn.material.placed_formulas import Function, Part, edge_part, pair_part, product_part
 from defectdb.learn.material.refine import predict, refine
 from defectdb.learn.material.structures import ModelData
@@ -22,7 +21,7 @@ from defectdb.learn.pairs.kernel_task import Kernel, TableTask, TripleTask
 from defectdb.learn.pairs.measured import measured, with_constants
 from defectdb.learn.pairs.tasks import domain_of
 
-BEHIND = 0.004
+SECOND_GAIN = 0.004
 """A function gets a second summand where a free table in its place would lower the whole error by this share."""
 
 SECOND_ISLANDS = 2
@@ -156,14 +155,11 @@ def _composed(found: Sequence[Kernel], part: Part, y: Floats) -> Kernel:
     return Kernel(task, [scored], 0, generations, seconds, n_fits)
 
 
-def behind(
-    formulas: Formulas, y: Floats, train: Flags, config: LearnConfig, device: str
-) -> dict[Place, TableTask]:
-    """Searches of what to add to the functions that stay behind a free table in their place, the others as they are."""
+def second_summands(formulas: Formulas, y: Floats, train: Flags) -> dict[Place, TableTask]:
+    """The searches of second summands, for every function that a free table in its place would clearly better."""
     shape = replace(formulas.shape, tables=formulas.tables(y))
     residual = shape.tables.residual
     before = float(np.abs(residual[train]).mean())
-    more = config.model_copy(update={"islands": max(SECOND_ISLANDS, config.islands)})
     tasks = {}
     for place, kernels in formulas.chosen.items():
         if len(kernels[0].front) < 2:
@@ -171,12 +167,13 @@ def behind(
         design = design_of(shape, place, len(y))
         step = _free(design, residual, train)
         left = residual - design @ step
-        if before - float(np.abs(left[train]).mean()) < BEHIND * before:
+        if before - float(np.abs(left[train]).mean()) < SECOND_GAIN * before:
             continue
         weights = robust_weights(left, REACH) * train
         name, window, r, _ = shape.function(place)
         error = float((weights * left**2).sum())
-        tasks[place] = metric_task(f"{name} +", window, r, step, design, weights, error, more, device)
+        task = metric_task(f"{name} +", window, r, step, design, weights, error)
+        tasks[place] = replace(task, islands=SECOND_ISLANDS)
     return tasks
 
 

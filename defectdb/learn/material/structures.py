@@ -1,4 +1,4 @@
-"""Every selected structure to one linear problem: what its pairs and triples must add up to.
+"""Load the structures of a material model as counts of distance classes and of triples.
 
 A structure's value less what its single defects give is a sum over its pairs of k(label, distance) and over its
 triples of W: counts of distance classes times kernel values, whatever the number of defects.
@@ -7,8 +7,6 @@ triples of W: counts of distance classes times kernel values, whatever the numbe
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib import resources
-from string import Template
 
 import numpy as np
 import polars as pl
@@ -16,8 +14,9 @@ import polars as pl
 from defectdb.db import Database
 from defectdb.errors import SelectionError
 from defectdb.expressions.arrays import Floats, Integers
-from defectdb.learn.config import LearnConfig
+from defectdb.learn.job import Job
 from defectdb.learn.select import Selection, dz_windows, frame_hash, rows_where
+from defectdb.learn.statements import structures_statement
 
 N_FOLDS = 5
 SAME_LEVEL = 1e-9
@@ -73,24 +72,24 @@ class ModelData:
     triples: tuple[Triples, ...]
 
 
-def load_structures(db: Database, config: LearnConfig, material: str) -> ModelData:
+def load_structures(db: Database, job: Job) -> ModelData:
     """The structures with two or more defects (with ``config.where`` over view targets_wide joined to structures).
 
     Raises SelectionError where none is left or a one-defect value is missing.
     """
-    sql = _sql(config, material)
-    frame = rows_where(db, sql, config.where, "targets_wide")
+    sql = structures_statement(job, N_FOLDS)
+    frame = rows_where(db, sql, job.config.where, "targets_wide")
     if not frame.height:
-        raise SelectionError(f"no structure of {material} with two or more defects has {config.target}")
+        raise SelectionError(f"no structure of {job.material} with two or more defects has {job.target}")
     lacking = frame.filter(pl.col("base").is_null() | (pl.col("n_known") < pl.col("n_defects")))
     if lacking.height:
         raise SelectionError(
-            f"{lacking.height} structures have a defect that no 1-defect structure gives {config.target} for, "
+            f"{lacking.height} structures have a defect that no 1-defect structure gives {job.target} for, "
             f"e.g. {lacking['structure_id'][0]}; ingest those or leave the structures out with --where"
         )
     rows = frame.select("structure_id").with_row_index("row")
     with db.registered(chosen=rows):
-        source = "distances" if config.images == "sum" else "pairs"
+        source = "distances" if job.config.images == "sum" else "pairs"
         pairs = db.frame(
             f'SELECT c."row", p.label, round(p.distance, 4) AS r, p.dz FROM {source} AS p '
             "JOIN chosen AS c USING (structure_id)"
@@ -99,53 +98,39 @@ def load_structures(db: Database, config: LearnConfig, material: str) -> ModelDa
             f'SELECT c."row", t.label, {", ".join("t." + v for v in TRIPLE_VARIABLES)} FROM triples AS t '
             'JOIN chosen AS c USING (structure_id) ORDER BY t.label, c."row"'
         )
-    singles = dict(_singles(db, material, config.target).iter_rows())
-    selection = Selection(frame, sql, frame_hash(frame), material)
+    singles = dict(_singles(db, job).iter_rows())
+    selection = Selection(frame, sql, frame_hash(frame))
     return ModelData(
         selection,
         frame["n_defects"].to_numpy().astype(np.int64),
         (frame["value"] - frame["base"]).to_numpy().copy(),
         frame["fold"].to_numpy().astype(np.int64),
-        tuple(_blocks(pairs, frame["base"].to_numpy(), config, singles)),
+        tuple(_blocks(pairs, frame["base"].to_numpy(), job.target, singles)),
         tuple(_triples(triples)),
     )
 
 
-def _sql(config: LearnConfig, material: str) -> str:
-    text = (resources.files("defectdb.learn.material") / "structures.sql").read_text(encoding="utf-8")
-    base = {
-        "formation_energy": "sum(o.value) + (any_value(s.n_defects) - 1) * any_value(coalesce(h.value, 0))",
-        "homo": "max(o.value)",
-    }.get(config.target, "min(o.value)")
-    predicate = f"AND ({config.where})" if config.where else ""
-    return Template(text).substitute(
-        base=base, material=material, target=config.target, predicate=predicate, folds=N_FOLDS
-    )
-
-
-def _singles(db: Database, material: str, target: str) -> pl.DataFrame:
+def _singles(db: Database, job: Job) -> pl.DataFrame:
     return db.frame(
         "SELECT o.label, avg(o.value) FROM one_defect_energies AS o JOIN hosts USING (host_id) "
         "WHERE material_id = ? AND target = ? GROUP BY o.label",
-        [material, target],
+        [job.material, job.target],
     )
 
 
-def _blocks(
-    pairs: pl.DataFrame, bases: Floats, config: LearnConfig, singles: dict[str, float]
-) -> list[Block]:
+def _blocks(pairs: pl.DataFrame, bases: Floats, target: str, singles: dict[str, float]) -> list[Block]:
     """Levels and gaps: only pairs that hold the structure's deciding defect move its level, the others count 0."""
     blocks = []
-    decide = max if config.target == "homo" else min
+    decide = max if target == "homo" else min
     for (label,), frame in pairs.group_by(["label"], maintain_order=True):
         values = [singles[part] for part in str(label).split("-")]
-        base = 0.0 if config.target == "formation_energy" else decide(values)
+        base = 0.0 if target == "formation_energy" else decide(values)
         for low, high in dz_windows(frame["dz"].to_numpy()):
             part = frame.filter(pl.col("dz").is_between(low, high, closed="left"))
             r, column = np.unique(part["r"].to_numpy(), return_inverse=True)
             counts = np.zeros((len(bases), len(r)))
             np.add.at(counts, (part["row"].to_numpy(), column), 1.0)
-            if config.target != "formation_energy":
+            if target != "formation_energy":
                 counts[np.abs(bases - base) > SAME_LEVEL] = 0.0
             blocks.append(Block(str(label), low, high, r, base, counts))
     return sorted(blocks, key=lambda b: (b.label, b.dz_min))

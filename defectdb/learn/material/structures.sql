@@ -5,11 +5,11 @@ SELECT
     CAST(CAST('0x' || substr(md5(s.structure_id), 1, 8) AS UBIGINT) % $folds AS INTEGER) AS fold
 FROM structures AS s
 JOIN hosts USING (host_id)
-JOIN target_values AS t ON t.structure_id = s.structure_id AND t.target = '$target'
+JOIN target_values AS t ON t.structure_id = s.structure_id AND t.target = $target
 JOIN targets_wide AS w ON w.structure_id = s.structure_id
 JOIN defects AS d ON d.structure_id = s.structure_id
-LEFT JOIN one_defect_energies AS o ON o.host_id = s.host_id AND o.label = d.label AND o.target = '$target'
+LEFT JOIN one_defect_energies AS o ON o.host_id = s.host_id AND o.label = d.label AND o.target = $target
 LEFT JOIN host_offsets AS h ON h.host_id = s.host_id
-WHERE hosts.material_id = '$material' AND s.n_defects >= 2 $predicate
+WHERE hosts.material_id = $material AND s.n_defects >= 2 $predicate
 GROUP BY s.structure_id
 ORDER BY s.structure_id

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defectdb.expressions.arrays import Floats
-from defectdb.learn.config import LearnConfig
 from defectdb.learn.material.structures import TRIPLE_VARIABLES, Triples
 from defectdb.learn.material.terms import Place, Shape, product_design
 from defectdb.learn.pairs.kernel_task import TableTask, TripleTask
@@ -27,14 +26,14 @@ MAX_TRIPLES = 220
 """A three-body term is searched on at most this many triples and refined on all."""
 
 
-def shape_tasks(shape: Shape, weights: Floats, config: LearnConfig, device: str) -> dict[Place, TableTask]:
+def shape_tasks(shape: Shape, weights: Floats) -> dict[Place, TableTask]:
     """The searches of all functions of a shape with the metric of the ``weights`` [structure]."""
     error = float((weights * shape.tables.residual**2).sum())
     tasks = {}
     for place in shape.places():
         name, window, r, values = shape.function(place)
         design = design_of(shape, place, len(weights))
-        tasks[place] = metric_task(name, window, r, values, design, weights, error, config, device)
+        tasks[place] = metric_task(name, window, r, values, design, weights, error)
     return tasks
 
 
@@ -55,8 +54,6 @@ def metric_task(
     design: Floats,
     weights: Floats,
     error: float,
-    config: LearnConfig,
-    device: str,
 ) -> TableTask:
     """A function of r near ``values`` [class]; a deviation d costs what ``design`` [structure, class] @ d does.
 
@@ -70,7 +67,6 @@ def metric_task(
     return TableTask(
         label=label, dz_min=window[0], dz_max=window[1], x=r[None], y=lower.T @ values, weight=np.ones(len(values)),
         mixing=lower.T, values=values, frequency=np.abs(design).sum(0), spare=SPARE * error,
-        config=config, device=device,
     )  # fmt: skip
 
 
@@ -79,8 +75,6 @@ def triple_task(
     residual: Floats,
     weights: Floats,
     n_defects: NDArray[np.int64],
-    config: LearnConfig,
-    device: str,
 ) -> TripleTask | None:
     """The search of one three-body term on what the pairs leave; None where there are too few triples."""
     alone = np.flatnonzero((n_defects[triples.rows] == 3) & (weights[triples.rows] > 0))
@@ -99,5 +93,5 @@ def triple_task(
     return TripleTask(
         label=triples.label, x=triples.x[varying][:, chosen], y=y, weight=weight,
         variables=tuple(TRIPLE_VARIABLES[i] for i in varying), offset=False,
-        spare=0.01 * float((weight * y**2).sum()), config=config, device=device,
+        spare=0.01 * float((weight * y**2).sum()),
     )  # fmt: skip

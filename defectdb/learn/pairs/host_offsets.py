@@ -16,13 +16,13 @@ import torch
 from defectdb.db import Database
 from defectdb.engine.safety.domain import Domain
 from defectdb.engine.safety.fitted_values import in_domain, predict
-from defectdb.learn.config import LearnConfig
+from defectdb.learn.job import Job, known_labels
 from defectdb.learn.pairs.distance_classes import distance_classes
 from defectdb.learn.pairs.kernel_task import LatticeTask, PairTask
 from defectdb.learn.pairs.lattice_sums import lattice_domain
 from defectdb.learn.pairs.law_fits import best_fits, encoded, law_skeletons
 from defectdb.learn.pairs.tasks import kernel_tasks, problem_of
-from defectdb.learn.select import known_labels, select_pairs
+from defectdb.learn.select import select_pairs
 
 DOUBT = 1e-4
 """Share of belief that a label's laws are all wrong: such a label must not outweigh the others."""
@@ -37,18 +37,16 @@ class Opinion:
     weight: float
 
 
-def without_host_offsets(
-    db: Database, tasks: Sequence[PairTask], config: LearnConfig, material: str
-) -> list[PairTask]:
+def without_host_offsets(db: Database, tasks: Sequence[PairTask], job: Job) -> list[PairTask]:
     """The tasks with their hosts' offsets taken off anew (``shift``: by how much the mean one changed, eV).
 
     Tasks of nearest images are returned as they are. All labels of the material decide, whichever are learned.
     """
-    if config.images != "sum":
+    if job.config.images != "sum":
         return list(tasks)
-    everything = config.model_copy(update={"where": None})
-    selection = select_pairs(db, everything, material, known_labels(db, material))
-    left = offsets_left(kernel_tasks(db, selection, everything, "cpu"))
+    config = job.config.model_copy(update={"where": None})
+    everything = replace(job, config=config, labels=tuple(known_labels(db, job.material)))
+    left = offsets_left(kernel_tasks(db, select_pairs(db, everything), everything))
     mean = float(np.mean(list(left.values()))) if left else 0.0
     return [
         replace(task, y=task.y - np.array([left.get(host, 0.0) for host in task.hosts]), shift=mean)

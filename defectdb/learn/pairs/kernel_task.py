@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from defectdb.engine.finishing.scored import Scored
 from defectdb.engine.search.outcome import Generation
@@ -32,6 +32,7 @@ class KernelTask:
         cutoff: the formula must be finite and quiet up to this distance, angstrom
         variables: names of the rows of ``x``
         offset: whether a constant may be added
+        islands: number of independent searches whose fronts are merged
         island: which of several independent searches this is, from 0
         seeds: token rows that the search tries first
     """
@@ -42,11 +43,12 @@ class KernelTask:
     x: Floats
     y: Floats
     weight: Floats
-    config: LearnConfig
-    device: str
+    config: LearnConfig = field(default_factory=LearnConfig)
+    device: str = "cpu"
     cutoff: float = CUTOFF
     variables: tuple[str, ...] = ("r",)
     offset: bool = True
+    islands: int = 1
     island: int = 0
     seeds: tuple[tuple[str, ...], ...] = ()
 

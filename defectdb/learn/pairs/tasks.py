@@ -15,7 +15,7 @@ from defectdb.engine.problem import Problem
 from defectdb.engine.safety.domain import MAX_DRIFT, Domain
 from defectdb.engine.seeds.physical_laws import law_seeds
 from defectdb.errors import SelectionError, UsageError
-from defectdb.learn.config import LearnConfig
+from defectdb.learn.job import Job
 from defectdb.learn.pairs.distance_classes import distance_classes
 from defectdb.learn.pairs.kernel_task import (
     MIN_ROWS,
@@ -31,12 +31,11 @@ from defectdb.learn.select import Selection, dz_windows, lattice_points
 from defectdb.schema.fields import TARGETS
 
 
-def kernel_tasks(db: Database, selection: Selection, config: LearnConfig, device: str) -> list[PairTask]:
+def kernel_tasks(db: Database, selection: Selection, job: Job) -> list[PairTask]:
     """One task for every label and |dz| window of the selection. Raises UsageError for sums of levels."""
-    if config.images == "sum" and TARGETS[config.target].aggregator != "sum":
-        raise UsageError(
-            f"{config.target} does not add up over periodic images; learn it with --images nearest"
-        )
+    config, device = job.config, job.device
+    if config.images == "sum" and TARGETS[job.target].aggregator != "sum":
+        raise UsageError(f"{job.target} does not add up over periodic images; learn it with --images nearest")
     tasks: list[PairTask] = []
     for (label,), frame in selection.frame.group_by(["label"], maintain_order=True):
         for low, high in dz_windows(frame["dz"].to_numpy()):
@@ -44,7 +43,8 @@ def kernel_tasks(db: Database, selection: Selection, config: LearnConfig, device
             r, y = part["r"].to_numpy().copy(), part["y"].to_numpy().copy()
             task = PairTask(
                 label=str(label), dz_min=low, dz_max=high, x=r[None], y=y, weight=np.ones_like(y),
-                config=config, device=device, offset=not config.decay, hosts=tuple(part["host_id"]),
+                config=config, device=device, islands=config.islands, offset=not config.decay,
+                hosts=tuple(part["host_id"]),
             )  # fmt: skip
             tasks.append(_summed(db, task, part) if config.images == "sum" else task)
     return tasks

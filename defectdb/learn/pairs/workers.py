@@ -17,27 +17,28 @@ from defectdb.engine.search.worker_lifetime import end_with
 from defectdb.learn.pairs.kernel_search import learn_kernel, merge_islands
 from defectdb.learn.pairs.kernel_task import Kernel, KernelTask
 
-Heard = Callable[[KernelTask, Generation], None]
-"""What hears of every generation of a search, and of which task it is."""
+GenerationCallback = Callable[[KernelTask, Generation], None]
+"""Progress callback: called with (task, generation)."""
 
-Told = SimpleQueue["tuple[int, Generation] | None"]
+GenerationQueue = SimpleQueue["tuple[int, Generation] | None"]
+"""Generations of worker processes with the number of their task; None ends it."""
 
 
 def learn_kernels(
     tasks: Sequence[KernelTask],
-    report: Heard | None = None,
-    beside: Heard | None = None,
+    report: GenerationCallback | None = None,
+    worker_report: GenerationCallback | None = None,
 ) -> Iterator[Kernel]:
-    """Kernels as they are done, each from ``config.islands`` searches with seeds of their own.
+    """Kernels as they are done, each from ``task.islands`` searches with seeds of their own.
 
     On the CPU in worker processes (``config.workers``, 0: one for every core); which process does what changes
-    nothing in the results. ``report`` hears of every generation of a search in this process, ``beside`` (in a thread
-    of its own) of those in worker processes.
+    nothing in the results. ``report`` is called with every generation of a search in this process,
+    ``worker_report`` (in a thread of its own) with those of worker processes.
     """
     if not tasks:
         return
     config = tasks[0].config
-    workers = min(config.workers or os.cpu_count() or 1, len(tasks) * config.islands)
+    workers = min(config.workers or os.cpu_count() or 1, sum(task.islands for task in tasks))
     if workers < 2 or tasks[0].device != "cpu":
         for task in tasks:
             yield merge_islands([learn_kernel(t, report and partial(report, t)) for t in _islands(task)])
@@ -46,49 +47,51 @@ def learn_kernels(
     spawn = get_context("spawn")
     parts = [part for task in sorted(tasks, key=lambda t: -t.x.size) for part in _islands(task)]
     with (
-        _heard(parts, beside) as queue,
-        ProcessPoolExecutor(workers, spawn, initializer=_begin, initargs=(os.getpid(), queue)) as pool,
+        _listening(parts, worker_report) as queue,
+        ProcessPoolExecutor(workers, spawn, initializer=_start_worker, initargs=(os.getpid(), queue)) as pool,
     ):
-        futures = [pool.submit(_learn_aloud, at, part) for at, part in enumerate(parts)]
+        futures = [pool.submit(_learn_and_report, at, part) for at, part in enumerate(parts)]
         try:
             for future in as_completed(futures):
                 kernel = future.result()
                 done = waiting.setdefault((kernel.task.label, kernel.task.dz_min), [])
                 done.append(kernel)
-                if len(done) == config.islands:
+                if len(done) == kernel.task.islands:
                     yield merge_islands(sorted(done, key=lambda k: k.task.island))
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 
 
-_spoken: list[Told] = []
-"""Where a worker process tells its generations, if anybody listens."""
+_queue: list[GenerationQueue] = []
+"""Of a worker process: where its generations go, if anybody listens."""
 
 
-def _begin(parent: int, queue: Told | None) -> None:
-    """What a worker process does first."""
+def _start_worker(parent: int, queue: GenerationQueue | None) -> None:
+    """End with the parent process and keep the queue of generations."""
     end_with(parent)
     if queue is not None:
-        _spoken.append(queue)
+        _queue.append(queue)
 
 
-def _learn_aloud(at: int, task: KernelTask) -> Kernel:
-    """Search one kernel in a worker process and tell of its generations as those of the search number ``at``."""
-    return learn_kernel(task, (lambda g: _spoken[0].put((at, g))) if _spoken else None)
+def _learn_and_report(at: int, task: KernelTask) -> Kernel:
+    """Search one kernel in a worker process and report its generations as those of the search number ``at``."""
+    return learn_kernel(task, (lambda g: _queue[0].put((at, g))) if _queue else None)
 
 
 @contextmanager
-def _heard(parts: Sequence[KernelTask], beside: Heard | None) -> Iterator[Told | None]:
-    """A queue for the generations of these searches, each handed to ``beside`` by a thread."""
-    if beside is None:
+def _listening(
+    parts: Sequence[KernelTask], report: GenerationCallback | None
+) -> Iterator[GenerationQueue | None]:
+    """A queue for the generations of these searches, each handed to ``report`` by a thread."""
+    if report is None:
         yield None
         return
-    queue: Told = get_context("spawn").SimpleQueue()
+    queue: GenerationQueue = get_context("spawn").SimpleQueue()
 
     def listen() -> None:
-        while (told := queue.get()) is not None:
-            beside(parts[told[0]], told[1])
+        while (item := queue.get()) is not None:
+            report(parts[item[0]], item[1])
 
     listener = threading.Thread(target=listen, daemon=True)
     listener.start()
@@ -101,4 +104,4 @@ def _heard(parts: Sequence[KernelTask], beside: Heard | None) -> Iterator[Told |
 
 
 def _islands(task: KernelTask) -> list[KernelTask]:
-    return [replace(task, island=i) for i in range(task.config.islands)]
+    return [replace(task, island=i) for i in range(task.islands)]

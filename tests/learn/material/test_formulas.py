@@ -13,17 +13,19 @@ from defectdb.engine.finishing.scored import Scored
 from defectdb.engine.finishing.uncertainty import description_length
 from defectdb.expressions.expression import complexity, from_prefix
 from defectdb.learn.config import LearnConfig
+from defectdb.learn.job import Job
 from defectdb.learn.material.formulas import _composed, _summed
 from defectdb.learn.material.placed_formulas import Part
 from defectdb.learn.pairs.kernel_search import merge_islands
 from defectdb.learn.pairs.kernel_task import Kernel, KernelTask, LatticeTask, PairTask, TableTask
 from defectdb.learn.pairs.measured import data_of, with_constants
-from defectdb.learn.publish import constant_errors, formula_records
+from defectdb.learn.records import constant_errors, formula_records
 from defectdb.schema.records import EVERY_DZ
 
 R = np.linspace(2.5, 9.0, 12)
 Y = 1.4 * np.exp(-0.5 * R) + 0.003 * np.cos(7 * R)
 TRUE = (1.4, -0.5)
+JOB = Job(LearnConfig(), "formation_energy", "MoS2", "cpu", (), LearnConfig().grammar())
 DECAY = "mul c0 exp mul c1 r"
 
 
@@ -120,9 +122,9 @@ def test_a_product_of_functions_has_its_own_numbers() -> None:
 @pytest.mark.parametrize("unknown", [math.nan, math.inf, -math.inf])
 def test_what_is_not_known_is_stored_as_null(unknown: float) -> None:
     numbers = {"mae_cv": unknown, "bic": unknown, "description_length": unknown}
-    [record] = formula_records(kernel_of(scored(DECAY, TRUE, **numbers)), 1, "MoS2")
+    [record] = formula_records(kernel_of(scored(DECAY, TRUE, **numbers)), 1, JOB)
     assert (record.mae_cv, record.bic, record.description_length) == (None, None, None)
-    [known] = formula_records(kernel_of(scored(DECAY, TRUE)), 1, "MoS2")
+    [known] = formula_records(kernel_of(scored(DECAY, TRUE)), 1, JOB)
     assert (known.mae_cv, known.bic, known.description_length) == (7.0, 7.0, 7.0)
 
 
@@ -136,7 +138,7 @@ def test_standard_errors_are_those_of_scipy_and_rows_of_no_weight_do_not_count()
     )
     for task in (task_of(), more):
         assert constant_errors(best, task) == pytest.approx(np.sqrt(np.diag(expected)), rel=1e-3)
-        assert formula_records(kernel_of(best, task=task), 1, "MoS2")[0].n_train == 12
+        assert formula_records(kernel_of(best, task=task), 1, JOB)[0].n_train == 12
     assert constant_errors(scored("r", ()), more) is None
 
 

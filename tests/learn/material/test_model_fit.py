@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from scipy.optimize import linprog
 from defectdb.engine.safety.domain import Domain
 from defectdb.expressions.expression import from_prefix
 from defectdb.learn import LearnConfig
+from defectdb.learn.from_structures import conformal_quantile
 from defectdb.learn.material.fit_model import paying
 from defectdb.learn.material.placed_formulas import Function, pair_part, triple_part
 from defectdb.learn.material.refine import cross_validate, predict, refine
@@ -17,7 +20,7 @@ from defectdb.learn.material.structures import Block, Triples
 from defectdb.learn.material.tasks import REACH, metric_task, triple_task
 from defectdb.learn.material.value_tables import fit_tables, robust_weights
 from defectdb.learn.pairs.kernel_search import learn_kernel
-from defectdb.learn.publish import conformal_quantile
+from defectdb.learn.pairs.kernel_task import Kernel, KernelTask
 
 QUICK = LearnConfig(generations=0, population=64, exhaustive_size=5, workers=1, max_tokens=15, protocol="all")
 RADII = np.array([2.4, 3.2, 4.0, 5.1, 6.4, 8.2, 9.3, 11.3])
@@ -40,6 +43,10 @@ def crystal(seed: int, n: int = 300, most: int = 40) -> tuple[Block, Block]:
         counts *= (np.arange(most)[None, :] < keep[:, None])[..., None]
         blocks.append(Block(label, 0.0, 1e9, RADII, 0.0, counts.sum(1)))
     return blocks[0], blocks[1]
+
+
+def learned(task: KernelTask) -> Kernel:
+    return learn_kernel(replace(task, config=QUICK))
 
 
 def first(r: np.ndarray) -> np.ndarray:
@@ -75,7 +82,7 @@ def test_the_kernels_metric_equals_the_squared_error_of_the_structures() -> None
     weights = np.ones(300)
     counts = np.hstack([a.counts, b.counts])
     table = np.split(np.linalg.lstsq(counts, y, rcond=None)[0], 2)
-    task = metric_task("a", (0.0, 1e9), RADII, table[0], a.counts, weights, 1.0, QUICK, "cpu")
+    task = metric_task("a", (0.0, 1e9), RADII, table[0], a.counts, weights, 1.0)
     trial = table[0] + rng.normal(0, 0.05, len(RADII))
 
     def structures(values: np.ndarray) -> float:
@@ -97,9 +104,7 @@ def test_every_three_body_term_that_does_not_pay_is_dropped() -> None:
         pair_part(a, Function(from_prefix(["mul", "c0", "exp", "mul", "c1", "r"]), (0.8, -0.6))),
         *(triple_part(t, form, (0.1,), ("r12",)) for t in (absent[0], there, *absent[1:])),
     ]
-    kernel = learn_kernel(
-        metric_task("a", (0.0, 1e9), RADII, first(RADII), a.counts, np.ones(300), 1.0, QUICK, "cpu")
-    )
+    kernel = learned(metric_task("a", (0.0, 1e9), RADII, first(RADII), a.counts, np.ones(300), 1.0))
     train = np.ones(300, dtype=bool)
     kept, blind = paying([(kernel, part) for part in parts], y, rows % 5, train)
     assert [part.label for _, part in kept] == ["A_X-B_X", there.label]
@@ -115,8 +120,8 @@ def test_structures_of_many_defects_give_back_both_kernels() -> None:
     parts = []
     for block, values in zip((a, b), tables.pairs, strict=True):
         weights = robust_weights(tables.residual, REACH)
-        task = metric_task(block.label, (0.0, 1e9), RADII, values, block.counts, weights, 1.0, QUICK, "cpu")
-        kernel = learn_kernel(task)
+        task = metric_task(block.label, (0.0, 1e9), RADII, values, block.counts, weights, 1.0)
+        kernel = learned(task)
         best = min(kernel.front, key=lambda s: s.mse)
         parts.append(pair_part(block, Function(best.expression, best.constants)))
     refined = refine(parts, y, everything)
@@ -159,14 +164,14 @@ def test_a_three_body_law_is_found_on_what_the_pairs_leave() -> None:
     rows = np.arange(150)
     left = 8.0 / (x[0] * x[1])
     triples = Triples("A_X-B_X-B_X", x, rows)
-    task = triple_task(triples, left, np.ones(150), np.full(150, 3), QUICK, "cpu")
+    task = triple_task(triples, left, np.ones(150), np.full(150, 3))
     assert task is not None
     assert task.variables == ("r12", "r13", "r23")
-    kernel = learn_kernel(task)
+    kernel = learned(task)
     best = min(kernel.front, key=lambda s: s.mse)
     [part] = refine([triple_part(triples, best.expression, best.constants)], left, np.ones(150, dtype=bool))
     assert np.abs(left - predict([part], 150)).mean() < 1e-3 * np.abs(left).mean()
-    assert triple_task(triples, left, np.ones(150), np.full(150, 4), QUICK, "cpu") is None
+    assert triple_task(triples, left, np.ones(150), np.full(150, 4)) is None
 
 
 def test_conformal_intervals_cover_what_they_promise() -> None:

@@ -77,8 +77,7 @@ def test_no_constant_stands_in_for_a_kernel_that_should_vanish() -> None:
 
 
 def test_searches_in_this_process_tell_which_kernel_and_island_they_are() -> None:
-    config = QUICK.model_copy(update={"islands": 2})
     heard: list[tuple[str, int, int]] = []
-    tasks = [task_of(FAR, 0.5 / FAR, config)]
+    tasks = [task_of(FAR, 0.5 / FAR, islands=2)]
     list(learn_kernels(tasks, lambda task, g: heard.append((task.name, task.island, g.generation))))
     assert heard == [("A_X-B_X", 0, 0), ("A_X-B_X", 1, 0)]

@@ -15,11 +15,12 @@ from defectdb.demo.archive import write_archive
 from defectdb.errors import UsageError
 from defectdb.ingest import load
 from defectdb.learn import LearnConfig, learn_pairs
+from defectdb.learn.job import settle
 from defectdb.learn.pairs.distance_classes import class_folds, nearest
 from defectdb.learn.pairs.host_offsets import offsets_left
 from defectdb.learn.pairs.kernel_task import LatticeTask
 from defectdb.learn.pairs.tasks import domain_of, kernel_tasks
-from defectdb.learn.select import known_labels, select_pairs
+from defectdb.learn.select import select_pairs
 
 QUICK = LearnConfig(generations=0, population=64, exhaustive_size=4, workers=1, max_tokens=12, images="sum")
 ALONE = {"Vac_B": 3.0, "Vac_N": 2.5, "C_B": 0.5}
@@ -123,8 +124,8 @@ def test_the_host_offset_is_found_although_no_pair_is_far(tmp_path: Path, archiv
     with open_database(tmp_path / "offset.duckdb", create=True) as db:
         fill(db, archives[6])
         by_far_pairs = db.value("SELECT value FROM host_offsets")
-        selection = select_pairs(db, QUICK, "BN_tb", known_labels(db, "BN_tb"))
-        [left] = offsets_left(kernel_tasks(db, selection, QUICK, "cpu")).values()
+        job = settle(db, QUICK)
+        [left] = offsets_left(kernel_tasks(db, select_pairs(db, job), job)).values()
     assert abs(by_far_pairs + ERROR) > 0.01
     assert by_far_pairs + left == pytest.approx(-ERROR, abs=1e-7)
 

@@ -1,0 +1,67 @@
+"""The SELECTs of a learner that are stored with its run: complete texts, every value in them quoted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from importlib import resources
+from string import Template
+
+from defectdb.learn.job import Job
+
+PAIR_VALUES = {
+    "formation_energy": "interaction",
+    "homo_lumo_gap": "homo_lumo_gap",
+    "homo": "homo",
+    "lumo": "lumo",
+}
+"""Target to the column of view pair_energies that holds a pair's value."""
+
+ONE_DEFECT_SUMS = {
+    "formation_energy": "sum(o.value) + (any_value(s.n_defects) - 1) * any_value(coalesce(h.value, 0))",
+    "homo_lumo_gap": "min(o.value)",
+    "homo": "max(o.value)",
+    "lumo": "min(o.value)",
+}
+"""Target to what the defects of a structure give without their interaction."""
+
+
+def quoted(text: str) -> str:
+    """A SQL string: a stored SELECT must run as it stands, so that nothing in it can be bound."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _listing(texts: Iterable[str]) -> str:
+    return ", ".join(quoted(text) for text in texts)
+
+
+def pairs_statement(job: Job) -> str:
+    """The SELECT of a job's 2-defect structures: structure_id, host_id, pair_id, label, r, dz, y.
+
+    The user's predicate, if there is one, stands in it as it was written.
+    """
+    value, where = PAIR_VALUES[job.target], job.config.where
+    rows = (
+        f"SELECT * FROM pair_energies\n"
+        f"  WHERE material_id = {quoted(job.material)} AND label IN ({_listing(job.labels)}) AND {value} IS NOT NULL"
+    )
+    predicate = "" if not where else f"WHERE (\n  {where}\n)\n"
+    return (
+        f"SELECT structure_id, host_id, pair_id, label, distance AS r, dz, {value} AS y\n"
+        f"FROM (\n  {rows}\n) AS pair_energies\n{predicate}ORDER BY label, dz, r, structure_id"
+    )
+
+
+def structures_statement(job: Job, n_folds: int) -> str:
+    """The SELECT of a job's structures with two or more defects.
+
+    Columns: structure_id, n_defects, value, base, n_known, fold.
+    """
+    text = (resources.files("defectdb.learn.material") / "structures.sql").read_text(encoding="utf-8")
+    where = job.config.where
+    return Template(text).substitute(
+        base=ONE_DEFECT_SUMS[job.target],
+        material=quoted(job.material),
+        target=quoted(job.target),
+        predicate=f"AND ({where})" if where else "",
+        folds=n_folds,
+    )
