@@ -16,14 +16,14 @@ import torch
 from numpy.typing import ArrayLike
 
 from defectdb.engine.finishing.rows import Data
-from defectdb.engine.finishing.scored import Scored, select
+from defectdb.engine.finishing.scored import Scored, pareto_front, select
 from defectdb.engine.finishing.uncertainty import averaged, covariance, description_length
 from defectdb.engine.grammar.grammar import Grammar
 from defectdb.engine.problem import Problem
 from defectdb.engine.regressor_input import Columns, groups_of, matrix_of, points_in_rows, vector_of
 from defectdb.engine.regressor_options import check_options
 from defectdb.engine.safety.domain import Domain
-from defectdb.engine.search.islands import merged, search_islands
+from defectdb.engine.search.islands import search_islands
 from defectdb.engine.search.search import Search
 from defectdb.engine.seeds.physical_laws import law_seeds
 from defectdb.engine.seeds.polynomials import polynomial_seeds
@@ -184,7 +184,7 @@ class SymbolicRegressor:
                 "no formula of this grammar can be evaluated on the data; allow more operators"
             )
         self.best_ = self._choose(self.rounded_, self._data)
-        self.rounded_ = merged([self.rounded_])
+        self.rounded_ = pareto_front(self.rounded_)
         return self
 
     def _grammar(self, x: Floats, rows: int) -> Grammar:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -140,10 +140,3 @@ def to_latex(expression: Expression, constants: Sequence[float] = (), digits: in
     symbol_names = {s: names[s.name] for s in tree.free_symbols if s.name in names}
     printed: str = sympy.latex(tree, symbol_names=symbol_names, fold_short_frac=False)
     return printed
-
-
-def evaluator(
-    expression: Expression, constants: Sequence[float]
-) -> Callable[[Mapping[str, NDArray[np.float64]]], NDArray[np.float64]]:
-    """The formula as a function of its variables' arrays."""
-    return lambda env: evaluate_numpy(expression, env, constants)

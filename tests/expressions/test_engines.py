@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from defectdb.errors import ExpressionError
-from defectdb.expressions.evaluation import evaluate_numpy, evaluator, to_latex, to_sympy
+from defectdb.expressions.evaluation import evaluate_numpy, to_latex, to_sympy
 from defectdb.expressions.expression import from_prefix
 
 
@@ -29,7 +29,6 @@ def test_outside_the_domain_values_are_nan_without_a_warning(text: str) -> None:
 
 def test_a_constant_formula_has_the_shape_of_its_variables() -> None:
     assert evaluate_numpy(tree("add 1 2"), {"r": np.zeros((2, 3))}).tolist() == [[3.0] * 3] * 2
-    assert evaluator(tree("mul c0 r"), (2.0,))({"r": np.array([4.0])}).tolist() == [8.0]
 
 
 def test_a_variable_that_is_not_given_is_an_error() -> None:

@@ -87,7 +87,7 @@ def make_folds(problem: Problem, groups: Tensor | None = None, max_folds: int = 
     return part if alone else part % 5
 
 
-def _points_left(problem: Problem, folds: Tensor) -> int:
+def points_left(problem: Problem, folds: Tensor) -> int:
     """Distinct points (or joint rows) of some weight that a formula may see when the largest fold is held out."""
     seen = problem.weight > 0
     fold = folds[seen]

@@ -7,9 +7,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from defectdb.engine.finishing.pareto import pareto_rows
 from defectdb.engine.finishing.rounding import plainest
 from defectdb.engine.finishing.rows import Data
-from defectdb.engine.finishing.scored import Scored, unsurpassed
+from defectdb.engine.finishing.scored import Scored, pareto_front
 from defectdb.engine.finishing.scoring import flat, score_front
 from defectdb.engine.finishing.simplify import simplify
 from defectdb.engine.finishing.sympy_process import shortened
@@ -25,7 +26,6 @@ from defectdb.engine.safety.fitted_values import in_domain
 from defectdb.expressions.expression import complexity
 
 _SIMPLIFIED = 12  # formulas of every complexity that are simplified before the front is drawn
-_PROGRESS = 0.999  # a longer formula must lower the error by this factor to stand on the front
 
 
 def final_front(
@@ -49,14 +49,14 @@ def final_front(
     best = replace(best, complexity=_simplified(best, grammar, problem))
     best = polish(best.best(3, int(best.complexity.max())), grammar, problem, domain, generator)
     best = best.best(1, int(best.complexity.max()))
-    bound = torch.cat([best.fit.sse.new_tensor([torch.inf]), best.fit.sse.cummin(0).values[:-1]])
-    best = best[(best.fit.sse < bound * _PROGRESS).nonzero().squeeze(1)]
+    rows = pareto_rows(best.complexity.tolist(), best.fit.sse.tolist())
+    best = best[torch.tensor(rows, device=best.tokens.device)]
     front = plainest(score_front(best.tokens, grammar, best.fit, problem, folds), problem, grammar, domain)
     front = shortened(front, problem, grammar, domain, algebra_until)
     if mean and problem.offset:
         level = flat(problem, folds)
         if domain is None or domain.permits(level.expression, level.constants, grammar.variables):
-            front = unsurpassed([level, *front])
+            front = pareto_front([level, *front])
     data = Data.of(problem, grammar)
     return [replace(scored, description_length=description_length(scored, data)) for scored in front]
 

@@ -13,8 +13,9 @@ from dataclasses import replace
 import numpy as np
 
 from defectdb.engine.finishing.nats import nats_of_constant, nats_of_number
+from defectdb.engine.finishing.pareto import LEAST_PROGRESS
 from defectdb.engine.finishing.rows import Data
-from defectdb.engine.finishing.scored import _RISE, Scored, criterion, unsurpassed
+from defectdb.engine.finishing.scored import Scored, criterion, pareto_front
 from defectdb.engine.finishing.simplify import renumbered, simplify
 from defectdb.engine.grammar.grammar import Grammar
 from defectdb.engine.problem import Problem, loss_of
@@ -41,12 +42,12 @@ def plainest(
 ) -> list[Scored]:
     """The front with every formula in its plainest form, and without those that others now surpass."""
     data = Data.of(problem, grammar)
-    return unsurpassed([_plainer(scored, data, grammar, domain) for scored in front])
+    return pareto_front([_plainer(scored, data, grammar, domain) for scored in front])
 
 
 def _plainer(scored: Scored, data: Data, grammar: Grammar, domain: Domain | None) -> Scored:
     floor = _EXACT * float(np.sum(data.weight * data.y**2))  # squares of round-off, which is below ``huber``
-    limit = data.loss(scored.expression, scored.constants) * (1 + _RISE) + floor
+    limit = data.loss(scored.expression, scored.constants) * (1 + LEAST_PROGRESS) + floor
     best = (scored.expression, scored.constants)
     for step in (simplify, lambda e, c: round_numbers(e, c, data, limit, grammar), simplify):
         trial = step(*best)

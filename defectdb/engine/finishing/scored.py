@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from defectdb.engine.finishing.nats import nats_of
+from defectdb.engine.finishing.pareto import pareto_rows
 from defectdb.expressions.expression import Expression
 
 _HOLDS = 2.0
@@ -66,13 +67,7 @@ def select(front: list[Scored]) -> int:
     return exact[0] if exact else min(holding, key=lambda i: front[i].bic)
 
 
-_RISE = 1e-3  # share by which the loss may rise
-
-
-def unsurpassed(front: Iterable[Scored]) -> list[Scored]:
+def pareto_front(formulas: Iterable[Scored]) -> list[Scored]:
     """The formulas of lower loss than all that are as short or shorter, in order of complexity."""
-    kept: list[Scored] = []
-    for scored in sorted(front, key=lambda s: (s.complexity, s.loss)):
-        if not kept or scored.loss < kept[-1].loss * (1 - _RISE):
-            kept.append(scored)
-    return kept
+    every = list(formulas)
+    return [every[row] for row in pareto_rows([s.complexity for s in every], [s.loss for s in every])]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from defectdb.engine.finishing.cross_validation import _points_left, cross_validate, distinct_points
+from defectdb.engine.finishing.cross_validation import cross_validate, distinct_points, points_left
 from defectdb.engine.finishing.scored import Scored, criterion
 from defectdb.engine.fitting.fitted import Fit
 from defectdb.engine.grammar.grammar import Grammar
@@ -26,7 +26,7 @@ def score_front(tokens: Tensor, grammar: Grammar, fit: Fit, problem: Problem, fo
     # formula by formula from here on: one copy instead of thousands of waits for a device
     tokens, fit, problem, folds = tokens.cpu(), fit.to("cpu"), problem.to("cpu"), folds.cpu()
     interior = _interior(problem)
-    left = _points_left(problem, folds)
+    left = points_left(problem, folds)
     scored = []
     for i in range(len(tokens)):
         expression, constants = finish(tokens[i], grammar, problem, fit.theta[i], fit.beta[i])

@@ -19,7 +19,7 @@ import numpy as np
 
 from defectdb.engine.finishing.rounding import rescored, safe
 from defectdb.engine.finishing.rows import Data
-from defectdb.engine.finishing.scored import Scored, unsurpassed
+from defectdb.engine.finishing.scored import Scored, pareto_front
 from defectdb.engine.finishing.simplify import simplify
 from defectdb.engine.grammar.grammar import Grammar
 from defectdb.engine.problem import Problem
@@ -71,7 +71,7 @@ def shortened(
                     if _replaces(form, found[i], points, grammar, domain):
                         found[i] = rescored(found[i], *form, data)
                         break
-    return unsurpassed(found) if found != list(front) else list(front)
+    return pareto_front(found) if found != list(front) else list(front)
 
 
 class Algebra:

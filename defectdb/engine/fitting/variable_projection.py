@@ -103,18 +103,9 @@ def _decided(
         deciding = problem.groups[:, 0].expand(programs.n_formulas, table.shape[1], -1)
     for _ in range(_ROUNDS):
         linear = _solved(programs, table, problem, deciding)
-        extreme, deciding = problem.deciding(_valued(programs, table, problem, linear.beta))
+        extreme, deciding = problem.deciding(programs.combined(table, linear.beta, offset=problem.offset))
     rest = problem.y - extreme
     return replace(linear, rest=rest if problem.root is None else rest * problem.root), deciding
-
-
-def _valued(programs: Programs, table: Tensor, problem: Problem, beta: Tensor) -> Tensor:
-    """Values at the points, [formula, start, point], for coefficients [formula, column, start]."""
-    values = table.new_zeros(programs.n_formulas, table.shape[1], table.shape[2])
-    for term in range(programs.terms.shape[1]):
-        share = beta[:, term].unsqueeze(2) * table[programs.terms[:, term]]
-        values = torch.where(programs.term_mask[:, term].view(-1, 1, 1), values + share, values)
-    return values + beta[:, -1].unsqueeze(2) if problem.offset else values
 
 
 def _trial(
@@ -228,5 +219,5 @@ def residuals(programs: Programs, problem: Problem, theta: Tensor, beta: Tensor)
     """Data minus formula, [formula, start, row], for constants [formula, start, k] and [formula, column,
     start].
     """
-    values = _valued(programs, programs.values(problem.x, theta), problem, beta)
+    values = programs.combined(programs.values(problem.x, theta), beta, offset=problem.offset)
     return problem.y - problem.rows_of(values)

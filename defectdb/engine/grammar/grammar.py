@@ -28,9 +28,7 @@ DEFAULT_OPERATORS = (
     "add", "sub", "mul", "div", "neg", "inv", "square", "cube", "sqrt", "exp", "log", "sin", "cos", "tanh",
 )  # fmt: skip
 
-_BARE_CONSTANT_FORBIDDEN = 1  # context bits of an operand slot
-_VARIABLE_NEEDED = 2
-_INVERSES = (
+INVERSES = (
     ("neg", "neg"),
     ("inv", "inv"),
     ("exp", "log"),
@@ -38,6 +36,7 @@ _INVERSES = (
     ("sqrt", "square"),
     ("square", "sqrt"),
 )
+"""Operators and those that undo them: the second may not stand right below the first."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +122,7 @@ class Grammar:
 
     def undoes(self, parent: int, child: int) -> bool:
         """Whether the child, a token index, is the inverse of its parent and so may not stand there."""
-        return (self.tokens[parent], self.tokens[child]) in _INVERSES
+        return (self.tokens[parent], self.tokens[child]) in INVERSES
 
     def fingerprint(self) -> str:
         """SHA-256 of everything that shapes the sequences: names a pretrained model's file."""

@@ -9,15 +9,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from defectdb.engine.grammar.grammar import Grammar
 from defectdb.expressions.dimensions import POWERS, PRODUCTS, SUMS, scaled_units
-
-if TYPE_CHECKING:
-    from defectdb.engine.grammar.grammar import Grammar
 
 BOUND = 6
 """Exponents of the base units that the tables hold, at the most."""

@@ -18,11 +18,10 @@ from torch import Tensor
 
 from defectdb.engine.grammar.grammar import Grammar
 from defectdb.engine.grammar.open_slots import OpenSlots
+from defectdb.engine.grammar.token_kinds import TokenKinds, UnitRule, token_kinds
 from defectdb.engine.grammar.unit_costs import ONE, UnitTable, unit_table, within
-from defectdb.expressions.dimensions import POWERS, PRODUCTS, SUMS
 
 _ANY, _GIVEN, _WAITING = range(3)
-_LEAF, _POWER, _SUM, _PRODUCT, _PURE = range(5)
 _MODE, _LEAF_AT, _SINK, _POWER_AT, _SUMMAND, _UNIT = range(6)  # fields of a slot, base units last
 _SUMMANDS = 3  # up to so many the order of decoding is the order in which sums are split into summands
 
@@ -77,9 +76,8 @@ class UnitState:
 
     def __init__(self, grammar: Grammar, batch: int, slots: int, device: torch.device | str) -> None:
         self.grammar, facts = grammar, _facts(grammar, torch.device(device))
-        self.table, self.kind, self.power_of, self.sign = facts.table, facts.kind, facts.power, facts.sign
-        self.arity, self.is_constant = facts.arity, facts.is_constant
-        self.single, self.group, self.times, self.plus = facts.single, facts.group, facts.times, facts.plus
+        self.table, self.kinds = facts.table, facts.kinds
+        self.group, self.times, self.plus = facts.group, facts.times, facts.plus
         self.step = 0
         self.seen: _Top | None = None  # the top of the state as it is
         self.rows = torch.arange(batch, device=device)
@@ -142,7 +140,7 @@ class UnitState:
         own = t.own.flatten(0, 1).index_select(0, top.left * t.own.shape[1] + unit)
         cost = self._below(slots, top).index_select(1, self.group) + own
         tokens = (g.max_length - slots.length - 1).unsqueeze(1)
-        constants = (g.max_constants - slots.n_constants).unsqueeze(1) - self.is_constant.long()
+        constants = (g.max_constants - slots.n_constants).unsqueeze(1) - self.kinds.is_constant.long()
         return within(cost, tokens, constants)
 
     def _below(self, slots: OpenSlots, top: _Top) -> Tensor:
@@ -171,7 +169,7 @@ class UnitState:
         depth, parent = slots.depth[:, :width], slots.parent[:, :width]
         first = torch.zeros_like(depth, dtype=torch.bool)
         first[:, 1:] = depth[:, 1:] == depth[:, :-1]
-        alone, last = self.single[parent], len(table) - 1
+        alone, last = (self.kinds.arity[parent] == 1), len(table) - 1
         context = torch.where(alone, parent, torch.where(first | slots.not_constant[:, :width], last, 0))
         sibling = (slots.numbers[:width] == top - 1) & first.gather(1, top) & ~alone
         left = (self.grammar.max_depth - depth).clamp(min=0)
@@ -181,8 +179,8 @@ class UnitState:
 
     def push(self, slots: OpenSlots, token: Tensor) -> None:
         """Follow one token [batch]; called before the stack of slots changes."""
-        top, arity = self._top(slots), self.arity[token]
-        self._pass_on(top, token, self.is_constant[token])
+        top, arity = self._top(slots), self.kinds.arity[token]
+        self._pass_on(top, token, self.kinds.is_constant[token])
         parent = self._parent(top, token)
         self._place_last(parent, token, top, arity > 0)
         self._place_first(parent, token, top.slot, arity > 1)
@@ -211,30 +209,30 @@ class UnitState:
 
     def _parent(self, top: _Top, token: Tensor) -> _Parent:
         """What the operands of a token inherit."""
-        t, kind = self.table, self.kind[token]
-        side = (self.sign[token] < 0).long()
+        t, kind = self.table, self.kinds.unit_rule[token]
+        side = (self.kinds.sign[token] < 0).long()
         row = (side * t.factor.shape[1] + top.left) * t.factor.shape[2] + t.box.index(top.unit)
-        leaf = torch.where(top.given & (kind == _PRODUCT), t.factor.view(-1).take(row), top.leaf)
-        passes = ~top.given & (kind != _PURE) & ~self._at(self.free, top.sink)
+        leaf = torch.where(top.given & (kind == UnitRule.PRODUCT), t.factor.view(-1).take(row), top.leaf)
+        passes = ~top.given & (kind != UnitRule.PURE) & ~self._at(self.free, top.sink)
         sink = torch.where(passes, top.sink, self.none)
         power = torch.where(passes, top.power, 0.0)
-        splits = top.summand & (kind == _SUM) & (self.splits > 0)
+        splits = top.summand & (kind == UnitRule.SUM) & (self.splits > 0)
         self.splits = self.splits - splits.long()
         return _Parent(kind, top.given, top.unit, leaf, t.variable[leaf], sink, power, splits)
 
     def _place_last(self, parent: _Parent, token: Tensor, top: _Top, where: Tensor) -> None:
         """The only or second operand, in the slot of its parent."""
         kind, given, slot = parent.kind, parent.given, top.slot
-        product, total = kind == _PRODUCT, kind == _SUM
+        product, total = kind == UnitRule.PRODUCT, kind == UnitRule.SUM
         waiting = torch.where(given, product, total & ~parent.splits)
-        known = torch.where(given, ~product, kind == _PURE)
-        sign, power = self.sign[token], self.power_of[token]
+        known = torch.where(given, ~product, kind == UnitRule.PURE)
+        sign, power = self.kinds.sign[token], self.kinds.power[token]
         rest = sign.unsqueeze(1) * (parent.unit - parent.leaf_unit)
         unit = torch.where(product.unsqueeze(1), rest, parent.unit / power.unsqueeze(1))
         unit = torch.where((total & ~given).unsqueeze(1), parent.leaf_unit, unit)
         mode = torch.where(waiting, _WAITING, torch.where(known, _GIVEN, _ANY))
         power = parent.power * power * torch.where(product, sign, 1.0)
-        unit = unit.masked_fill((kind == _PURE).unsqueeze(1), 0.0)
+        unit = unit.masked_fill((kind == UnitRule.PURE).unsqueeze(1), 0.0)
         self._put(self.state, slot, where, _row(mode, parent.leaf, parent.sink, power, parent.splits, unit))
         self._put(self.free, slot, where, torch.zeros_like(where))
         chain = top.passed * (~given).unsqueeze(1)
@@ -243,11 +241,11 @@ class UnitState:
     def _place_first(self, parent: _Parent, token: Tensor, top: Tensor, where: Tensor) -> None:
         """The first of two operands, in the slot above."""
         kind, given, slot = parent.kind, parent.given, (top + 1).clamp(max=self.none - 1)
-        product, total = kind == _PRODUCT, kind == _SUM
-        known = (kind == _PURE) | (given & total)
+        product, total = kind == UnitRule.PRODUCT, kind == UnitRule.SUM
+        known = (kind == UnitRule.PURE) | (given & total)
         waited = torch.where(given, product, total & ~parent.splits)  # its sibling waits for it
-        own = torch.where(product, -self.sign[token], 1.0)
-        unit = parent.unit.masked_fill((kind == _PURE).unsqueeze(1), 0.0)
+        own = torch.where(product, -self.kinds.sign[token], 1.0)
+        unit = parent.unit.masked_fill((kind == UnitRule.PURE).unsqueeze(1), 0.0)
         sink, power = torch.where(waited, top, parent.sink), torch.where(waited, own, parent.power)
         row = _row(known * _GIVEN, parent.leaf, sink, power, parent.splits, unit)
         self._put(self.state, slot, where, row)
@@ -255,17 +253,16 @@ class UnitState:
 
 @dataclass(frozen=True, slots=True)
 class _Facts:
-    """What is known of every token: ``kind``, ``power`` and ``sign`` [token] as in ``_kinds``, ``single`` where it has
-    one operand; ``group`` [token], and the groups' ``times`` [group] and ``plus`` [group, base unit] as in ``_shifts``.
+    """What the masks need to know of a grammar.
+
+    ``table``: the least costs of operands of a required unit.
+    ``kinds``: what kind of token every token is.
+    ``group`` [token]: the tokens of equal shift, by number; see ``_shifts``.
+    ``times`` [group], ``plus`` [group, base unit]: the shift of every group.
     """
 
     table: UnitTable
-    kind: Tensor
-    power: Tensor
-    sign: Tensor
-    arity: Tensor
-    is_constant: Tensor
-    single: Tensor
+    kinds: TokenKinds
     group: Tensor
     times: Tensor
     plus: Tensor
@@ -274,18 +271,11 @@ class _Facts:
 @lru_cache(maxsize=32)
 def _facts(grammar: Grammar, device: torch.device) -> _Facts:
     """Made once for a grammar and a device."""
-    names = grammar.tokens
-    table, (kind, power, sign) = unit_table(grammar), _kinds(grammar)
+    table, kinds = unit_table(grammar), token_kinds(grammar, device)
+    kind, power, sign = (part.tolist() for part in (kinds.unit_rule, kinds.power, kinds.sign))
     group, times, plus = _shifts(grammar, table, kind, power, sign)
-    arity = torch.tensor(grammar.arity, device=device)
-    is_constant = torch.tensor([name == "c" for name in names], device=device)
-    powers, signs, steps, units = (
-        torch.tensor(values, device=device, dtype=torch.float64) for values in (power, sign, times, plus)
-    )
-    return _Facts(
-        table.to(device), torch.tensor(kind, device=device), powers, signs, arity, is_constant, arity == 1,
-        torch.tensor(group, device=device), steps, units,
-    )  # fmt: skip
+    steps, units = (torch.tensor(values, device=device, dtype=torch.float64) for values in (times, plus))
+    return _Facts(table.to(device), kinds, torch.tensor(group, device=device), steps, units)
 
 
 def _shifts(
@@ -299,10 +289,10 @@ def _shifts(
     names, n = grammar.tokens, len(grammar.tokens)
     times, plus = [0.0] * n, table.variable.tolist()
     for t in range(1, n):
-        if kind[t] == _POWER:
+        if kind[t] == UnitRule.POWER:
             times[t] = power[t] - 1
-        elif kind[t] != _SUM:
-            times[t] = sign[t] if kind[t] == _PRODUCT else -1.0
+        elif kind[t] != UnitRule.SUM:
+            times[t] = sign[t] if kind[t] == UnitRule.PRODUCT else -1.0
     bare = [2 if name == "c" else int(t in grammar.leaf_values) for t, name in enumerate(names)]
     keys = [(bare[t], times[t], tuple(plus[t])) for t in range(n)]
     groups = sorted({*keys, (1, -1.0, tuple(plus[0])), (2, -1.0, tuple(plus[0]))})
@@ -313,14 +303,3 @@ def _row(mode: Tensor, leaf: Tensor, sink: Tensor, power: Tensor, summand: Tenso
     """The fields of a slot, [batch, field]."""
     fields = (mode.double(), leaf.double(), sink.double(), power, summand.double())
     return torch.cat([torch.stack(fields, dim=1), unit], dim=1)
-
-
-def _kinds(grammar: Grammar) -> tuple[list[int], list[float], list[float]]:
-    """Of every token: what it does with units, its power (1 where it has none), and the second operand's sign."""
-    kinds, powers, signs = [], [], []
-    for name, arity in zip(grammar.tokens, grammar.arity, strict=True):
-        kind = _POWER if name in POWERS else _SUM if name in SUMS else _PRODUCT if name in PRODUCTS else _PURE
-        kinds.append(kind if arity else _LEAF)
-        powers.append(POWERS.get(name, 1.0))
-        signs.append(-1.0 if name == "div" else 1.0)
-    return kinds, powers, signs

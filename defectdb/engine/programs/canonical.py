@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from defectdb.engine.grammar.grammar import Grammar
-from defectdb.engine.programs.compiling import children, summand_splits
+from defectdb.engine.grammar.token_kinds import token_kinds
+from defectdb.engine.programs.compiling import summand_splits
+from defectdb.engine.programs.tree_structure import operand_positions
 from defectdb.expressions.operators import OPERATORS
 
 _FIRST, _SECOND, _TOKEN = 0x2545F4914F6CDD1D, 0x27D4EB2F165667C5, 0x165667B19E3779F9
@@ -19,8 +21,8 @@ _FIRST, _SECOND, _TOKEN = 0x2545F4914F6CDD1D, 0x27D4EB2F165667C5, 0x165667B19E37
 def canonical_keys(tokens: Tensor, grammar: Grammar, max_terms: int) -> Tensor:
     """One int64 key for every sequence [formula, position]; ``max_terms`` summands have coefficients of their own."""
     n, length = tokens.shape
-    arity = torch.tensor(grammar.arity, device=tokens.device)[tokens]
-    second = children(tokens, arity)[:, :, 1]
+    arity = token_kinds(grammar, tokens.device).arity[tokens]
+    second = operand_positions(tokens, arity)[:, :, 1]
     split = summand_splits(tokens, grammar, max_terms)
     either = torch.tensor(
         [name in OPERATORS and OPERATORS[name].commutative for name in grammar.tokens], device=tokens.device

@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 
 from defectdb.engine.grammar.grammar import Grammar
+from defectdb.engine.grammar.token_kinds import token_kinds
 from defectdb.engine.programs.programs import Group, Programs
+from defectdb.engine.programs.tree_structure import operand_positions, tree_structure
 
 _SIDES = ("none", "first", "both", "second")
 """Which operands of a node hold constants: nodes are sorted in this order, so that each side is one slice."""
@@ -21,40 +23,6 @@ _SIDES = ("none", "first", "both", "second")
 def count_constants(tokens: Tensor, grammar: Grammar) -> Tensor:
     """Fitted constants of every sequence, [formula]."""
     return (tokens == grammar.constant).sum(1)
-
-
-def children(tokens: Tensor, arity: Tensor) -> Tensor:
-    """Positions of both operands [formula, position, 2] of complete sequences; meaningless where there is none."""
-    return _structure(arity, torch.zeros_like(tokens, dtype=torch.bool))[0]
-
-
-def _structure(arity: Tensor, is_constant: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Operands' positions [formula, position, 2], heights, and which nodes hold constants at or below them.
-
-    The first operand follows its operator, the second follows the first one's end; read from the back.
-    """
-    n, length = arity.shape
-    arity, constant = (
-        arity.T.contiguous(),
-        is_constant.T.contiguous(),
-    )  # [position, formula]: rows lie together
-    end, height = arity.new_full((length + 1, n), length), arity.new_zeros(length + 1, n)
-    second, holds = arity.new_zeros(length, n), constant.new_zeros(length + 1, n)
-    for t in range(length - 1, -1, -1):
-        here, behind = arity[t], end[t + 1]
-        unary, binary = here > 0, here > 1
-        second[t] = behind.clamp(max=length - 1)
-        other = behind.unsqueeze(0)
-        last = torch.where(binary, end.gather(0, other)[0], behind)
-        end[t] = torch.where(unary, last, t + 1)
-        below = torch.where(binary, torch.maximum(height[t + 1], height.gather(0, other)[0]), height[t + 1])
-        height[t] = torch.where(unary, below + 1, 0)
-        holds[t] = constant[t] | (unary & holds[t + 1]) | (binary & holds.gather(0, other)[0])
-    first = (
-        torch.arange(1, length + 1, device=arity.device).clamp(max=length - 1).unsqueeze(1).expand_as(second)
-    )
-    child = torch.stack([first, second], dim=2).transpose(0, 1).contiguous()
-    return child, height[:length].T.contiguous(), holds[:length].T.contiguous()
 
 
 def _term_positions(
@@ -92,7 +60,7 @@ def build(tokens: Tensor, grammar: Grammar, *, max_terms: int = 1, plain: Tensor
     facts = _facts(grammar, max_terms, device)
     arity, row_of = facts.arity[tokens], facts.rows[tokens]
     is_constant = tokens == grammar.constant
-    child, height, holds = _structure(arity, is_constant)
+    child, _, height, holds = tree_structure(arity, is_constant)
     terms, mask, split = _term_positions(tokens, child, facts.splits, max_terms)
     operator = (arity > 0) & ~split
     fixed_nodes, held_nodes = operator & ~holds, operator & holds
@@ -132,7 +100,7 @@ class _Facts:
 def _facts(grammar: Grammar, max_terms: int, device: torch.device) -> _Facts:
     """Made once for a grammar and a device: sending them there every time would cost more than using them."""
     rows, numbers = _leaf_rows(grammar, device)
-    arity = torch.tensor(grammar.arity, device=device)
+    arity = token_kinds(grammar, device).arity
     return _Facts(arity, rows, _splitting(grammar, max_terms, device), numbers)
 
 
@@ -209,7 +177,7 @@ def _sides(child: Tensor, arity: Tensor, holds: Tensor) -> Tensor:
 def term_roots(tokens: Tensor, grammar: Grammar, max_terms: int) -> tuple[Tensor, Tensor]:
     """The first token of every top-level summand [formula, term] and which summands exist."""
     facts = _facts(grammar, max_terms, tokens.device)
-    child = children(tokens, facts.arity[tokens])
+    child = operand_positions(tokens, facts.arity[tokens])
     terms, mask, _ = _term_positions(tokens, child, facts.splits, max_terms)
     return tokens.gather(1, terms), mask
 
@@ -217,7 +185,7 @@ def term_roots(tokens: Tensor, grammar: Grammar, max_terms: int) -> tuple[Tensor
 def summand_splits(tokens: Tensor, grammar: Grammar, max_terms: int) -> Tensor:
     """Which tokens join top-level summands that have coefficients of their own, bool [formula, position]."""
     facts = _facts(grammar, max_terms, tokens.device)
-    return _term_positions(tokens, children(tokens, facts.arity[tokens]), facts.splits, max_terms)[2]
+    return _term_positions(tokens, operand_positions(tokens, facts.arity[tokens]), facts.splits, max_terms)[2]
 
 
 def _splitting(grammar: Grammar, max_terms: int, device: torch.device) -> Tensor:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from defectdb.engine.grammar.grammar import Grammar
+from defectdb.engine.grammar.token_kinds import token_kinds
 from defectdb.engine.problem import Problem
 from defectdb.engine.programs.compiling import term_roots
 
@@ -25,7 +26,6 @@ def complexities(tokens: Tensor, grammar: Grammar, problem: Problem, plain: Tens
 def distinct_terms(tokens: Tensor, grammar: Grammar, problem: Problem) -> Tensor:
     """Which skeletons have no bare constant or number as a summand where the offset is free, bool [formula]."""
     roots, mask = term_roots(tokens, grammar, problem.max_terms)
-    flat = torch.tensor(
-        [t == "c" or i in grammar.leaf_values for i, t in enumerate(grammar.tokens)], device=tokens.device
-    )
+    kinds = token_kinds(grammar, tokens.device)
+    flat = kinds.is_constant | kinds.is_number
     return ~(flat[roots] & mask).any(1) if problem.offset else torch.ones_like(mask[:, 0])

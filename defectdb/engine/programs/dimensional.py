@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from defectdb.engine.grammar.grammar import Grammar
-from defectdb.engine.programs.compiling import children, summand_splits
-from defectdb.expressions.dimensions import POWERS, PRODUCTS, SUMS
+from defectdb.engine.grammar.token_kinds import UnitRule, token_kinds
+from defectdb.engine.programs.compiling import summand_splits
+from defectdb.engine.programs.tree_structure import operand_positions
 
 _TOLERANCE = 1e-9
-_LEAF, _POWER, _SUM, _PRODUCT, _PURE = range(5)
 
 
 def has_units(tokens: Tensor, grammar: Grammar) -> Tensor:
@@ -23,20 +22,22 @@ def has_units(tokens: Tensor, grammar: Grammar) -> Tensor:
     unit is missing, and so does every product that holds one. The outer coefficients make up for the
     unit of the formula, or of each of the grammar's ``summands`` first summands.
     """
-    facts = _facts(grammar, tokens.device)
-    child = children(tokens, facts.arity[tokens])
+    kinds = token_kinds(grammar, tokens.device)
+    child = operand_positions(tokens, kinds.arity[tokens])
     n, length = tokens.shape
     lines = torch.arange(n, device=tokens.device)
-    unit = facts.unit[tokens]  # [formula, position, base unit]
+    unit = _token_units(grammar, tokens.device)[tokens]  # [formula, position, base unit]
     free = tokens == grammar.constant
     apart = summand_splits(tokens, grammar, grammar.summands)
-    kind, power, sign = facts.kind[tokens], facts.power[tokens], facts.sign[tokens]
+    kind, power, sign = kinds.unit_rule[tokens], kinds.power[tokens], kinds.sign[tokens]
     ok = torch.ones(n, dtype=torch.bool, device=tokens.device)
     for t in range(length - 1, -1, -1):
         one, other = child[:, t, 0], child[:, t, 1]
         a, b, free_a, free_b = unit[lines, one], unit[lines, other], free[lines, one], free[lines, other]
-        leaf, product, total, raised = (kind[:, t] == k for k in (_LEAF, _PRODUCT, _SUM, _POWER))
-        second = facts.arity[tokens[:, t]] > 1
+        leaf, product, total, raised = (
+            kind[:, t] == rule for rule in (UnitRule.LEAF, UnitRule.PRODUCT, UnitRule.SUM, UnitRule.POWER)
+        )
+        second = kinds.arity[tokens[:, t]] > 1
         value = torch.where(product.unsqueeze(1), a + sign[:, t, None] * b, 0.0)
         value = torch.where(total.unsqueeze(1), torch.where(free_a.unsqueeze(1), b, a), value)
         value = torch.where(raised.unsqueeze(1), a * power[:, t, None], value)
@@ -54,36 +55,10 @@ def _none(unit: Tensor) -> Tensor:
     return (unit.abs() < _TOLERANCE).all(1)
 
 
-@dataclass(frozen=True, slots=True)
-class _Facts:
-    """Of every token [token] its operands, its unit [token, base unit], what it does with its operands' units, to which
-    power it raises them, and the sign of the second one's.
-    """
-
-    arity: Tensor
-    unit: Tensor
-    kind: Tensor
-    power: Tensor
-    sign: Tensor
-
-
 @lru_cache(maxsize=32)
-def _facts(grammar: Grammar, device: torch.device) -> _Facts:
-    """Made once for a grammar and a device."""
-    names, units = grammar.tokens, dict(zip(grammar.variables, grammar.units, strict=True))
-    nothing = (0.0,) * len(grammar.units[0])
-    kinds = [
-        _LEAF if not arity else _POWER if name in POWERS else _SUM if name in SUMS
-        else _PRODUCT if name in PRODUCTS else _PURE
-        for name, arity in zip(names, grammar.arity, strict=True)
-    ]  # fmt: skip
-    unit, power, sign = (
-        torch.tensor(values, dtype=torch.float64, device=device)
-        for values in (
-            [units.get(name, nothing) for name in names],
-            [POWERS.get(name, 1.0) for name in names],
-            [-1.0 if name == "div" else 1.0 for name in names],
-        )
-    )
-    arity, kind = (torch.tensor(values, device=device) for values in (grammar.arity, kinds))
-    return _Facts(arity, unit, kind, power, sign)
+def _token_units(grammar: Grammar, device: torch.device) -> Tensor:
+    """Units of the tokens, [token, base unit]; those of pure numbers for all but variables."""
+    units = dict(zip(grammar.variables, grammar.units, strict=True))
+    pure = (0.0,) * len(grammar.units[0])
+    rows = [units.get(name, pure) for name in grammar.tokens]
+    return torch.tensor(rows, dtype=torch.float64, device=device)

@@ -142,6 +142,17 @@ class Programs:
         _evaluate(self.groups, table)
         return table
 
+    def combined(self, table: Tensor, beta: Tensor, *, offset: bool) -> Tensor:
+        """Values of the formulas, [formula, start, point], from their node table: coefficients times summands.
+
+        ``beta`` [formula, column, start] are the coefficients and, with ``offset``, last the offset.
+        """
+        values = table.new_zeros(self.n_formulas, *table.shape[1:])
+        for term in range(self.terms.shape[1]):
+            share = beta[:, term].unsqueeze(2) * table[self.terms[:, term]]
+            values = torch.where(self.term_mask[:, term].view(-1, 1, 1), values + share, values)
+        return values + beta[:, -1].unsqueeze(2) if offset else values
+
     def derivatives(self, table: Tensor, seeds: Tensor) -> Tensor:
         """d(sum of seed * term)/d(constant), [formula, k, start, point]; ``seeds`` [formula, term, start]."""
         adjoint = torch.empty_like(table[self.first_constant :])  # every row has one parent, which writes it

@@ -37,7 +37,7 @@ def has_pole(
     return False
 
 
-def _has_pole(programs: Programs, table: Tensor, *, anywhere: bool = False) -> Tensor:
+def have_poles(programs: Programs, table: Tensor, *, anywhere: bool = False) -> Tensor:
     """Which formulas divide by, or take the logarithm of, what changes sign from point to point (or ``anywhere``).
 
     bool [formula]. A power changes sign where its base does.

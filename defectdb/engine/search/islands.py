@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
@@ -11,7 +10,7 @@ from multiprocessing import get_context
 import torch
 from torch import Tensor
 
-from defectdb.engine.finishing.scored import Scored, unsurpassed
+from defectdb.engine.finishing.scored import Scored, pareto_front
 from defectdb.engine.grammar.grammar import Grammar
 from defectdb.engine.problem import Problem
 from defectdb.engine.safety.domain import Domain
@@ -70,12 +69,7 @@ def search_islands(
         spawn, me = get_context("spawn"), os.getpid()
         with ProcessPoolExecutor(min(workers, count), spawn, initializer=end_with, initargs=(me,)) as pool:
             outcomes = list(pool.map(_run, voyages))
-    front = merged([outcome.front for outcome in outcomes])
+    front = pareto_front(scored for outcome in outcomes for scored in outcome.front)
     held = [{expression_hash(s.expression) for s in outcome.front} for outcome in outcomes]
     stability = [sum(expression_hash(s.expression) in h for h in held) / count for s in front]
     return Islands(front, outcomes, stability)
-
-
-def merged(fronts: Sequence[Sequence[Scored]]) -> list[Scored]:
-    """The formulas of all fronts that none simpler or better surpasses, in order of complexity."""
-    return unsurpassed(scored for front in fronts for scored in front)

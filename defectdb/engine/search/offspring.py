@@ -10,7 +10,7 @@ from defectdb.engine.grammar.decoding import grammar_masks
 from defectdb.engine.grammar.grammar import PAD, Grammar
 from defectdb.engine.network.segvae import SEGVAE
 from defectdb.engine.programs.dressed import Dressed
-from defectdb.engine.programs.subtrees import subtree_ends
+from defectdb.engine.programs.tree_structure import subtree_ends
 from defectdb.engine.search.variation import (
     add_up,
     crossover,

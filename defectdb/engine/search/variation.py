@@ -13,8 +13,9 @@ from torch import Tensor
 
 from defectdb.engine.grammar.decoding import random_formulas
 from defectdb.engine.grammar.grammar import PAD, Grammar
+from defectdb.engine.grammar.token_kinds import token_kinds
 from defectdb.engine.programs.dressed import Dressed
-from defectdb.engine.programs.subtrees import subtree_ends
+from defectdb.engine.programs.tree_structure import subtree_ends
 
 
 def random_positions(tokens: Tensor, generator: torch.Generator) -> Tensor:
@@ -72,7 +73,7 @@ def mutate(parents: Dressed, grammar: Grammar, generator: torch.Generator) -> Dr
 
 def relabel(parents: Dressed, grammar: Grammar, generator: torch.Generator) -> Dressed:
     """Exchange one random token for another of the same arity; one that is alone of its arity stays."""
-    arity = torch.tensor(grammar.arity, device=parents.tokens.device)
+    arity = token_kinds(grammar, parents.tokens.device).arity
     same = (arity.unsqueeze(0) == arity.unsqueeze(1)).double().fill_diagonal_(0.0)
     same[:, PAD] = 0
     same += torch.diag((same.sum(1) == 0).double())
@@ -92,7 +93,7 @@ def wrap(parents: Dressed, grammar: Grammar, generator: torch.Generator) -> Dres
     head[:, 0] = op
     head[:, 1] = leaf[torch.randint(len(leaf), (n,), generator=generator, device=device)]
     start = random_positions(parents.tokens, generator)
-    size = torch.tensor(grammar.arity, device=device)[op]
+    size = token_kinds(grammar, device).arity[op]
     out, fits = splice(parents, start, start, Dressed.of(head, grammar), torch.zeros_like(start), size)
     return out[fits]
 

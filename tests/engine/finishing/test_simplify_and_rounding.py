@@ -16,11 +16,10 @@ from defectdb.engine.finishing.nats import nats_of
 from defectdb.engine.finishing.numbers_only import as_they_stand, literal_formulas, standing
 from defectdb.engine.finishing.rounding import plainest, rescored, round_numbers
 from defectdb.engine.finishing.rows import Data
-from defectdb.engine.finishing.scored import Scored, unsurpassed
+from defectdb.engine.finishing.scored import Scored, pareto_front
 from defectdb.engine.finishing.simplify import simplify
 from defectdb.engine.grammar.grammar import Grammar
 from defectdb.engine.problem import Problem
-from defectdb.engine.search.islands import merged
 from defectdb.expressions.evaluation import evaluate_numpy
 from defectdb.expressions.expression import complexity, from_prefix, to_prefix
 
@@ -185,10 +184,10 @@ def front_of_two(n: int) -> list[Scored]:
 
 def test_robust_fronts_are_pruned_by_the_loss_that_made_them():
     front = front_of_two(2)
-    assert unsurpassed(front) == front
+    assert pareto_front(front) == front
     worse = replace(front[1], mse=0.1, loss=0.15)  # as long
-    assert unsurpassed([*front, worse]) == unsurpassed([worse, *front]) == front
-    assert merged([front_of_two(1), front[1:]]) == front
+    assert pareto_front([*front, worse]) == pareto_front([worse, *front]) == front
+    assert pareto_front([*front_of_two(1), *front[1:]]) == front
 
 
 def test_another_form_is_scored_by_the_robust_loss():

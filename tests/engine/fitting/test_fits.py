@@ -13,10 +13,10 @@ from scipy.optimize import least_squares
 from scipy.special import huber
 
 from defectdb.engine.finishing.cross_validation import (
-    _points_left,
     cross_validate,
     distinct_points,
     make_folds,
+    points_left,
 )
 from defectdb.engine.finishing.nats import nats_of
 from defectdb.engine.finishing.scored import criterion
@@ -390,7 +390,7 @@ def test_points_that_differ_by_round_off_are_one_point():
     problem = Problem.of(x, torch.cos(x))
     assert distinct_points(problem.x).tolist() == [0, 1, 2, 3] * 3
     assert make_folds(problem).tolist() == [0, 1, 2, 3] * 3
-    assert _points_left(problem, make_folds(problem)) == 3
+    assert points_left(problem, make_folds(problem)) == 3
 
 
 def test_points_are_alike_only_where_all_their_variables_are():
@@ -403,7 +403,7 @@ def test_points_that_are_repeated_are_left_out_together_in_five_folds():
     folds = make_folds(Problem.of(x, torch.cos(x)))
     assert folds.max() == 4
     assert torch.equal(folds[:80], folds[80:])
-    assert _points_left(Problem.of(x, torch.cos(x)), folds) == 64
+    assert points_left(Problem.of(x, torch.cos(x)), folds) == 64
 
 
 def test_rows_of_no_weight_change_nothing_that_is_said_of_a_formula():
@@ -419,7 +419,7 @@ def test_rows_of_no_weight_change_nothing_that_is_said_of_a_formula():
     assert one.bic == pytest.approx(10 * np.log(one.mse) + 3 * np.log(10))
     for name in ("mse", "mae", "mae_cv", "mae_cv_interior", "bic", "loss"):
         assert getattr(other, name) == pytest.approx(getattr(one, name), rel=1e-9), name
-    assert _points_left(more, make_folds(more)) == 9
+    assert points_left(more, make_folds(more)) == 9
 
 
 def test_a_robust_front_says_its_loss_and_is_ordered_by_it():

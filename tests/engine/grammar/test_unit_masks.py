@@ -81,7 +81,7 @@ def reachable(grammar: Grammar) -> set[tuple[str, ...]]:
         assert allowed.any(1).all()
         row, token = allowed.nonzero(as_tuple=True)
         whole = torch.cat([begun[row], token.unsqueeze(1)], dim=1)
-        ended = decoder.slots.count[row] + decoder.facts.arity[token] == 1
+        ended = decoder.slots.count[row] + decoder.kinds.arity[token] == 1
         found |= {tuple(grammar.tokens[t] for t in line) for line in whole[ended].tolist()}
         begun = whole[~ended]
     assert not len(begun)

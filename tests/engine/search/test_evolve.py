@@ -11,7 +11,7 @@ from defectdb.engine.grammar.decoding import random_formulas
 from defectdb.engine.grammar.grammar import PAD, Grammar
 from defectdb.engine.network.segvae import SEGVAE
 from defectdb.engine.programs.dressed import Dressed
-from defectdb.engine.programs.subtrees import subtree_ends
+from defectdb.engine.programs.tree_structure import subtree_ends
 from defectdb.engine.search.offspring import SOURCES, breed, elites, neighbours, shares
 from defectdb.engine.search.variation import add_up, crossover, mutate, relabel, wrap
 from defectdb.engine.settings import ModelConfig

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import torch
 
-from defectdb.engine.finishing.scored import Scored, select
+from defectdb.engine.finishing.scored import Scored, pareto_front, select
 from defectdb.engine.grammar.decoding import grammar_masks
 from defectdb.engine.grammar.grammar import Grammar
 from defectdb.engine.network.pretrained import cache_folder, pretrained
 from defectdb.engine.network.segvae import SEGVAE
 from defectdb.engine.problem import Problem
 from defectdb.engine.safety.domain import Domain
-from defectdb.engine.search.islands import merged, search_islands
+from defectdb.engine.search.islands import search_islands
 from defectdb.engine.search.outcome import Generation, Outcome
 from defectdb.engine.search.search import Search
 from defectdb.engine.settings import ModelConfig, SearchConfig
@@ -172,7 +172,7 @@ def test_islands_join_their_fronts_and_do_not_depend_on_processes():
     assert all(0.0 < share <= 1.0 for share in alone.stability)
     single = Search(quick_problem(), GRAMMAR, config).run()
     assert summary(alone.outcomes[0]) == summary(single)
-    assert alone.front == merged([outcome.front for outcome in alone.outcomes])
+    assert alone.front == pareto_front(s for outcome in alone.outcomes for s in outcome.front)
     for one, other in zip(alone.outcomes, beside.outcomes, strict=True):
         assert summary(one) == summary(other)
         assert [g.n_new for g in one.generations] == [g.n_new for g in other.generations]
