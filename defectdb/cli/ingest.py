@@ -1,4 +1,4 @@
-"""The commands that bring datasets in, list them and their rejects, and remove them."""
+"""Commands that load datasets, list them, their rejects and notes, and remove them."""
 
 from __future__ import annotations
 

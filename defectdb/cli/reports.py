@@ -1,4 +1,4 @@
-"""Reports of what was loaded to narration, a table, JSON, and the error of an ingest that loaded nothing."""
+"""Print the reports of ingest: lines on stderr, a table, JSON, and the error where nothing was loaded."""
 
 from __future__ import annotations
 

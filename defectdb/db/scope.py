@@ -101,3 +101,26 @@ def chosen_material(db: Database, scope: Scope) -> str:
     if found is None:
         raise UsageError("the database holds no structures; `defectdb ingest` loads some")
     return found
+
+
+def one_level(db: Database, scope: Scope, target: str = "formation_energy") -> str | None:
+    """The level of theory of a scope's structures that have the target; None where none has it.
+
+    Raises UsageError where they are of several levels, whose energies must not be averaged: it names the datasets of
+    each.
+    """
+    rows = db.frame(
+        "SELECT coalesce(b.level, dataset_id) AS level, string_agg(DISTINCT dataset_id, ', ' ORDER BY dataset_id) "
+        "FROM structures AS s JOIN hosts USING (host_id) JOIN datasets AS b USING (dataset_id) "
+        f"WHERE {IN_SCOPE} AND s.structure_id IN (SELECT structure_id FROM targets WHERE target = $target) "
+        "GROUP BY ALL ORDER BY ALL",
+        {**scope.parameters(), "target": target},
+    ).rows()
+    if len(rows) > 1:
+        listed = "; ".join(datasets for _, datasets in rows)
+        raise UsageError(
+            f"{scope.material or 'the material'} has data of {len(rows)} levels of theory (other functionals, "
+            "chemical potentials or pristine energies), whose energies cannot be averaged; choose with --dataset "
+            f"among: {listed}"
+        )
+    return rows[0][0] if rows else None

@@ -1,1 +1,1 @@
-"""A tight-binding model of h-BN to a small data set: real quantum mechanics of a model, not DFT."""
+"""Compute a small data set with a tight-binding model of h-BN: real quantum mechanics of a model, not DFT."""

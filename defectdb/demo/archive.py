@@ -1,4 +1,4 @@
-"""Computed structures to a zip archive in the 2DMD layout, the same bytes for the same request."""
+"""Write the computed structures as a zip archive in the 2DMD layout, the same bytes for the same request."""
 
 from __future__ import annotations
 
@@ -36,6 +36,7 @@ VACUUM = 20.0  # angstrom
 _ABOUT = """# read by `defectdb ingest`
 name = "demo-hBN-tight-binding-{cell}x{cell}"
 title = "h-BN defects, {cell}x{cell}x1 ({note})"
+functional = "{note}"
 licence = "CC0 1.0; {note}"
 citation = "model of h-BN computed by defectdb demo with parameters of PRB 94, 125303 (2016); {note}"
 """

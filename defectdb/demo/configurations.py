@@ -1,4 +1,4 @@
-"""A honeycomb supercell to its symmetry-inequivalent placements of one, two and three defects."""
+"""List the symmetry-inequivalent placements of one, two and three defects on a honeycomb supercell."""
 
 from __future__ import annotations
 

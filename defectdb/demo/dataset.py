@@ -1,4 +1,4 @@
-"""A supercell size and a seed to computed structures: all with one or two defects, a sample with three."""
+"""Compute the demo's structures: all with one or two defects, a sample with three."""
 
 from __future__ import annotations
 

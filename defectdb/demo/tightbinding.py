@@ -1,4 +1,4 @@
-"""Defects on a honeycomb supercell to the band energies and levels of a tight-binding model of h-BN.
+"""Compute band energies and levels of defects in h-BN with a tight-binding model.
 
 This is a model, not DFT: one p_z orbital per atom, nearest-neighbour hopping, non-interacting electrons, no
 relaxation, no spin. Hopping and on-site energies are those fitted to the GW quasiparticle bands of the

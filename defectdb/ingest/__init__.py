@@ -1,4 +1,4 @@
-"""Files of DFT defect structures to rows of the database, with a report of what was taken and refused."""
+"""Load files of DFT defect structures into the database, and report what was loaded and what was refused."""
 
 from defectdb.ingest.citations import bibtex_entries
 from defectdb.ingest.load import LoadReport, load

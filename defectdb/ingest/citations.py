@@ -1,4 +1,4 @@
-"""The datasets table to BibTeX: the papers behind the public sets, and one entry for any other dataset."""
+"""Write BibTeX for the datasets: the papers behind the public sets, and one entry for any other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Energies, compositions and reference levels to formation energies and normalised levels."""
+"""Compute formation energies and levels referred to the pristine valence band maximum."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Paths to sources: recognises each format, or takes the one that is named."""
+"""Read the datasets of any paths, in the formats recognised or named."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sources of any format into the database, one transaction per dataset, and a report of what happened."""
+"""Load sources of any format into the database, one transaction per dataset, and report what happened."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from defectdb.db.write import Changes, DatasetRows, compare, write_dataset
 from defectdb.errors import InputDataError, UsageError
 from defectdb.ingest.formats import read_sources
 from defectdb.ingest.levels import level_of
-from defectdb.ingest.matching.known_hosts import host_frames, stored_hosts
-from defectdb.ingest.normalise import MAX_DISPLACEMENT, Limits, Normalised, Progress, normalise
+from defectdb.ingest.match import MAX_DISPLACEMENT, Limits, Matched, Progress, match_structures
+from defectdb.ingest.matching.host_tables import host_frames, stored_hosts
 from defectdb.ingest.options import Options
 from defectdb.ingest.records import Host, Note, Reject, Source
 from defectdb.ingest.renaming import settle
@@ -113,7 +113,7 @@ def _load_one(
 ) -> LoadReport:
     """One dataset; its hosts join ``known``, so that later sources stand on them in a dry run too."""
     foreign = db.frame("SELECT DISTINCT host_id FROM structures WHERE dataset_id <> ?", [source.dataset_id])
-    found = normalise(source, list(known.values()), frozenset(foreign["host_id"]), limits, progress)
+    found = match_structures(source, list(known.values()), frozenset(foreign["host_id"]), limits, progress)
     found, renamed = settle(db, source, found)
     level = level_of(db, source, found.hosts)
     keys = _stack([b.structures.select("structure_id", "content_hash") for b in found.blocks], "structures")
@@ -150,7 +150,7 @@ def counted(rejects: int) -> str:
 
 
 def _report(
-    source: Source, found: Normalised, changes: Changes, rejects: list[Reject], *, dry_run: bool
+    source: Source, found: Matched, changes: Changes, rejects: list[Reject], *, dry_run: bool
 ) -> LoadReport:
     return LoadReport(
         dataset_id=source.dataset_id,
@@ -185,7 +185,7 @@ def _stack(frames: list[pl.DataFrame], table: str) -> pl.DataFrame:
     return pl.concat(frames, how="vertical_relaxed") if frames else pl.DataFrame(schema=_EMPTY[table])
 
 
-def _rows(source: Source, found: Normalised, rejects: list[Reject], cutoff: float, level: str) -> DatasetRows:
+def _rows(source: Source, found: Matched, rejects: list[Reject], cutoff: float, level: str) -> DatasetRows:
     """The frames of every table."""
     hosts = host_frames(found.hosts) if found.hosts else {
         name: _stack([], name) for name in ("materials", "material_sites", "hosts", "host_sites")

@@ -1,4 +1,4 @@
-"""What a caller says about sources beside their paths."""
+"""Options of ingest: how sources are read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Paths to the formats of what they hold: one format per file, any number of them in and below a folder."""
+"""Recognise the formats of files, and of everything in and below a folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The plain records that every reader fills and the normaliser consumes."""
+"""Records that readers fill and matching reads: structures, unit cells, hosts, rejects and notes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,14 @@ Numbers = NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """Something a source offered that was not loaded: where it stands, why in two words, and the details."""
+    """Something in a source that was not loaded.
+
+    source_path: file or archive member.
+    row: line of a table, None for a file.
+    reason: kind of fault in a few words.
+    detail: what was wrong.
+    structure_id: name of the structure, None where it has none.
+    """
 
     source_path: str
     row: int | None
@@ -27,7 +34,12 @@ class Reject:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """A remark about a structure that was loaded all the same: its kind in a few words, and the details."""
+    """A remark about a structure that was loaded all the same.
+
+    structure_id: its name.
+    kind: what is odd in a few words.
+    detail: what exactly.
+    """
 
     structure_id: str
     kind: str
@@ -41,7 +53,13 @@ class Note:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class UnitCell:
-    """One unit cell: lattice rows [angstrom], atomic numbers (n,), fractional coordinates (n, 3)."""
+    """One unit cell.
+
+    base: its name in the source.
+    lattice: rows are the cell vectors (3, 3) [angstrom].
+    numbers: atomic numbers (n,).
+    frac: fractional coordinates (n, 3).
+    """
 
     base: str
     lattice: Floats
@@ -51,7 +69,15 @@ class UnitCell:
 
 @dataclass(frozen=True, slots=True)
 class Pristine:
-    """The perfect supercell of one base: its size and, where known, its levels [eV]."""
+    """The perfect supercell of one unit cell.
+
+    base: name of the unit cell.
+    size: repetitions along a, b, c.
+    energy: total energy [eV], None where it is not known, as the others.
+    e1: lowest level [eV].
+    e_vbm: valence band maximum [eV].
+    fermi: Fermi level [eV].
+    """
 
     base: str
     size: tuple[int, int, int]
@@ -63,10 +89,16 @@ class Pristine:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Geometries:
-    """Structures as flat arrays: atoms of structure m are rows ``offsets[m]:offsets[m + 1]``.
+    """m structures of n atoms as flat arrays: the atoms of structure k are rows ``offsets[k]:offsets[k + 1]``.
 
-    lattice (m, 3, 3) [angstrom, rows], numbers (n,), frac (n, 3); ``digests`` are SHA-256 of the bytes read.
-    ``moved`` (n,) [angstrom], where the source tells: how far every atom went in the relaxation that followed.
+    ids: names (m).
+    paths: file or archive member of each (m).
+    lattice: rows are cell vectors (m, 3, 3) [angstrom].
+    offsets: first atom of each structure, and the end (m + 1,).
+    numbers: atomic numbers (n,).
+    frac: fractional coordinates (n, 3).
+    digests: SHA-256 of the bytes read (m).
+    moved: how far every atom went in the relaxation that followed (n,) [angstrom], None where the source has none.
     """
 
     ids: list[str]
@@ -86,12 +118,23 @@ class Geometries:
 class Source:
     """One dataset as its reader found it.
 
-    ``table`` has a row for every structure: structure_id, row, base, size ('8x8x1'), descriptor, declared
-    (its defects' labels joined by '+', sorted), and every numeric column of the source; base, size and
-    declared are null where the source does not say. ``batches`` gives the structures, with the files that are
-    none, and is read once: a large archive never stands in memory as a whole. ``complete`` says that the
-    source holds the whole dataset, so that what it lacks is gone. ``aside`` names files beside it that were
-    not read.
+    dataset_id: its key.
+    name: its title.
+    format: format it was read in.
+    uri: file or folder it was read from.
+    sha256: hash of the source's bytes.
+    batches: structures, and the files that hold none; read once, so that no archive is in memory as a whole.
+    table: a row for every structure with structure_id, row, base, size ('8x8x1'), descriptor, declared (labels of its
+        defects, sorted, joined by '+') and the source's numbers; base, size, declared are null where it does not say.
+    unit_cells: by base name.
+    pristine: perfect supercells with their energies.
+    potentials: chemical potential [eV] and where it is from, by element.
+    rejects: rows that could not be read.
+    density: 'low' or 'high', None outside the public archive.
+    licence, citation, doi: how the data may be used and are to be cited.
+    functional: name of the level of theory, None where the source does not say.
+    complete: whether the source holds the whole dataset, so that stored structures it lacks are removed.
+    aside: files beside it that were not read.
     """
 
     dataset_id: str
@@ -116,9 +159,15 @@ class Source:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Material:
-    """A 2D crystal: its unit cell in standard orientation, the layer of every sublattice, its directions.
+    """A 2D crystal of n sites per unit cell.
 
-    ``zigzag`` is a unit vector in the plane; angles to it repeat every ``angle_period`` degrees.
+    material_id: its key.
+    lattice: rows are the cell vectors, a along x, c along z (3, 3) [angstrom].
+    numbers: atomic numbers (n,).
+    frac: fractional coordinates (n, 3).
+    layers: top, middle or bottom for every site (n).
+    zigzag: unit vector of the zigzag direction in the plane.
+    angle_period: directions that differ by this angle are alike [degree].
     """
 
     material_id: str
@@ -132,8 +181,17 @@ class Material:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Host:
-    """A pristine supercell: lattice (3, 3); per site: number (n,), fractional place (n, 3), sublattice
-    (n,)."""
+    """A pristine supercell of n sites.
+
+    host_id: its key.
+    material: crystal that it repeats.
+    supercell: repetitions, '8x8x1' or '(4,1)(-1,3)x1'.
+    lattice: rows are the cell vectors (3, 3) [angstrom].
+    numbers: atomic numbers (n,).
+    frac: fractional coordinates (n, 3).
+    sublattice: site of the unit cell that each site repeats (n,).
+    energy, e1, e_vbm, fermi: as in Pristine [eV].
+    """
 
     host_id: str
     material: Material

@@ -1,4 +1,4 @@
-"""Unit-cell files and a TOML of pristine energies and chemical potentials to what formation energies need."""
+"""Read what formation energies need: unit cells, and a TOML of pristine energies and chemical potentials."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Give structures whose names are taken longer names, the same ones at every load."""
+"""Give structures whose names are taken longer names, the same at every load."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pathlib import Path
 import polars as pl
 
 from defectdb.db import Database
-from defectdb.ingest.assemble import Block
+from defectdb.ingest.frames import Block
+from defectdb.ingest.match import Matched
 from defectdb.ingest.naming import OWN_FILES, longer_names
-from defectdb.ingest.normalise import Normalised
 from defectdb.ingest.records import Source
 
 
-def settle(db: Database, source: Source, found: Normalised) -> tuple[Normalised, dict[str, str]]:
+def settle(db: Database, source: Source, found: Matched) -> tuple[Matched, dict[str, str]]:
     """The same structures under the names that they have or get in the database; what was renamed.
 
     A name is taken if it is another file's: of another dataset with other content, or of this one while that

@@ -1,4 +1,4 @@
-"""Wide number columns to one row per structure, target and spin, completed and checked by computed values."""
+"""Build the table of targets: one row per structure, property and spin, with computed values added and checked."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from support.builders import HOSTS, build_archive, make_archive
 
 from defectdb.db import MEMORY, open_database
 from defectdb.ingest import load
-from defectdb.ingest.matching.hosts import layers, lifted
+from defectdb.ingest.matching.unit_cells import layers, lifted
 from defectdb.schema.lattice import nearest_image, reduced
 
 

@@ -128,8 +128,8 @@ def test_relaxed_structures_match_by_least_displacement(host, size):
 def test_the_assignment_equals_scipy_s_on_random_displacements(host):
     from scipy.optimize import linear_sum_assignment
 
-    from defectdb.ingest.matching.known_hosts import stored_hosts
-    from defectdb.ingest.matching.placing import Placer
+    from defectdb.ingest.matching.host_tables import stored_hosts
+    from defectdb.ingest.matching.placement import Placer
     from defectdb.ingest.readers.cif import Atoms
 
     db, _, _ = host

@@ -1,4 +1,4 @@
-"""A zip archive or a folder to named members, read within bounds: archives count as hostile."""
+"""Read members of a zip archive or a folder within bounds of size and ratio: archives count as hostile."""
 
 from __future__ import annotations
 

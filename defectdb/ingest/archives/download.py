@@ -1,4 +1,4 @@
-"""The public 2DMD archive by name: downloaded once, resumed where it broke off, checked by its SHA-256."""
+"""Download the public 2DMD archive once, resume where a download broke off, check its SHA-256."""
 
 from __future__ import annotations
 

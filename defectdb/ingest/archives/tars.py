@@ -1,4 +1,4 @@
-"""A tar archive within a container to its files, as a stream: nothing is unpacked to disk."""
+"""Read the files of a tar archive as a stream: nothing is unpacked to disk."""
 
 from __future__ import annotations
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from defectdb.ingest.matching.crystals import layer_in
-from defectdb.ingest.matching.hosts import material_of, supercell
-from defectdb.ingest.matching.known_hosts import same_geometry, same_height, same_levels
+from defectdb.ingest.matching.host_tables import same_geometry, same_height, same_levels
+from defectdb.ingest.matching.supercells import supercell
+from defectdb.ingest.matching.unit_cells import material_of
 from defectdb.ingest.records import Host, Material, Source, UnitCell
 
 

@@ -1,4 +1,4 @@
-"""Occupied sites and extra atoms to defects in canonical order."""
+"""List the defects of structures, in canonical order, from the occupation of their sites."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from defectdb.ingest.matching.placing import Placement
+from defectdb.ingest.matching.placement import Placement
 from defectdb.ingest.records import Floats, Host, Integers, Numbers
 from defectdb.schema.labels import ELEMENTS, DefectKind, defect_label
 

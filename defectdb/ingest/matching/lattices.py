@@ -1,4 +1,4 @@
-"""Plane lattices that are the same, or one a multiple of the other, in whatever orientation."""
+"""Find the integer matrices by which one plane lattice is a supercell of another, in any orientation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Defect positions to pairs: minimum-image vector, angle to the zigzag direction, shell."""
+"""Compute the geometry of defect pairs: minimum-image vector, angle to the zigzag direction, shell."""
 
 from __future__ import annotations
 

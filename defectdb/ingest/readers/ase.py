@@ -1,4 +1,4 @@
-"""ASE databases and (ext)xyz files to structures with their numbers."""
+"""Read structures and numbers from ASE databases and extended xyz files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CIF text to atoms as arrays, through gemmi."""
+"""Read the atoms of a CIF as arrays, with gemmi."""
 
 from __future__ import annotations
 

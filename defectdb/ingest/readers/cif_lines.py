@@ -1,7 +1,7 @@
-"""CIF text to atoms line by line: structures on one supercell share nearly all lines, so each is read once.
+"""Read many CIF files of one supercell: they share nearly all lines, and each distinct line is parsed once.
 
-A structure is then a look-up of its rows, some eight times faster than parsing it. gemmi reads every distinct
-head and row; a file that is not plain (symmetry, quotes, comments between rows) goes through it as a whole.
+This is some eight times faster than parsing every file. gemmi parses the distinct heads and rows; a file that is
+not plain (symmetry, quotes, comments between rows) it parses as a whole.
 """
 
 from __future__ import annotations

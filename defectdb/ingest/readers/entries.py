@@ -1,4 +1,4 @@
-"""Structures with their numbers, one at a time, to a source: what every reader of loose files shares."""
+"""Gather single structures and their numbers into one dataset: shared by all readers of loose files."""
 
 from __future__ import annotations
 

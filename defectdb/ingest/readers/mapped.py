@@ -1,4 +1,4 @@
-"""Tables (CSV, Parquet) with a column of structure files or CIF text, read as a small TOML mapping says."""
+"""Read tables (CSV, Parquet) whose columns a TOML mapping names: structures by file or CIF text, and numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Members of an archive to batches of structures."""
+"""Parse the structure files of an archive in batches."""
 
 from __future__ import annotations
 

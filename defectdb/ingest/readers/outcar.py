@@ -1,4 +1,4 @@
-"""One OUTCAR, plain or gzipped, to its numbers and whether it converged; energies by pymatgen."""
+"""Read energies, levels and convergence from one OUTCAR."""
 
 from __future__ import annotations
 

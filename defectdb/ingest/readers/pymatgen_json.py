@@ -1,4 +1,4 @@
-"""JSON in pymatgen's and monty's shape (structures, entries, lists of them) to structures with numbers."""
+"""Read structures and computed entries from JSON files as pymatgen and monty write them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Single structure files (CIF, POSCAR) and folders of them to entries without numbers."""
+"""Read single structure files (CIF, POSCAR) and folders of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CSV bytes to frames whose columns and numbers have been checked."""
+"""Read CSV tables and check their columns and numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The 2DMD layout (``{low,high}_density_defects/NAME/...``), zipped or unpacked, to sources."""
+"""Read datasets in the 2DMD layout (``{low,high}_density_defects/NAME/...``), zipped or unpacked."""
 
 from __future__ import annotations
 

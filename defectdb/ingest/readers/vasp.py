@@ -1,4 +1,4 @@
-"""VASP run folders to structures with energies and levels, read in parallel processes."""
+"""Read structures, energies and levels from folders of VASP runs, in parallel processes."""
 
 from __future__ import annotations
 

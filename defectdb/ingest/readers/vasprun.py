@@ -1,4 +1,4 @@
-"""One vasprun.xml, plain or gzipped, to its numbers, its structures and whether it converged; by pymatgen."""
+"""Read energies, levels, structures and convergence from one vasprun.xml, with pymatgen."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One structure in any setting (rotated, shifted, relaxed, with extra atoms) to the sites of its host."""
+"""Assign the atoms of one structure to the sites of its host, however it is rotated, shifted or relaxed."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from defectdb.ingest.matching.hosts import lifted, standard
 from defectdb.ingest.matching.lattices import plane_matrices
+from defectdb.ingest.matching.unit_cells import lifted, standard
 from defectdb.ingest.readers.cif import Atoms
 from defectdb.ingest.records import Floats, Host, Integers, Numbers
 

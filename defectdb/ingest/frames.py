@@ -1,4 +1,4 @@
-"""Matched structures of one host to the frames of the database's tables."""
+"""Build the frames of the database's tables for the structures of one host."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import polars as pl
 
 from defectdb.ingest.formation import formation_energy
 from defectdb.ingest.matching.defects import Found, joined_labels
-from defectdb.ingest.matching.matching import SITE_TOLERANCE, element_counts
 from defectdb.ingest.matching.pairs import combinations, pair_geometry, shell_index
+from defectdb.ingest.matching.site_occupation import SITE_TOLERANCE, element_counts
 from defectdb.ingest.records import Geometries, Host, Integers, Note
 from defectdb.ingest.targets import EnergyCheck, column, complete
 from defectdb.schema.labels import ELEMENTS

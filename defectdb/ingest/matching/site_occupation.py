@@ -1,4 +1,4 @@
-"""Atoms to site occupations: which atom, if any, stands on every site of the pristine supercell."""
+"""Find which atom, if any, stands on every site of a pristine supercell: many structures at once."""
 
 from __future__ import annotations
 

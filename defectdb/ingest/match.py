@@ -1,4 +1,4 @@
-"""A source and the known hosts to the frames of one dataset; what cannot be loaded becomes a reject."""
+"""Match the structures of one source to hosts: frames of the accepted ones, rejects for the others."""
 
 from __future__ import annotations
 
@@ -8,13 +8,20 @@ from dataclasses import dataclass, replace
 import numpy as np
 import polars as pl
 
-from defectdb.ingest.assemble import Block, assemble
-from defectdb.ingest.matching.assign import assign, join, without_file
+from defectdb.ingest.frames import Block, assemble
 from defectdb.ingest.matching.candidates import candidates
 from defectdb.ingest.matching.declared import CONTRADICTION, undeclared
 from defectdb.ingest.matching.defects import Extras, find_defects
-from defectdb.ingest.matching.matching import Occupation, SiteGrid, occupy, same_lattice, select, site_grid
-from defectdb.ingest.matching.placing import Placement, Placer
+from defectdb.ingest.matching.host_assignment import assign, join, without_file
+from defectdb.ingest.matching.placement import Placement, Placer
+from defectdb.ingest.matching.site_occupation import (
+    Occupation,
+    SiteGrid,
+    occupy,
+    same_lattice,
+    select,
+    site_grid,
+)
 from defectdb.ingest.readers.cif import Atoms
 from defectdb.ingest.records import Geometries, Host, Integers, Note, Reject, Source
 
@@ -40,7 +47,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Normalised:
+class Matched:
     """Accepted structures by host, and rejects."""
 
     hosts: list[Host]
@@ -48,13 +55,13 @@ class Normalised:
     rejects: list[Reject]
 
 
-def normalise(
+def match_structures(
     source: Source,
     stored: list[Host],
     foreign: frozenset[str],
     limits: Limits,
     progress: Progress | None = None,
-) -> Normalised:
+) -> Matched:
     """Match every structure of the source to its host, batch by batch.
 
     ``stored`` are the database's hosts; ``foreign`` names those that other datasets' structures stand on and
@@ -85,7 +92,7 @@ def normalise(
         if progress is not None:
             progress("structures", len(seen), source.table.height)
     rejects += without_file(source, seen)
-    return Normalised([grid.host for grid in used.values()], blocks, rejects)
+    return Matched([grid.host for grid in used.values()], blocks, rejects)
 
 
 def _match(

@@ -1,4 +1,4 @@
-"""Hosts and materials between the database's tables and records."""
+"""Read hosts and materials from the database's tables, and write them as frames."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 
 from defectdb.db import Database
-from defectdb.ingest.matching.hosts import formula_of
+from defectdb.ingest.matching.unit_cells import formula_of
 from defectdb.ingest.readers.cif import NUMBERS
 from defectdb.ingest.records import Floats, Host, Material
 from defectdb.schema.labels import ELEMENTS

@@ -1,4 +1,4 @@
-"""Every structure to the host it stands on, by the source's word or by its lattice and elements."""
+"""Find the host of every structure: the one its source names, or the one of its lattice and elements."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import polars as pl
 
 from defectdb.errors import InputDataError
 from defectdb.ingest.matching.candidates import Candidates
-from defectdb.ingest.matching.hosts import cell_parameters, multiple, standard
 from defectdb.ingest.matching.lattices import plane_matrices
-from defectdb.ingest.matching.matching import element_counts
+from defectdb.ingest.matching.site_occupation import element_counts
+from defectdb.ingest.matching.supercells import multiple
+from defectdb.ingest.matching.unit_cells import cell_parameters, standard
 from defectdb.ingest.records import Floats, Geometries, Host, Integers, Reject, Source
 
 SAME_HEIGHT = 1e-3  # relative, between the heights of two cells
