@@ -1,4 +1,4 @@
-"""The archive of a finished search to its front: the best few of every complexity polished, then scored."""
+"""The final front of a search: the best few formulas of every complexity, polished, simplified and scored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Formulas in whole and half numbers: fitted ones rounded, and pairs of small functions as they stand.
+"""Formulas in whole and half numbers: fitted ones rounded, and pairs of small functions without fitted constants.
 
 What noise has bent may be a plain law.
 """

@@ -1,4 +1,4 @@
-"""Fitted formulas to their plainest form: simplified, with round numbers where the error does not rise.
+"""Simplify fitted formulas and round their constants where the error does not rise.
 
 Every change is checked on the data (and over the domain) against the formula that it replaces, and the other
 constants are refitted beside each round number; so a law is found exactly, and noise is not rounded away.

@@ -16,13 +16,18 @@ _HOLDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """One formula of a front: expression, constants, and its errors on the rows it was fitted to.
+    """A finished formula and its errors on the rows it was fitted to, by their weights; NaN where one is not known.
 
-    ``mse`` and ``mae`` in training; ``mae_cv`` mean absolute error by leave-one-out or k-fold;
-    ``mae_cv_interior`` the same without the rows at the ends of the first variable's range; ``bic`` Bayesian
-    information criterion; ``description_length`` nats of data and formula together (see ``uncertainty``); ``loss`` what
-    was minimised in training and orders a front, a mean over the rows: Huber's loss of a robust fit, else (if not
-    given) ``mse``. Rows count by their weights. NaN where a number is not known.
+    ``expression``, ``constants``: the formula.
+    ``complexity``: its tokens.
+    ``mse``, ``mae``: mean squared and mean absolute error in training.
+    ``mae_cv``: mean absolute error of leave-one-out or k-fold cross-validation.
+    ``mae_cv_interior``: the same without the rows at the ends of the first variable's range.
+    ``bic``: Bayesian information criterion.
+    ``skeleton`` [position]: token indices of the skeleton that was fitted.
+    ``description_length`` (nats): of data and formula together; see ``uncertainty``.
+    ``loss``: mean of what was minimised in training, by which a front is ordered: Huber's loss of a robust fit, else
+    (default) ``mse``.
     """
 
     expression: Expression

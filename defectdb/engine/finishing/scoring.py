@@ -1,4 +1,4 @@
-"""Fitted candidates to a Pareto front: training and cross-validated errors, criteria, the formula to use."""
+"""Training and cross-validated errors and information criteria of fitted formulas."""
 
 from __future__ import annotations
 

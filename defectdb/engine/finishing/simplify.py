@@ -1,4 +1,4 @@
-"""A fitted formula to a simpler one of the same values, by rules on the tree."""
+"""Simplify a fitted formula without changing its values, by rules on its tree."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A finished front to a shorter one: what sympy's algebra shortens, asked of a process that can be cut off.
+"""Shorten a finished front by sympy's algebra, in a process that is stopped when it takes too long.
 
 The process runs ``schema.algebra``. It is started once for a front, and anew for the rest of it when a formula
 takes too long: that one stays as it was. Nothing replaces a formula unless its values are the same.

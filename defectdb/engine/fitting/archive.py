@@ -1,4 +1,4 @@
-"""Fitted candidates to the best of every complexity: what a search remembers, breeds from and trains on."""
+"""The solution archive: the best fitted skeletons of every complexity."""
 
 from __future__ import annotations
 
@@ -16,9 +16,14 @@ ALIKE = 1e-6
 
 @dataclass(slots=True)
 class Archive:
-    """Fitted skeletons with their finished complexity, the source and the generation that they came from.
+    """Fitted skeletons.
 
-    ``plain`` [formula] marks those without the problem's offset.
+    ``tokens`` [formula, position]: the skeletons.
+    ``fit``: their constants and errors.
+    ``complexity`` [formula]: tokens of the finished formulas.
+    ``source`` [formula]: where they come from, by number.
+    ``born`` [formula]: the generation that found them.
+    ``no_offset`` [formula]: whether they do without the problem's offset.
     """
 
     tokens: Tensor

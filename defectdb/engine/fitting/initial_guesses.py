@@ -1,4 +1,4 @@
-"""Skeletons to first guesses of their constants: sizes for all, places and frequencies for those that are one.
+"""First guesses of a formula's constants, by the part that each plays: size, position, frequency or rate.
 
 A constant added to a variable puts something at a place, which lies within the data, and so does one that a variable
 divides; one that multiplies a variable inside a sine or cosine is a frequency, and the data's spacing bounds it

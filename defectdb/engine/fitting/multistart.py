@@ -1,4 +1,4 @@
-"""Formulas and data to fitted constants: several starts, a short run of all and a long one of the best.
+"""Fit all constants of a batch of formulas from several starting points.
 
 Every formula is fitted as offset + sum of coefficient * summand (see ``levenberg``); formulas are batched by their
 number of constants, their summands and their length.

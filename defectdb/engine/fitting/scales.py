@@ -1,4 +1,4 @@
-"""Data to the sizes that constants of a law in them can have, whatever units the variables are in.
+"""Typical sizes of a formula's constants, whatever units the variables are in.
 
 A constant that multiplies a variable inside an exponential is a rate, of the size of 1 / variable; one that is added
 to a variable is of the variable's size. So what is guessed and allowed follows from where a constant stands.
@@ -55,11 +55,11 @@ def fastest(problem: Problem) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Scales:
-    """What is usual for formulas in a problem's units.
+    """Typical sizes of constants and summands in a problem's units; 1 where variables are of a usual size.
 
-    ``constants`` [formula, 1, k] and ``terms`` [formula, term, 1] are the sizes that constants and summands have where
-    all operands are of the size that their operators expect, one where variables are of a usual size; ``largest``, a
-    scalar or [formula, 1, k], is how far constants may go.
+    ``constants`` [formula, 1, k]: sizes of the constants where operands are of the size that their operators expect.
+    ``terms`` [formula, term, 1]: sizes of the summands.
+    ``largest``: the largest size that a constant may have; a scalar or [formula, 1, k].
     """
 
     constants: Tensor

@@ -1,4 +1,4 @@
-"""Formulas and data to refined constants: variable projection and Levenberg-Marquardt, all fits at once.
+"""Refine the constants of a batch of formulas by variable projection and Levenberg-Marquardt steps.
 
 The linear part is solved exactly by modified Gram-Schmidt for every trial of the nonlinear constants (Golub &
 Pereyra, SIAM J. Numer. Anal. 10, 413 (1973)), with Kaufman's projected Jacobian (BIT 15, 49 (1975)); the damped

@@ -1,4 +1,4 @@
-"""Write formulas token by token under the grammar's masks."""
+"""Write formulas token by token under masks, so that every one ends complete and obeys the grammar."""
 
 from __future__ import annotations
 

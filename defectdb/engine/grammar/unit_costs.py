@@ -1,4 +1,4 @@
-"""A grammar's units to tables: what a formula of a required unit costs at the least, in tokens and in constants.
+"""Tables of the fewest tokens and constants that a formula of a required unit needs.
 
 Units are vectors of integers: exponents of the base units in steps fine enough for every variable, halved where the
 grammar has a square root. The tables hold a box of them; a unit outside it, or between its points, has the index

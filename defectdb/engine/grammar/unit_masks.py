@@ -1,4 +1,4 @@
-"""The units of growing formulas: which unit every open operand must have, and which tokens can still give it.
+"""Masks of the tokens after which a growing formula can still be dimensionally sound.
 
 A formula is written from the top, so a unit is required of an operand before it is there. An operand of any unit
 (the root's, the first one of a sum or product) passes its unit on, times a power, to the operand that waits for it:

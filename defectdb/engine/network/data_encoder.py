@@ -1,6 +1,4 @@
-"""Data to what a conditional network is shown of them: points as rows of standardised numbers, and one vector
-of them all.
-"""
+"""Encode a data set for a conditional network: points as standardised rows, and one vector for all of them."""
 
 from __future__ import annotations
 
@@ -54,7 +52,7 @@ def shown_of(problem: Problem) -> Tensor:
 
 
 class SetEncoder(nn.Module):
-    """Points to one vector, whatever their number and order: features, mean and maximum over the points, features.
+    """Encode a set of points as one vector, whatever their number and order: mean and maximum over features.
 
     Zaheer et al., 'Deep Sets', NeurIPS 2017, arXiv 1703.06114.
     """

@@ -1,5 +1,4 @@
-"""A grammar to an autoencoder that already writes its formulas; kept in the user's cache folder by grammar
-hash.
+"""An autoencoder that writes a grammar's formulas, pretrained and kept in the user's cache folder.
 
 A conditional network is shown, with every formula, its values at random points for random constants.
 """

@@ -1,4 +1,4 @@
-"""The variational autoencoder over formulas: an LSTM reads a prefix sequence, another writes one.
+"""The variational autoencoder over formulas: an LSTM encodes a prefix sequence, another decodes one.
 
 Popov et al., 'Symbolic expression generation via variational auto-encoder', PeerJ Comput. Sci. 2023,
 cs-1241. Two departures, both against the collapse of the latent space: free bits (Kingma et al., arXiv
@@ -21,10 +21,10 @@ from defectdb.engine.settings import ModelConfig
 
 
 class SEGVAE(nn.Module):
-    """Encoder, Gaussian latent and masked decoder over the grammar's tokens.
+    """A variational autoencoder of formulas: encoder, Gaussian latent space and masked decoder of tokens.
 
-    The decoder takes a code [batch, latent (+ condition)]: a latent vector and, where the network is conditional,
-    what ``condition`` makes of the points.
+    The decoder takes a code [batch, latent (+ condition)]: a latent vector and, where the network is conditional, the
+    encoded data.
     """
 
     def __init__(self, grammar: Grammar, config: ModelConfig | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Elites to a network that writes more like them: some optimiser steps after every generation."""
+"""Train the autoencoder for some steps on the best formulas so far."""
 
 from __future__ import annotations
 

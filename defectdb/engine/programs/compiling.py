@@ -1,6 +1,4 @@
-"""Token matrices to node tables: children, heights, top-level summands, and rows sorted by height and
-operator.
-"""
+"""Compile token sequences to node tables: rows sorted by height and operator, and the top-level summands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The length of a finished formula, in tokens, before it is written out."""
+"""Complexity of finished formulas, in tokens, before they are written out."""
 
 from __future__ import annotations
 

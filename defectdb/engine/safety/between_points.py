@@ -1,4 +1,4 @@
-"""Data points to what they can tell about the curve between them: how far it may stray there, how often it may turn.
+"""Reject curves that swing or oscillate between data points more than the data can resolve.
 
 A formula is free between the points. One that oscillates faster than they are spaced can pass through all of them and
 mean nothing (aliasing: Shannon, Proc. IRE 37, 10 (1949)); so can one with a deep well where no point is. Both are
@@ -32,11 +32,15 @@ _FLAT = 1e-7  # changes below this share of the data's range are rounding, not t
 class Resolution:
     """What the points of one variable resolve.
 
-    ``nodes`` [node] and ``track`` [step] index the grid: the data points, and the points along which turns are
-    counted; ``interval`` [point] and ``turn_interval`` [step - 2, interval] (one-hot) say between which data points
-    they lie; ``reach`` [2, point] how far the chords of the intervals beside go there, as a share of their rise.
-    ``rise`` [interval] are the data's own differences, ``noise`` may always be strayed, ``widths`` [step - 1] lie
-    between the steps.
+    ``nodes`` [node]: data points, as indices of the grid.
+    ``track`` [step]: points along which extrema are counted, as indices of the grid.
+    ``interval`` [point]: interval between data points that each grid point lies in.
+    ``turn_interval`` [step - 2, interval]: the same for the inner steps, one-hot.
+    ``reach`` [2, point]: how far the chords of the intervals beside go there, as a share of their rise.
+    ``rise`` [interval] (units of the target): the data's own differences.
+    ``noise`` (units of the target): deviation that is always allowed.
+    ``flat`` (units of the target): changes that count as none.
+    ``widths`` [step - 1] (units of the variable): distances between the steps.
     """
 
     nodes: Tensor

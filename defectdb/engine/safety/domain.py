@@ -1,6 +1,4 @@
-"""Fitted formulas to values anywhere, and to a verdict: finite, bounded and quiet over the whole range, or
-not.
-"""
+"""The domain over which a formula must be finite, bounded and smooth."""
 
 from __future__ import annotations
 
@@ -28,13 +26,18 @@ MAX_DRIFT = 0.5  # the same, of the whole range allowed, for the tail behind the
 
 @dataclass(frozen=True, slots=True)
 class Domain:
-    """Where a formula must be finite and quiet: a grid over the range and what the data do there.
+    """The domain over which a formula must be finite, bounded and smooth.
 
-    ``grid`` [variable, point] with the points inside the data first (``n_inside``), then the tail up to the
-    cutoff; ``low``, ``high``, ``roughness`` bound the value and its total variation; ``tail`` bounds |value|
-    at the last point (infinite: no demand); ``jump`` the change between grid points nearer than ``near`` to
-    each other; ``resolution`` what the data can tell about the curve between their points. ``one_sign``: no
-    denominator may have both signs on the grid, for several variables, where there is no path from point to point.
+    ``grid`` [variable, point]: points inside the data's range first, then the tail up to the cutoff.
+    ``n_inside``: points inside the data's range.
+    ``low``, ``high`` (units of the target): bounds of the value.
+    ``roughness`` (units of the target): bound of the total variation.
+    ``tail`` (units of the target): bound of the absolute value at the last point; infinite for none.
+    ``near`` (units of the variable): distance below which two grid points are neighbours.
+    ``jump`` (units of the target): bound of the change between neighbours.
+    ``resolution``: what the data resolve between their points; None for no such demand.
+    ``one_sign``: whether no denominator may have both signs on the grid; for several variables, where there is no path
+    from point to point.
     """
 
     grid: Tensor

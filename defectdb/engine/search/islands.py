@@ -1,4 +1,4 @@
-"""The same search from several seeds, in processes, to one front: what one seed misses another finds."""
+"""Run the same search from several seeds, in processes, and join their fronts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,12 @@ from defectdb.expressions.expression import expression_hash
 
 @dataclass(frozen=True, slots=True)
 class Islands:
-    """The joint front, every island's own outcome, and [formula] the share of islands whose front holds it."""
+    """Result of several searches.
+
+    ``front``: the joint Pareto front, in order of complexity.
+    ``outcomes``: the result of every search.
+    ``stability`` [formula]: share of the searches whose own front holds each formula.
+    """
 
     front: list[Scored]
     outcomes: list[Outcome]

@@ -1,4 +1,4 @@
-"""An archive and an autoencoder to new candidates: samples, their neighbours, and moved subtrees of elites."""
+"""New candidates from the network and from the best formulas so far, by source."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Small functions without fitted constants to the sums, products, quotients and functions of two that lie nearest the
-data as they stand, with no coefficient fitted.
+"""Pairs of small functions, without fitted constants, that lie nearest the data.
 
 A fit bends with the noise; a law in whole numbers does not. So all pairs of a library's functions are valued at once,
 by matrix products (the squared error of s f g against y is |y|^2 - 2 s (y f).g + s^2 f^2.g^2), and the best few of

@@ -1,4 +1,4 @@
-"""A problem and a grammar to what is tried before anything is sampled: small skeletons and sparse sums."""
+"""Skeletons to try before anything is sampled: all small ones, and sums of few small functions."""
 
 from __future__ import annotations
 

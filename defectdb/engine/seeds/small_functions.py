@@ -1,4 +1,4 @@
-"""A grammar to every distinct small function without fitted constants, with its values: the bricks of larger formulas.
+"""All distinct small functions without fitted constants, with their values.
 
 Functions are built size by size from smaller ones' values. Of those that agree at all points, up to a factor, only the
 simplest is kept (observational equivalence: Udupa et al., PLDI 2013), so a few thousand stand for millions of token
@@ -24,7 +24,13 @@ _NESTED = (Family.TRIGONOMETRIC, Family.EXPONENTIAL)
 
 @dataclass(frozen=True, slots=True)
 class Library:
-    """Prefix sequences [function, position], their lengths, values [function, point] and nesting [function, family]."""
+    """Small functions without fitted constants.
+
+    ``tokens`` [function, position]: prefix form.
+    ``size`` [function]: tokens.
+    ``values`` [function, point]: values at the points.
+    ``nesting`` [function, family]: trigonometric and exponential functions inside one another.
+    """
 
     tokens: Tensor
     size: Tensor

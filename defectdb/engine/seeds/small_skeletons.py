@@ -1,4 +1,4 @@
-"""A grammar to every distinct small skeleton: the start of the search, so that nothing simple is ever missed.
+"""All distinct small skeletons, so that a search misses nothing simple.
 
 Sizes are built from smaller ones with the algebra's obvious repetitions left out: operands of commutative
 operators in one order, no bare constant where a free coefficient stands outside anyway, no operator undoing

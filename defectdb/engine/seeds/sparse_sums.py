@@ -1,4 +1,4 @@
-"""A library of small functions to the sums, quotients and functions of sums that reproduce the data best.
+"""Sparse sums, quotients and functions of sums of small functions that come near the data.
 
 Forward selection with a beam: every step projects all library functions off the ones chosen so far and takes those
 that explain most of what is left (orthogonal least squares: Chen, Billings & Luo, Int. J. Control 50, 1873 (1989)). A
