@@ -18,7 +18,7 @@ Residuals = TypeVar("Residuals", Tensor, NDArray[np.float64])
 
 
 def loss_of(residual: Residuals, huber: float) -> Residuals:
-    """What every residual costs (units of ``y`` squared): its square, and beyond ``huber`` (units of ``y``; 0: none is
+    """Loss of every residual (units of ``y`` squared): its square, and beyond ``huber`` (units of ``y``; 0: none is
     beyond) huber (2 |residual| - huber), which goes on as a line (Huber, Ann. Math. Stat. 1964).
     """
     if not huber:
@@ -174,7 +174,7 @@ class Problem:
         return self.mixing is None and self.groups is None
 
     def rows_of(self, values: Tensor) -> Tensor:
-        """What values at the points [..., point] make of the rows, [..., row]."""
+        """Row values [..., row] from values at the points [..., point]."""
         if self.groups is not None:
             return self.deciding(values)[0]
         return values if self.mixing is None else values @ self.mixing.T

@@ -10,7 +10,7 @@ from defectdb.engine.finishing.nats import nats_of
 from defectdb.engine.finishing.pareto import pareto_rows
 from defectdb.expressions.expression import Expression
 
-_HOLDS = 2.0
+_ERROR_FACTOR = 2.0
 """How many times the least left-out error a formula's may be for it to be chosen."""
 
 
@@ -57,8 +57,8 @@ def criterion(loss: float, n_rows: int, n_constants: int, huber: float = 0.0) ->
 def select(front: list[Scored]) -> int:
     """Index of the formula to use: the least Bayesian information criterion among those that hold where left out.
 
-    Those whose error at inner rows, each left out in turn, is at most ``_HOLDS`` times the least; with few rows the
-    least itself is mostly luck, and without an end of the data no formula is to be trusted there. Where an error in
+    Those whose error at inner rows, each left out in turn, is at most ``_ERROR_FACTOR`` times the least; with few rows
+    the least itself is mostly luck, and without an end of the data no formula is to be trusted there. Where an error in
     training is round-off (a millionth of the simplest formula's), the simplest such formula is used, and where no
     left-out error is finite, the simplest of all: the error in training would choose the longest.
     """
@@ -67,7 +67,7 @@ def select(front: list[Scored]) -> int:
     if not finite:
         return min(range(len(front)), key=lambda i: front[i].complexity)
     round_off = 1e-6 * front[0].mae
-    holding = [i for i, error in enumerate(errors) if error <= _HOLDS * min(finite) + round_off]
+    holding = [i for i, error in enumerate(errors) if error <= _ERROR_FACTOR * min(finite) + round_off]
     exact = [i for i in holding if front[i].mae <= round_off]
     return exact[0] if exact else min(holding, key=lambda i: front[i].bic)
 

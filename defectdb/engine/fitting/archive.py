@@ -31,7 +31,7 @@ class Archive:
     complexity: Tensor
     source: Tensor
     born: Tensor
-    plain: Tensor
+    no_offset: Tensor
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -44,13 +44,13 @@ class Archive:
             self.complexity[rows],
             self.source[rows],
             self.born[rows],
-            self.plain[rows],
+            self.no_offset[rows],
         )
 
     def to(self, device: torch.device | str) -> Archive:
         """The same on another device."""
         fit = Fit(*(block.to(device) for block in (self.fit.theta, self.fit.beta, self.fit.sse)))
-        rest = (block.to(device) for block in (self.complexity, self.source, self.born, self.plain))
+        rest = (block.to(device) for block in (self.complexity, self.source, self.born, self.no_offset))
         return Archive(self.tokens.to(device), fit, *rest)
 
     def joined(self, other: Archive) -> Archive:
@@ -66,7 +66,7 @@ class Archive:
             torch.cat([self.complexity, other.complexity]),
             torch.cat([self.source, other.source]),
             torch.cat([self.born, other.born]),
-            torch.cat([self.plain, other.plain]),
+            torch.cat([self.no_offset, other.no_offset]),
         )
 
     def best(self, per_complexity: int, max_complexity: int) -> Archive:
@@ -112,6 +112,6 @@ class Archive:
         return torch.where(full, highest, torch.inf)
 
     def merit(self) -> Tensor:
-        """How near each error comes to the lowest at its complexity or below, in (0, 1]."""
+        """Fitness [formula] in (0, 1]: root of the lowest error at its complexity or below, relative to its own."""
         lowest = self.lowest(int(self.complexity.max()))[self.complexity]
         return ((lowest + 1e-300) / (self.fit.sse + 1e-300)).sqrt()

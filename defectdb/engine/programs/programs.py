@@ -131,7 +131,7 @@ class Programs:
     terms: Tensor
     term_mask: Tensor
     roots: Tensor
-    plain: Tensor | None = None
+    no_offset: Tensor | None = None
 
     def table(self, x: Tensor, starts: int) -> Tensor:
         """A node table [row, start, point] at ``x`` [variable, point], filled in as far as no constant matters."""
