@@ -44,7 +44,7 @@ def best_error(grammar: Grammar, problem: Problem, made: Dressed) -> float:
         flags = torch.full((len(made),), plain)
         found = fit(
             made.tokens, grammar, problem, torch.Generator().manual_seed(0), starts=2, theta=made.theta(grammar),
-            plain=flags,
+            no_offset=flags,
         )  # fmt: skip
         errors.append(float(found.sse.min()))
     return min(errors) / float(problem.y.square().sum())
