@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,6 +14,7 @@ import polars as pl
 from defectdb.db import Database, open_database
 from defectdb.db.formulas import activate_formula
 from defectdb.db.read import formula, formulas, pair_label, pair_summary, status
+from defectdb.db.scope import IN_SCOPE, make_scope
 from defectdb.db.scratch import scratch
 from defectdb.errors import DatabaseError, InputDataError, UsageError
 from defectdb.expressions.evaluation import evaluate_numpy, to_latex, to_sympy
@@ -35,9 +36,15 @@ Structures = Any
 
 @dataclass(frozen=True, slots=True)
 class Formula:
-    """One stored formula: call it with its variables (angstrom) for values in eV."""
+    """One stored formula: call it with its variables (angstrom) for values in eV.
+
+    ``formula_id``: its row of table formulas.
+    ``material``, ``pair_label``, ``target``: what it was learned for.
+    ``expression``, ``constants``: the formula.
+    """
 
     formula_id: int
+    material: str
     pair_label: str
     target: str
     expression: Expression
@@ -108,55 +115,74 @@ class Connection:
         """Counts of everything, and the active models."""
         return status(self._db)
 
-    def labels(self, material: str | None = None) -> pl.DataFrame:
-        """Pair labels with counts and distance ranges."""
-        return pair_summary(self._db, material)
+    def labels(self, material: str | None = None, datasets: Sequence[str] = ()) -> pl.DataFrame:
+        """Pair labels with counts and distance ranges, of one material and of some datasets where they are named."""
+        scope = make_scope(self._db, material, datasets)
+        return pair_summary(self._db, scope.material, scope.datasets)
 
-    def pairs(self, label: str | None = None) -> pl.DataFrame:
-        """View ``pair_energies``: the 2-defect structures, of one pair label where it is named."""
+    def pairs(
+        self, label: str | None = None, material: str | None = None, datasets: Sequence[str] = ()
+    ) -> pl.DataFrame:
+        """View ``pair_energies``: the 2-defect structures, of one pair label, material and datasets where named."""
         wanted = None if label is None else pair_label(self._db, label)
+        scope = make_scope(self._db, material, datasets)
         return self._db.frame(
-            "SELECT * FROM pair_energies WHERE $label IS NULL OR label = $label ORDER BY label, distance",
-            {"label": wanted},
+            f"SELECT * FROM pair_energies WHERE coalesce(label = $label, TRUE) AND {IN_SCOPE} "
+            "ORDER BY material_id, label, distance",
+            {"label": wanted, **scope.parameters()},
         )
 
-    def structures(self, filters: str = "", columns: str = "", sort: str = "structure_id") -> pl.DataFrame:
+    def structures(
+        self, filters: str = "", columns: str = "", sort: str = "structure_id", *,
+        material: str | None = None, datasets: Sequence[str] = (),
+    ) -> pl.DataFrame:  # fmt: skip
         """Structures for which filters such as ``n_defects=3,2.2<gap<2.5`` hold."""
-        return select(self._db, filters, columns=columns, sort=sort)
+        scope = make_scope(self._db, material, datasets)
+        return select(self._db, filters, columns=columns, sort=sort, scope=scope)
 
     def formulas(
-        self, label: str | None = None, target: str | None = None, *, front: bool = False
-    ) -> pl.DataFrame:
+        self, label: str | None = None, target: str | None = None, material: str | None = None, *,
+        front: bool = False,
+    ) -> pl.DataFrame:  # fmt: skip
         """The active formulas, or with ``front`` every stored version."""
-        return formulas(self._db, label, target, front=front)
+        return formulas(self._db, label, target, material, front=front)
 
     def formula(self, formula_id: int) -> Formula:
         """One formula."""
         row = formula(self._db, formula_id)
         return Formula(
-            formula_id, row["pair_label"], row["target"], from_ast(row["ast"]), tuple(row["constants"])
-        )
+            formula_id, row["material_id"], row["pair_label"], row["target"], from_ast(row["ast"]),
+            tuple(row["constants"]),
+        )  # fmt: skip
 
     def notations(self, formula_id: int) -> dict[str, Any]:
         """One formula in every notation, with its provenance."""
         return notations(self._db, formula_id)
 
-    def kernel(self, label: str, target: str = "formation_energy") -> Kernel:
-        """The active kernel of a pair: a function of distance and |dz|."""
-        return kernel(self._db, label, target)
+    def kernel(self, label: str, target: str = "formation_energy", material: str | None = None) -> Kernel:
+        """The active kernel of a pair: a function of distance and |dz|.
+
+        Raises UsageError where several materials have one and none is named.
+        """
+        return kernel(self._db, label, target, scope=make_scope(self._db, material))
 
     def predict(
         self,
         structures: Structures | None = None,
         target: str = "formation_energy_per_site",
         model: int | None = None,
+        *,
+        material: str | None = None,
+        datasets: Sequence[str] = (),
     ) -> pl.DataFrame:
         """Predictions for the given structures (paths, pymatgen Structures, ASE Atoms) or all stored ones.
+
+        ``material`` and ``datasets`` narrow the stored ones.
 
         Raises InputDataError for a structure that cannot be read or fits no stored host.
         """
         if structures is None:
-            return predict(self._db, target, model).select(COLUMNS)
+            return predict(self._db, target, model, make_scope(self._db, material, datasets)).select(COLUMNS)
         from defectdb.ingest import load
 
         demand_model(self._db, target, model)
@@ -166,9 +192,12 @@ class Connection:
                 raise InputDataError(f"{reject.reason}: {reject.detail}", path=reject.source_path)
             return predict(copy, target, model).select(COLUMNS)
 
-    def evaluate(self, by: str | None = None, target: str | None = None) -> pl.DataFrame:
+    def evaluate(
+        self, by: str | None = None, target: str | None = None, *,
+        material: str | None = None, datasets: Sequence[str] = (),
+    ) -> pl.DataFrame:  # fmt: skip
         """Errors of the active models against the stored targets, in eV."""
-        return evaluate(self._db, by, target)
+        return evaluate(self._db, by, target, make_scope(self._db, material, datasets))
 
     def activate(self, formula_id: int) -> int:
         """Put a formula to use, as a new model version; its id. Needs ``connect(path, write=True)``."""

@@ -28,10 +28,31 @@ def labels(ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> 
         return []
 
 
+def materials(ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Materials of the database that begin with what was typed; none where it cannot be read."""
+    return _stored_names(ctx, "SELECT material_id FROM materials ORDER BY ALL", incomplete)
+
+
+def datasets(ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Datasets of the database that begin with what was typed; none where it cannot be read."""
+    return _stored_names(ctx, "SELECT dataset_id FROM datasets ORDER BY ALL", incomplete)
+
+
+def _stored_names(ctx: click.Context, query: str, incomplete: str) -> list[str]:
+    from defectdb.db import open_database
+    from defectdb.errors import DatabaseError
+
+    try:
+        with open_database(ctx.find_root().params["database"], read_only=True) as db:
+            return [name for (name,) in db.frame(query).iter_rows() if name.startswith(incomplete)]
+    except DatabaseError:
+        return []
+
+
 @click.command("completion")
 @click.argument("shell", metavar="bash | zsh | fish")
 def completion_command(shell: str) -> None:
-    """Print the script that completes commands, options, targets and pair labels in a shell.
+    """Print the script that completes commands, options, targets, labels and materials in a shell.
 
     \b
     Examples:

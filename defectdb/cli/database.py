@@ -6,10 +6,16 @@ from typing import TYPE_CHECKING
 
 import click
 
+from defectdb.cli.options import dataset_option, material_option
 from defectdb.cli.terminal import emit, emit_json, say
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from defectdb.cli import Settings
+
+SHORT = {"formation_energy": "energy", "homo_lumo_gap": "gap"}
+"""Targets as the printed table of pairs calls them."""
 
 
 @click.command("status")
@@ -71,12 +77,17 @@ def schema_command(settings: Settings, table: str | None, as_json: bool) -> None
 
 
 @click.command("pairs")
-@click.option("--material", metavar="M", help="Only this material.")
+@material_option("Only this material.")
+@dataset_option()
 @click.option("--json", "style", flag_value="json", help="As JSON.")
 @click.option("--csv", "style", flag_value="csv", help="As CSV.")
 @click.pass_obj
-def pairs_command(settings: Settings, material: str | None, style: str | None) -> None:
-    """List the pair labels with counts, distances [angstrom] and formulas.
+def pairs_command(
+    settings: Settings, material: str | None, datasets: tuple[str, ...], style: str | None
+) -> None:
+    """List the pair labels with counts, distances and |dz| [angstrom], and formulas.
+
+    The column "alone" counts structures with no other defect, "active" says for which targets a formula is in use.
 
     \b
     Examples:
@@ -85,9 +96,25 @@ def pairs_command(settings: Settings, material: str | None, style: str | None) -
     """
     from defectdb.db import open_database
     from defectdb.db.read import pair_summary
+    from defectdb.db.scope import make_scope
 
     with open_database(settings.database, read_only=True) as db:
-        emit(pair_summary(db, material), style or "table")
+        scope = make_scope(db, material, datasets)
+        frame = pair_summary(db, scope.material, scope.datasets)
+    emit(frame if style else _shown_pairs(frame), style or "table")
+
+
+def _shown_pairs(frame: pl.DataFrame) -> pl.DataFrame:
+    """The columns of the printed table, distances in angstrom."""
+    import polars as pl
+
+    return frame.select(
+        pl.col("material_id").alias("material"), "label", pl.col("n_two_defect").alias("alone"),
+        pl.col("n_structures").alias("structures"), pl.col("n_pairs").alias("pairs"),
+        pl.col("r_min", "r_max").round(3), pl.col("dz").list.eval(pl.element().cast(pl.String)).list.join(" "),
+        pl.col("n_formulas").alias("formulas"),
+        pl.col("active").list.eval(pl.element().replace(SHORT)).list.join(" "),
+    )  # fmt: skip
 
 
 @click.command("check")

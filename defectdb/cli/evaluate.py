@@ -1,4 +1,4 @@
-"""`defectdb evaluate`: predictions beside stored targets, of the active models or of models trained for the test."""
+"""`defectdb evaluate`: errors of the models in use, or of models trained for the test."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from defectdb.cli.completion import targets
-from defectdb.cli.numbers import seconds, seed_number
+from defectdb.cli.options import dataset_option, material_option, seconds, seed_number
 from defectdb.cli.terminal import emit, progress_bar, say
 from defectdb.errors import UsageError
 
@@ -30,7 +30,7 @@ DIGITS = "{:.4g}"
     expose_value=False,
     help="What to compare with: the stored targets.",
 )
-@click.option("--by", metavar="GROUP", help="descriptor, material or n_defects (default: several).")
+@click.option("--by", metavar="GROUP", help="n_defects, descriptor, material or dataset (default: several).")
 @click.option("--target", metavar="T", shell_complete=targets, help="Only this target.")
 @click.option("--published", is_flag=True, help="Our errors beside published ones.")
 @click.option("--extrapolate", "bound", metavar="r<R", help="Train below R angstrom, test beyond.")
@@ -41,7 +41,8 @@ DIGITS = "{:.4g}"
     "--from", "protocol", type=click.Choice(["pairs", "all"]), default="pairs", show_default=True,
     help="What to train on: structures of one and two defects, or all.",
 )  # fmt: skip
-@click.option("--material", metavar="M", help="For training, where several materials have pairs.")
+@material_option("Only this material; for training needed where several fit.")
+@dataset_option()
 @click.option(
     "--seed", type=int, default=0, show_default=True, callback=seed_number,
     help="Of the training and the draws.",
@@ -94,22 +95,27 @@ def _stored(settings: Settings, options: dict[str, Any]) -> None:
     import polars as pl
 
     from defectdb.db import open_database
+    from defectdb.db.scope import make_scope
     from defectdb.db.stale import stale_sentence
-    from defectdb.query.evaluate import evaluate
+    from defectdb.query.evaluate import coverage_sentences, evaluate, unpredicted
     from defectdb.query.paper.published import accuracy
 
     style = options["style"]
     with open_database(settings.database, read_only=True) as db:
+        scope = make_scope(db, options["material"], options["datasets"])
         if options["published"]:
-            emit(accuracy(db), style or "table")
+            emit(accuracy(db, scope), style or "table")
             return
-        frame = evaluate(db, options["by"], options["target"])
+        frame = evaluate(db, options["by"], options["target"], scope)
+        left_out = unpredicted(db, scope, options["target"])
         if stale := stale_sentence(db):
             say(settings, stale)
+    for sentence in coverage_sentences(frame, left_out):
+        say(settings, sentence)
     if style is None:
         errors = ("mae", "rmse", "max_error", "bias")
-        frame = frame.with_columns(pl.col(name) * 1000 for name in errors).drop("unit")
-        frame = frame.rename({name: f"{name} [meV]" for name in errors})
+        frame = frame.with_columns(pl.col(name) * 1000 for name in errors).drop("unit", "coverage")
+        frame = frame.rename({name: f"{name} [meV]" for name in errors} | {"undefined": "no value"})
     emit(frame, style or "table", floats=DIGITS)
 
 

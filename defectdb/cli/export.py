@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from defectdb.cli.completion import labels, targets
+from defectdb.cli.options import dataset_option, material_option
 from defectdb.cli.terminal import say
 from defectdb.errors import UsageError
 
@@ -18,26 +19,35 @@ if TYPE_CHECKING:
 @click.command("export")
 @click.argument("what", metavar="QUERY-OR-TABLE | paper")
 @click.argument("folder", required=False, type=click.Path(path_type=Path), metavar="[DIR]")
+@material_option("With paper: only this material (default: a section for each).")
+@dataset_option("With paper: only these datasets; repeatable.")
 @click.option("--to", "style", metavar="FORMAT", help="latex, csv, markdown, html or parquet.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE",
               help="Write here (default: stdout).")  # fmt: skip
 @click.pass_obj
 def export_command(
-    settings: Settings, what: str, folder: Path | None, style: str | None, output: Path | None
-) -> None:
+    settings: Settings, what: str, folder: Path | None, material: str | None, datasets: tuple[str, ...],
+    style: str | None, output: Path | None,
+) -> None:  # fmt: skip
     """Write a table, view or query as LaTeX, CSV, Markdown, HTML or Parquet; or everything a paper needs.
 
     \b
     Examples:
       defectdb export formulas --to latex -o formulas.tex
       defectdb export "SELECT pair_label, r_min FROM formulas" --to markdown
-      defectdb export paper paper/
+      defectdb export paper paper/ --material MoS2
     """
     if what == "paper":
-        _paper(settings, folder, style, output)
+        if style is not None or output is not None:
+            folder = None
+        _paper(settings, folder, material, datasets)
         return
     if folder is not None:
         raise UsageError("only `export paper` takes a folder; name a file with -o FILE")
+    if material is not None or datasets:
+        raise UsageError(
+            "--material and --dataset choose what `export paper` holds; for a table write a query with WHERE"
+        )
     from defectdb.db import open_database
     from defectdb.query.export import render, select, style_of, write
 
@@ -51,20 +61,23 @@ def export_command(
     say(settings, f"{frame.height} rows in {output}")
 
 
-def _paper(settings: Settings, folder: Path | None, style: str | None, output: Path | None) -> None:
-    if folder is None or style is not None or output is not None:
-        raise UsageError("`export paper` takes a folder and no options: defectdb export paper DIR")
+def _paper(settings: Settings, folder: Path | None, material: str | None, datasets: tuple[str, ...]) -> None:
+    if folder is None:
+        raise UsageError("`export paper` takes a folder, neither --to nor -o: defectdb export paper DIR")
     from defectdb.db import open_database
+    from defectdb.db.scope import make_scope
     from defectdb.query.paper.paper import write_paper
 
     with open_database(settings.database, read_only=True) as db:
-        for path in write_paper(db, folder):
+        for path in write_paper(db, folder, make_scope(db, material, datasets)):
             say(settings, str(path))
 
 
 @click.command("plot")
 @click.argument("kind", metavar="kernel | front | parity | map")
 @click.argument("label", required=False, shell_complete=labels)
+@material_option()
+@dataset_option("Only points of this dataset; repeatable.")
 @click.option(
     "--target",
     default="formation_energy",
@@ -78,8 +91,9 @@ def _paper(settings: Settings, folder: Path | None, style: str | None, output: P
               help=".png, .pdf or .svg")  # fmt: skip
 @click.pass_obj
 def plot_command(
-    settings: Settings, kind: str, label: str | None, target: str, formula_id: int | None, output: Path
-) -> None:
+    settings: Settings, kind: str, label: str | None, material: str | None, datasets: tuple[str, ...],
+    target: str, formula_id: int | None, output: Path,
+) -> None:  # fmt: skip
     """Draw a figure: a pair's kernel with its data, its front, a parity plot, or a map of the interaction.
 
     \b
@@ -90,8 +104,10 @@ def plot_command(
       defectdb plot map Vac_S-Vac_S -o map.png
     """
     from defectdb.db import open_database
+    from defectdb.db.scope import make_scope
     from defectdb.query.figures.draw import draw
 
     with open_database(settings.database, read_only=True) as db:
-        draw(db, kind, output, label=label, target=target, formula_id=formula_id)
+        scope = make_scope(db, material, datasets)
+        draw(db, kind, output, label=label, target=target, formula_id=formula_id, scope=scope)
     say(settings, f"figure in {output}")

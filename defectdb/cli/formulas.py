@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from defectdb.cli.completion import labels, targets
+from defectdb.cli.options import material_option
 from defectdb.cli.terminal import emit, emit_json, say
 from defectdb.errors import UsageError
 
@@ -16,14 +17,16 @@ if TYPE_CHECKING:
 
 @click.command("formulas")
 @click.argument("words", nargs=-1, metavar="[LABEL | show ID | activate ID]", shell_complete=labels)
+@material_option("Only formulas of this material.")
 @click.option("--target", metavar="T", shell_complete=targets, help="Only formulas of this target.")
 @click.option("--front", is_flag=True, help="Every stored version, not only the active ones.")
 @click.option("--json", "style", flag_value="json", help="As JSON.")
 @click.option("--csv", "style", flag_value="csv", help="As CSV.")
 @click.pass_obj
 def formulas_command(
-    settings: Settings, words: tuple[str, ...], target: str | None, front: bool, style: str | None
-) -> None:
+    settings: Settings, words: tuple[str, ...], material: str | None, target: str | None, front: bool,
+    style: str | None,
+) -> None:  # fmt: skip
     """List the active formulas; show one in every notation; put one to use.
 
     \b
@@ -42,7 +45,7 @@ def formulas_command(
     from defectdb.db.read import formulas
 
     with open_database(settings.database, read_only=True) as db:
-        frame = formulas(db, words[0] if words else None, target, front=front)
+        frame = formulas(db, words[0] if words else None, target, material, front=front)
     if frame.is_empty():
         say(settings, "no formulas yet" if front else "no active formulas; --front lists every stored one")
     if style is None:

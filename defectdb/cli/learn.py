@@ -8,7 +8,7 @@ import click
 
 from defectdb.cli import Settings
 from defectdb.cli.live import LearnDisplay
-from defectdb.cli.numbers import seconds, seed_number
+from defectdb.cli.options import seconds, seed_number
 from defectdb.cli.terminal import emit, emit_json, say
 from defectdb.errors import UsageError
 from defectdb.learn.config import LearnConfig

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from defectdb.cli.completion import targets
+from defectdb.cli.options import dataset_option, material_option
 from defectdb.cli.terminal import emit, say
 from defectdb.errors import InputDataError, UsageError
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     shell_complete=targets,
     help="formation_energy, formation_energy_per_site, homo_lumo_gap, homo or lumo.",
 )
+@material_option("Only stored structures of this material.")
+@dataset_option("Only stored structures of this dataset; repeatable.")
 @click.option("--model", "model_id", type=int, metavar="ID", help="This model, not the active one.")
 @click.option("--format", "format_", default="auto", show_default=True, help="Format of the sources.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help=".csv or .parquet")
@@ -35,8 +38,8 @@ if TYPE_CHECKING:
 @click.option("--csv", "style", flag_value="csv", help="As CSV.")
 @click.pass_obj
 def predict_command(
-    settings: Settings, sources: tuple[str, ...], target: str, model_id: int | None, format_: str,
-    output: Path | None, style: str | None,
+    settings: Settings, sources: tuple[str, ...], target: str, material: str | None, datasets: tuple[str, ...],
+    model_id: int | None, format_: str, output: Path | None, style: str | None,
 ) -> None:  # fmt: skip
     """Predict a target for new structures (CIF, POSCAR, archives) or, without SOURCE, every stored one.
 
@@ -48,16 +51,21 @@ def predict_command(
       defectdb predict --target homo_lumo_gap --output predictions.parquet
     """
     from defectdb.db import open_database
+    from defectdb.db.scope import make_scope
     from defectdb.db.stale import stale_sentence
     from defectdb.query.predict import COLUMNS, narrate_gaps, predict
 
     if output is not None and output.suffix not in (".csv", ".parquet"):
         raise UsageError(f"unknown file format {output.suffix!r}; try .csv or .parquet")
+    if sources and (material is not None or datasets):
+        raise UsageError(
+            "--material and --dataset choose among stored structures; they do not go with SOURCE"
+        )
     with open_database(settings.database, read_only=True) as db:
         if sources:
             frame = _of_sources(settings, db, sources, format_, target, model_id)
         else:
-            frame = predict(db, target, model_id)
+            frame = predict(db, target, model_id, make_scope(db, material, datasets))
         stale = stale_sentence(db, target.removesuffix("_per_site"))
     if stale:
         say(settings, stale)

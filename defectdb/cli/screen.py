@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from defectdb.cli.completion import targets
+from defectdb.cli.options import dataset_option, material_option
 from defectdb.cli.terminal import emit, say
 
 if TYPE_CHECKING:
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
 
 
 @click.command("enumerate")
-@click.option("--material", required=True, metavar="M", help="The host material.")
+@material_option("The host material; needed where several are stored.")
+@dataset_option("Only hosts of this dataset; repeatable.")
 @click.option("--supercell", required=True, metavar="A,B,1", help="Repeats of the unit cell, e.g. 8,8,1.")
 @click.option("--defects", required=True, metavar="LABELS", help="E.g. Vac_Mo,Vac_S,Vac_S.")
 @click.option("--target", metavar="T", shell_complete=targets, help="Predict this with the active model.")
@@ -40,11 +42,14 @@ if TYPE_CHECKING:
 @click.option("--csv", "style", flag_value="csv", help="As CSV.")
 @click.pass_obj
 def enumerate_command(
-    settings: Settings, material: str, supercell: str, defects: str, target: str | None, top: int | None,
-    where: str | None, every: bool, concentration: float | None, sample: int, seed: int, output: Path | None,
-    structures: Path | None, format_: str, style: str | None,
+    settings: Settings, material: str | None, datasets: tuple[str, ...], supercell: str, defects: str,
+    target: str | None, top: int | None, where: str | None, every: bool, concentration: float | None,
+    sample: int, seed: int, output: Path | None, structures: Path | None, format_: str, style: str | None,
 ) -> None:  # fmt: skip
     """List every symmetry-inequivalent placement of defects, with multiplicity and predicted value [eV].
+
+    Sites are numbered as in a stored host of that size: of several the one of low density, then the one with
+    most structures.
 
     \b
     Examples:
@@ -54,18 +59,24 @@ def enumerate_command(
       defectdb enumerate --material MoS2 --supercell 9x9 --defects Vac_S --concentration 0.02 --sample 50
     """
     from defectdb.db import open_database
+    from defectdb.db.scope import chosen_material, make_scope
     from defectdb.query.export import style_of, write
     from defectdb.query.placements.chosen import Request, candidates, stream_to_file
     from defectdb.query.placements.structure_files import write_structures
 
-    request = Request(material, supercell, defects, target, top, where, every, concentration, sample, seed)
     with open_database(settings.database, read_only=True) as db:
+        scope = make_scope(db, material, datasets)
+        request = Request(
+            chosen_material(db, scope), supercell, defects, target, top, where, every, concentration, sample,
+            seed, scope.datasets,
+        )  # fmt: skip
         if every and output is not None and top is None:
             say(settings, f"{stream_to_file(db, request, output)} placements in {output}")
             return
         found = candidates(db, request)
     what = ", ".join(label if n == 1 else f"{n} {label}" for label, n in Counter(found.labels).items())
-    say(settings, f"{found.frame.height} placements of {what} in {found.cell.name}")
+    host = f", sites of host {found.cell.host}" if found.cell.host else ""
+    say(settings, f"{found.frame.height} placements of {what} in {found.cell.name}{host}")
     if structures is not None:
         paths = write_structures(found.cell, found.labels, found.sites(), structures, format_)
         say(settings, f"{len(paths)} structures in {structures}")
@@ -77,6 +88,8 @@ def enumerate_command(
 
 @click.command("select")
 @click.argument("filters", required=False, default="", metavar="[FILTERS]")
+@material_option("Only this material.")
+@dataset_option()
 @click.option("-c", "--columns", default="", metavar="COLUMNS", help="+gap,-n_defects or a list.")
 @click.option("-s", "--sort", default="structure_id", show_default=True, metavar="COLUMN",
               help="gap, or gap- for falling values.")  # fmt: skip
@@ -88,6 +101,8 @@ def enumerate_command(
 def select_command(
     settings: Settings,
     filters: str,
+    material: str | None,
+    datasets: tuple[str, ...],
     columns: str,
     sort: str,
     count: bool,
@@ -104,10 +119,12 @@ def select_command(
       defectdb select 'Vac_S=2' -n
     """
     from defectdb.db import open_database
+    from defectdb.db.scope import make_scope
     from defectdb.query.select import select
 
     with open_database(settings.database, read_only=True) as db:
-        frame = select(db, filters, columns=columns, sort=sort, limit=limit)
+        scope = make_scope(db, material, datasets)
+        frame = select(db, filters, columns=columns, sort=sort, limit=limit, scope=scope)
     if count:
         click.echo(frame.height)
     else:

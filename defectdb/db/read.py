@@ -103,7 +103,7 @@ def status(db: Database) -> dict[str, Any]:
     }
 
 
-def pair_summary(db: Database, material_id: str | None = None) -> pl.DataFrame:
+def pair_summary(db: Database, material_id: str | None = None, datasets: Sequence[str] = ()) -> pl.DataFrame:
     """One row per material and pair label: counts, distances [angstrom], and the formulas there are.
 
     ``n_two_defect`` structures hold the pair alone: what a kernel is learned from. Raises UnknownNameError.
@@ -127,11 +127,12 @@ def pair_summary(db: Database, material_id: str | None = None) -> pl.DataFrame:
         FROM pairs AS p
         JOIN structures AS s USING (structure_id)
         JOIN hosts AS h USING (host_id)
-        WHERE $material IS NULL OR h.material_id = $material
+        WHERE coalesce(h.material_id = $material, TRUE)
+            AND coalesce(list_contains(CAST($datasets AS VARCHAR[]), s.dataset_id), TRUE)
         GROUP BY h.material_id, p.label
         ORDER BY h.material_id, p.label
         """,
-        {"material": material_id},
+        {"material": material_id, "datasets": list(datasets) or None},
     )
 
 
@@ -156,9 +157,10 @@ def overview() -> pl.DataFrame:
 
 
 def formulas(
-    db: Database, label: str | None = None, target: str | None = None, *, front: bool = False
-) -> pl.DataFrame:
-    """The active formulas, or with ``front`` every version; of one label and target where they are named.
+    db: Database, label: str | None = None, target: str | None = None, material_id: str | None = None, *,
+    front: bool = False,
+) -> pl.DataFrame:  # fmt: skip
+    """The active formulas, or with ``front`` every version; of one label, target and material where they are named.
 
     Raises UnknownNameError.
     """
@@ -168,12 +170,13 @@ def formulas(
                mae_cv, r_min, r_max, dz_min, dz_max, images, infix
         FROM formulas
         WHERE ($label IS NULL OR pair_label = $label) AND ($target IS NULL OR target = $target)
-          AND ($front OR status = 'active')
+          AND ($material IS NULL OR material_id = $material) AND ($front OR status = 'active')
         ORDER BY material_id, target, pair_label, dz_min, run_id DESC, complexity, version
         """,
         {
             "label": None if label is None else pair_label(db, label),
             "target": None if target is None else known("target", target, list(TARGETS)),
+            "material": None if material_id is None else material(db, material_id),
             "front": front,
         },
     )

@@ -33,6 +33,10 @@ class Scope:
         return {"material": self.material, "datasets": list(self.datasets) or None}
 
 
+EVERYTHING = Scope()
+"""The scope of a command without --material and --dataset."""
+
+
 def make_scope(db: Database, material_id: str | None = None, datasets: Sequence[str] = ()) -> Scope:
     """The scope that the options --material and --dataset ask for.
 

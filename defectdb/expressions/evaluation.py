@@ -1,4 +1,4 @@
-"""Evaluate expressions with numpy, and convert them to sympy and LaTeX."""
+"""Expressions to numpy values, to sympy expressions and to LaTeX."""
 
 from __future__ import annotations
 

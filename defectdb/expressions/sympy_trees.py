@@ -1,4 +1,4 @@
-"""Convert sympy expressions to expression trees."""
+"""Sympy expressions to expression trees: sums and products to operators, what holds no variable to constants."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Write expressions as SQL, C or Python text."""
+"""Expression trees to text: SQL, C, Python. Written from trees only; nothing here is ever read back."""
 
 from __future__ import annotations
 

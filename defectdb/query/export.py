@@ -1,4 +1,4 @@
-"""Frames to LaTeX (booktabs), Markdown, HTML, CSV and Parquet; formulas stay mathematics in all of them."""
+"""Frames as LaTeX (booktabs), Markdown, HTML, CSV and Parquet; formulas stay mathematics in all of them."""
 
 from __future__ import annotations
 
@@ -26,13 +26,15 @@ _LATEX = {
 }  # fmt: skip
 
 FORMULA_TABLE = """
-    SELECT pair_label AS pair, target, latex, complexity, n_train, 1000 * mae_train AS "MAE [meV]",
-           1000 * mae_cv AS "CV MAE [meV]", r_min AS "r min [Å]", r_max AS "r max [Å]"
+    SELECT material_id AS material, pair_label AS pair, target, latex, complexity, n_train,
+           1000 * mae_train AS "MAE [meV]", 1000 * mae_cv AS "CV MAE [meV]", r_min AS "r min [Å]", r_max AS "r max [Å]"
     FROM formulas
     WHERE status = 'active' OR NOT EXISTS (FROM formulas WHERE status = 'active')
-    ORDER BY target, pair_label, dz_min, complexity
+    ORDER BY material_id, target, pair_label, dz_min, complexity
 """
-"""What ``export formulas`` writes for people to read: the active formulas (all where none is active)."""
+"""What ``export formulas`` writes for people to read: the active formulas (all where none is active).
+
+The column of materials is left out where there is only one."""
 
 
 def select(db: Database, query_or_table: str, style: str) -> pl.DataFrame:
@@ -42,7 +44,8 @@ def select(db: Database, query_or_table: str, style: str) -> pl.DataFrame:
         return db.frame(text)
     known("table", text, db.tables())
     if text == "formulas" and style in ("latex", "markdown", "html"):
-        return db.frame(FORMULA_TABLE)
+        table = db.frame(FORMULA_TABLE)
+        return table if table["material"].n_unique() > 1 else table.drop("material")
     return db.frame(f'SELECT * FROM "{text}" ORDER BY ALL')
 
 

@@ -1,4 +1,4 @@
-"""Stored formula rows to functions of distance: what figures, screening and notebooks evaluate."""
+"""Pair kernels as functions of distance, made of stored formulas: for figures, screening and notebooks."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from defectdb.db import Database
 from defectdb.db.read import formula, known, pair_label
+from defectdb.db.scope import EVERYTHING, Scope, one_material
 from defectdb.errors import UsageError
 from defectdb.expressions.arrays import Floats
 from defectdb.expressions.evaluation import evaluate_numpy
@@ -22,7 +23,14 @@ from defectdb.schema.fields import TARGETS
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One formula of a kernel, for dz_min <= |dz| < dz_max [angstrom], learned on r_min <= r <= r_max."""
+    """One formula of a kernel, for a window of |dz|.
+
+    ``formula_id``: its row of table formulas.
+    ``expression``, ``constants``: the formula, in eV as a function of r and dz in angstrom.
+    ``r_min``, ``r_max``: range of distances that it was learned on, angstrom.
+    ``dz_min``, ``dz_max``: it holds for dz_min <= |dz| < dz_max, angstrom.
+    ``images``: nearest, or sum over all periodic images.
+    """
 
     formula_id: int
     expression: Expression
@@ -40,8 +48,14 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """What a pair label contributes to a target, in eV, as a function of distance and |dz|."""
+    """What a pair of defects contributes to a target, as a function of distance and |dz|.
 
+    ``material``: material_id.
+    ``label``, ``target``: pair label, e.g. Vac_Mo-Vac_S, and target, e.g. formation_energy.
+    ``parts``: its formulas, one for each window of |dz|.
+    """
+
+    material: str
     label: str
     target: str
     parts: tuple[Part, ...]
@@ -66,7 +80,7 @@ class Kernel:
         return inside
 
     def polars(self, r: str = "distance", dz: str = "dz") -> pl.Expr:
-        """The same over two columns of a frame."""
+        """The kernel's values in eV over two columns of a frame, angstrom."""
         columns = {"r": pl.col(r), "dz": pl.col(dz)}
         result = pl.lit(None, dtype=pl.Float64)
         for part in self.parts:
@@ -76,30 +90,36 @@ class Kernel:
 
 
 def kernel(
-    db: Database, label: str, target: str, formula_id: int | None = None, material: str | None = None
+    db: Database, label: str, target: str, formula_id: int | None = None, scope: Scope = EVERYTHING
 ) -> Kernel:
-    """The active kernel of a pair label, or the one that a formula is.
+    """The active kernel of a pair label in one material, or the kernel that a single formula makes.
 
     Raises UnknownNameError, and UsageError where there is none or several materials have one.
     """
     label, _ = pair_label(db, label), known("target", target, list(TARGETS))
     if formula_id is not None:
-        rows = [formula(db, formula_id)]
-        if (rows[0]["pair_label"], rows[0]["target"]) != (label, target):
-            raise UsageError(f"formula {formula_id} is of {rows[0]['pair_label']}, {rows[0]['target']}")
-    else:
-        rows = db.frame(
-            "SELECT * FROM formulas WHERE pair_label = ? AND target = ? AND status = 'active' "
-            "AND coalesce(material_id = ?, TRUE) ORDER BY dz_min",
-            [label, target, material],
-        ).to_dicts()
-    if not rows:
+        row = formula(db, formula_id)
+        _demand_formula_of(row, label, target, scope)
+        return Kernel(row["material_id"], label, target, parts([row]))
+    rows = db.frame(
+        "SELECT * FROM formulas WHERE pair_label = ? AND target = ? AND status = 'active' ORDER BY dz_min",
+        [label, target],
+    )
+    material = one_material(db, scope, rows["material_id"].to_list(), f"kernels of {label}")
+    if material is None:
+        where = f" in {scope.material}" if scope.material else ""
         raise UsageError(
-            f"{label} has no active formula of {target}; `defectdb learn --pair {label}` finds one"
+            f"{label} has no active formula of {target}{where}; `defectdb learn --pair {label}` finds one"
         )
-    if len(materials := {row["material_id"] for row in rows}) > 1:
-        raise UsageError(f"{label} has kernels in {', '.join(sorted(materials))}: name the material")
-    return Kernel(label, target, parts(rows))
+    return Kernel(material, label, target, parts(rows.filter(material_id=material).to_dicts()))
+
+
+def _demand_formula_of(row: dict[str, Any], label: str, target: str, scope: Scope) -> None:
+    """Raises UsageError for a formula of another label, target or material."""
+    if (row["pair_label"], row["target"]) != (label, target):
+        raise UsageError(f"formula {row['formula_id']} is of {row['pair_label']}, {row['target']}")
+    if scope.material not in (None, row["material_id"]):
+        raise UsageError(f"formula {row['formula_id']} is of {row['material_id']}, not {scope.material}")
 
 
 def parts(rows: Sequence[dict[str, Any]]) -> tuple[Part, ...]:

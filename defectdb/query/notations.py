@@ -1,4 +1,4 @@
-"""One stored formula to every notation: text, LaTeX, SQL, Python, C, polars."""
+"""One stored formula in every notation: text, LaTeX, SQL, Python, C."""
 
 from __future__ import annotations
 

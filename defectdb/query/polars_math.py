@@ -1,4 +1,4 @@
-"""Formulas to polars expressions."""
+"""Formulas as polars expressions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The compiled views to a frame of predictions of one target."""
+"""Predictions of one target for stored structures, from the database's own views."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import polars as pl
 
 from defectdb.db import Database
 from defectdb.db.read import PREDICTED, known
+from defectdb.db.scope import EVERYTHING, IN_SCOPE, Scope
 from defectdb.db.stale import stale_sentence
 from defectdb.errors import UsageError
 
@@ -13,34 +14,48 @@ COLUMNS = ("structure_id", "target", "value", "unit", "model_id", "n_defects", "
 """Columns of a file of predictions."""
 
 
-def predict(db: Database, target: str, model_id: int | None = None) -> pl.DataFrame:
-    """Predictions of every structure that has a model, by structure_id: COLUMNS and ``missing`` (labels).
+def predict(
+    db: Database, target: str, model_id: int | None = None, scope: Scope = EVERYTHING
+) -> pl.DataFrame:
+    """Predictions of every structure in scope that has a model, by structure_id: COLUMNS and ``missing`` (labels).
 
     The active models predict, or the one named. ``value`` is null where a term is missing or a formula is
     undefined. Raises UnknownNameError for an unknown target or model, UsageError where no model has the
     target.
     """
-    demand_model(db, target, model_id)
+    demand_model(db, target, model_id, scope)
     source = "predictions" if model_id is None else "predictions_as_of($model)"
     parameters = {"target": target} | ({} if model_id is None else {"model": model_id})
-    columns = ", ".join(COLUMNS)
+    columns = ", ".join(f"p.{name}" for name in COLUMNS)
+    within = ""
+    if scope != EVERYTHING:
+        parameters |= scope.parameters()
+        within = (
+            f"JOIN structures AS s USING (structure_id) JOIN hosts AS h USING (host_id) WHERE {IN_SCOPE} AND"
+        )
     return db.frame(
-        f"SELECT {columns}, missing FROM {source} WHERE target = $target ORDER BY structure_id", parameters
+        f"SELECT {columns}, p.missing FROM {source} AS p {within or 'WHERE'} p.target = $target ORDER BY structure_id",
+        parameters,
     )
 
 
-def demand_model(db: Database, target: str, model_id: int | None) -> None:
-    """Raises UnknownNameError for an unknown target or model, UsageError where no model has the target."""
+def demand_model(db: Database, target: str, model_id: int | None = None, scope: Scope = EVERYTHING) -> None:
+    """Raises UnknownNameError for an unknown target or model, UsageError where no model in scope has the target."""
     known("target", target, PREDICTED)
     learned = target.removesuffix("_per_site")
-    models = db.frame("SELECT model_id, target, status FROM models ORDER BY model_id")
+    models = db.frame("SELECT model_id, material_id, target, status FROM models ORDER BY model_id")
     if model_id is not None:
         known("model", str(model_id), [str(key) for key in models["model_id"]])
         of = models.filter(pl.col("model_id") == model_id)["target"].item()
         if of != learned:
             raise UsageError(f"model {model_id} predicts {of}, not {target}")
-    elif models.filter(target=learned, status="active").is_empty():
-        make = f"no model predicts {target} yet; `defectdb learn --all-pairs --target {learned}` makes one"
+        return
+    active = models.filter(target=learned, status="active")
+    if scope.material is not None:
+        active = active.filter(material_id=scope.material)
+    if active.is_empty():
+        where = f" of {scope.material}" if scope.material else ""
+        make = f"no model predicts {target}{where} yet; `defectdb learn --all-pairs --target {learned}` makes one"
         raise UsageError(stale_sentence(db, learned) or make)
 
 

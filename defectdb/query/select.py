@@ -1,14 +1,16 @@
-"""Filters such as ``n_defects=3,2.2<gap<2.5,Vac_Mo>=1`` to rows of structures."""
+"""Structures picked by filters such as ``n_defects=3,2.2<gap<2.5,Vac_Mo>=1``."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
 
 from defectdb.db import Database
 from defectdb.db.read import known
+from defectdb.db.scope import EVERYTHING, IN_SCOPE, Scope
 from defectdb.errors import AmbiguousLabelError, LabelError, UsageError
 from defectdb.schema.labels import canonical_label
 
@@ -30,7 +32,12 @@ _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """One comparison of a column, or of the number of defects of a label, with a value."""
+    """One comparison of a column, or of the number of defects of a label, with a value.
+
+    ``name``: column, alias or defect label.
+    ``sign``: one of < <= > >= = !=.
+    ``value``: what to compare with.
+    """
 
     name: str
     sign: str
@@ -44,8 +51,9 @@ def select(
     columns: str = "",
     sort: str = "structure_id",
     limit: int | None = None,
+    scope: Scope = EVERYTHING,
 ) -> pl.DataFrame:
-    """Structures for which every filter holds.
+    """Structures in scope for which every filter holds.
 
     ``columns`` is a list, or adds (``+gap``) to and removes (``-descriptor``) from the usual ones; ``sort``
     ends with ``-`` for falling values. Raises UnknownNameError, and UsageError for an unreadable filter.
@@ -53,8 +61,8 @@ def select(
     schema = db.frame(f"{_BASE} LIMIT 0").schema
     names = list(schema)
     labels = db.frame("SELECT DISTINCT label FROM defects")["label"].to_list()
-    clauses: list[str] = ["TRUE"]
-    values: dict[str, str | float | bool] = {}
+    clauses: list[str] = [IN_SCOPE]
+    values: dict[str, Any] = scope.parameters()
     for number, condition in enumerate(parse(filters)):
         column = _column(condition.name, names, labels)
         clauses.append(f"coalesce({column} {condition.sign} $v{number}, FALSE)")
@@ -66,7 +74,7 @@ def select(
     return db.frame(
         f"SELECT {shown} FROM ({_BASE}) AS b WHERE {' AND '.join(clauses)} "
         f"ORDER BY {order} {direction} NULLS LAST, structure_id {tail}",
-        values or None,
+        values,
     )
 
 

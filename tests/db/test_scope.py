@@ -9,7 +9,7 @@ from support import toy_database as toy
 from support.two_materials import SECOND, SECOND_DATASET, add_second_material
 
 from defectdb.db import Database, open_database
-from defectdb.db.read import defect_label, elements
+from defectdb.db.read import defect_label
 from defectdb.db.scope import IN_SCOPE, Scope, chosen_material, make_scope, one_material
 from defectdb.errors import UnknownNameError, UsageError
 
@@ -66,6 +66,5 @@ def test_an_empty_database_has_no_material_to_choose(tmp_path: Path) -> None:
         chosen_material(db, Scope())
 
 
-def test_labels_are_read_with_the_elements_of_the_database(db: Database) -> None:
-    assert elements(db) == {"Mo", "S", "W"}
+def test_labels_are_read_as_the_database_holds_them(db: Database) -> None:
     assert defect_label(db, "v_S") == "Vac_S"

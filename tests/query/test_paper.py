@@ -14,12 +14,14 @@ from support import toy_database as toy
 from defectdb.cli import run
 from defectdb.db import Database, open_database
 from defectdb.db.formulas import activate_model, append_formulas, append_model
+from defectdb.db.scope import Scope
 from defectdb.errors import UsageError
 from defectdb.expressions.evaluation import evaluate_numpy
 from defectdb.expressions.expression import from_ast
 from defectdb.query.paper.digits_needed import digits_needed
-from defectdb.query.paper.paper import formulas, write_paper
+from defectdb.query.paper.paper import write_paper
 from defectdb.query.paper.published import accuracy, published
+from defectdb.query.paper.tables import formulas
 from defectdb.schema.records import ModelRecord, TermRecord
 
 pytest.importorskip("matplotlib")
@@ -80,7 +82,7 @@ def test_rounded_constants_move_no_error_by_more_than_a_hundredth(paper) -> None
         tree, constants = from_ast(row["ast"]), tuple(row["constants"])
         digits = digits_needed(db, tree, constants, row)
         r = db.frame("SELECT distance FROM pairs WHERE label = 'Vac_S-W_Mo'")["distance"].to_numpy()
-        latex = formulas(db)["latex"].item()
+        latex = formulas(db, Scope("MoS2"))["latex"].item()
     rounded = [float(f"{c:.{digits}g}") for c in constants]
     moved = np.abs(evaluate_numpy(tree, {"r": r}, rounded) - evaluate_numpy(tree, {"r": r}, constants))
     assert moved.max() <= 0.01 * row["mae_train"]
@@ -125,5 +127,5 @@ def test_a_paper_without_formulas_is_refused(empty_database: Database, tmp_path:
 
 def test_paper_takes_a_folder_and_nothing_else(paper, capsys) -> None:
     assert run(["--db", str(paper[0]), "export", "paper"]) == 2
-    assert "takes a folder and no options" in capsys.readouterr().err
+    assert "takes a folder, neither --to nor -o" in capsys.readouterr().err
     assert run(["--db", str(paper[0]), "export", "formulas", "x"]) == 2

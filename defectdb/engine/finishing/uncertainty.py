@@ -1,4 +1,4 @@
-"""Covariance of a formula's constants, its description length, and the weighted average of a front."""
+"""Fitted formulas to what is known about them: errors of the constants, description length, a weighted average."""
 
 from __future__ import annotations
 

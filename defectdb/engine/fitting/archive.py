@@ -1,4 +1,4 @@
-"""The solution archive: the best fitted skeletons of every complexity."""
+"""Fitted candidates to the best of every complexity: what a search remembers, breeds from and trains on."""
 
 from __future__ import annotations
 
@@ -16,14 +16,9 @@ ALIKE = 1e-6
 
 @dataclass(slots=True)
 class Archive:
-    """Fitted skeletons.
+    """Fitted skeletons with their finished complexity, the source and the generation that they came from.
 
-    ``tokens`` [formula, position]: the skeletons.
-    ``fit``: their constants and errors.
-    ``complexity`` [formula]: tokens of the finished formulas.
-    ``source`` [formula]: where they come from, by number.
-    ``born`` [formula]: the generation that found them.
-    ``no_offset`` [formula]: whether they do without the problem's offset.
+    ``plain`` [formula] marks those without the problem's offset.
     """
 
     tokens: Tensor
@@ -31,7 +26,7 @@ class Archive:
     complexity: Tensor
     source: Tensor
     born: Tensor
-    no_offset: Tensor
+    plain: Tensor
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -44,13 +39,13 @@ class Archive:
             self.complexity[rows],
             self.source[rows],
             self.born[rows],
-            self.no_offset[rows],
+            self.plain[rows],
         )
 
     def to(self, device: torch.device | str) -> Archive:
         """The same on another device."""
         fit = Fit(*(block.to(device) for block in (self.fit.theta, self.fit.beta, self.fit.sse)))
-        rest = (block.to(device) for block in (self.complexity, self.source, self.born, self.no_offset))
+        rest = (block.to(device) for block in (self.complexity, self.source, self.born, self.plain))
         return Archive(self.tokens.to(device), fit, *rest)
 
     def joined(self, other: Archive) -> Archive:
@@ -66,7 +61,7 @@ class Archive:
             torch.cat([self.complexity, other.complexity]),
             torch.cat([self.source, other.source]),
             torch.cat([self.born, other.born]),
-            torch.cat([self.no_offset, other.no_offset]),
+            torch.cat([self.plain, other.plain]),
         )
 
     def best(self, per_complexity: int, max_complexity: int) -> Archive:
@@ -112,6 +107,6 @@ class Archive:
         return torch.where(full, highest, torch.inf)
 
     def merit(self) -> Tensor:
-        """Fitness [formula] in (0, 1]: root of the lowest error at its complexity or below, relative to its own."""
+        """How near each error comes to the lowest at its complexity or below, in (0, 1]."""
         lowest = self.lowest(int(self.complexity.max()))[self.complexity]
         return ((lowest + 1e-300) / (self.fit.sse + 1e-300)).sqrt()

@@ -1,4 +1,4 @@
-"""Check which formulas are dimensionally sound."""
+"""Which of many formulas a user wants: required tokens, dimensional analysis, a predicate of the user's own."""
 
 from __future__ import annotations
 

@@ -12,11 +12,7 @@ from defectdb.engine.grammar.grammar import Grammar
 
 @dataclass(frozen=True, slots=True)
 class Dressed:
-    """Skeletons with inherited constants.
-
-    ``tokens`` [formula, position]: the skeletons in prefix form.
-    ``values`` [formula, position]: values of the constants, NaN where there is none.
-    """
+    """Prefix sequences [formula, position] and their constants' values at the same places, NaN elsewhere."""
 
     tokens: Tensor
     values: Tensor

@@ -1,4 +1,4 @@
-"""Write out a fitted skeleton as a complete expression, with its coefficients and offset."""
+"""Fitted skeletons to finished formulas: coefficients and offset written out, and what that costs in tokens."""
 
 from __future__ import annotations
 

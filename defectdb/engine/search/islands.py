@@ -1,4 +1,4 @@
-"""Run the same search from several seeds, in processes, and join their fronts."""
+"""The same search from several seeds, in processes, to one front: what one seed misses another finds."""
 
 from __future__ import annotations
 
@@ -23,12 +23,7 @@ from defectdb.expressions.expression import expression_hash
 
 @dataclass(frozen=True, slots=True)
 class Islands:
-    """Result of several searches.
-
-    ``front``: the joint Pareto front, in order of complexity.
-    ``outcomes``: the result of every search.
-    ``stability`` [formula]: share of the searches whose own front holds each formula.
-    """
+    """The joint front, every island's own outcome, and [formula] the share of islands whose front holds it."""
 
     front: list[Scored]
     outcomes: list[Outcome]
@@ -36,7 +31,7 @@ class Islands:
 
 
 @dataclass(frozen=True, slots=True)
-class _Task:
+class _Voyage:
     """One search as it travels to a process."""
 
     problem: Problem
@@ -46,9 +41,9 @@ class _Task:
     seeds: Tensor | None
 
 
-def _run(task: _Task) -> Outcome:
+def _run(voyage: _Voyage) -> Outcome:
     torch.set_num_threads(1)
-    return Search(task.problem, task.grammar, task.config, task.domain, seeds=task.seeds).run()
+    return Search(voyage.problem, voyage.grammar, voyage.config, voyage.domain, seeds=voyage.seeds).run()
 
 
 def search_islands(
@@ -65,15 +60,15 @@ def search_islands(
 
     The result depends on the seeds alone, not on how many processes there are.
     """
-    tasks = [
-        _Task(problem, grammar, replace(config, seed=config.seed + i), domain, seeds) for i in range(count)
+    voyages = [
+        _Voyage(problem, grammar, replace(config, seed=config.seed + i), domain, seeds) for i in range(count)
     ]
     if workers < 2 or count < 2:
-        outcomes = [_run(task) for task in tasks]
+        outcomes = [_run(voyage) for voyage in voyages]
     else:
         spawn, me = get_context("spawn"), os.getpid()
         with ProcessPoolExecutor(min(workers, count), spawn, initializer=end_with, initargs=(me,)) as pool:
-            outcomes = list(pool.map(_run, tasks))
+            outcomes = list(pool.map(_run, voyages))
     front = pareto_front(scored for outcome in outcomes for scored in outcome.front)
     held = [{expression_hash(s.expression) for s in outcome.front} for outcome in outcomes]
     stability = [sum(expression_hash(s.expression) in h for h in held) / count for s in front]

@@ -1,4 +1,4 @@
-"""Stop a worker process when its parent process dies."""
+"""A worker process to its end, soon after that of the process that started it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Laws fitted to the same points to one figure: their curves, and beside them their errors on distances left out."""
+"""Draw laws fitted to the same points: their curves, and beside them their errors on distances left out."""
 
 from __future__ import annotations
 
@@ -33,7 +33,12 @@ STYLES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)))
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One law: errors in eV (left out: at inner distances), and its values on the panel's grid; none for a table."""
+    """One law.
+
+    ``name``: as it is called in the figure.
+    ``train``, ``left_out``: mean absolute errors in training and at inner distances left out, eV.
+    ``values`` [point]: values on the panel's grid, eV; None for a table.
+    """
 
     name: str
     train: float
@@ -43,7 +48,15 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One kernel: its points (angstrom, eV), the grid of the curves, the laws, best first; ``ours`` stands out."""
+    """One kernel with the laws fitted to it.
+
+    ``label``, ``target``: pair label and target.
+    ``window``: window of |dz| as text.
+    ``r`` [row], ``y`` [row]: distances (angstrom) and values (eV) fitted to.
+    ``grid`` [point]: distances at which the curves are drawn, angstrom.
+    ``lines``: the laws, best first.
+    ``ours``: name of the law that stands out.
+    """
 
     label: str
     target: str

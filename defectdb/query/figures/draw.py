@@ -1,4 +1,4 @@
-"""Kernels, fronts, predictions and interactions to figures of publication size (PNG, PDF, SVG)."""
+"""Draw a figure of publication size (PNG, PDF, SVG): a kernel, a front, a parity plot or a map."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from defectdb.db import Database
 from defectdb.db.read import known
+from defectdb.db.scope import EVERYTHING, Scope
 from defectdb.errors import UsageError
 from defectdb.query.figures.kernel_curves import draw_kernel
 from defectdb.query.figures.parity import draw_parity
@@ -25,6 +26,7 @@ def draw(
     label: str | None = None,
     target: str,
     formula_id: int | None = None,
+    scope: Scope = EVERYTHING,
 ) -> None:
     """Draw one figure into a file: ``kernel``, ``front``, ``parity`` or ``map``.
 
@@ -34,10 +36,10 @@ def draw(
     from defectdb.query.figures.maps import draw_map
 
     kinds: dict[str, Callable[[], Figure]] = {
-        "kernel": lambda: draw_kernel(db, _needed(label, kind), target, formula_id),
-        "front": lambda: draw_front(db, _needed(label, kind), target),
-        "parity": lambda: draw_parity(db, target),
-        "map": lambda: draw_map(db, _needed(label, kind), target, formula_id),
+        "kernel": lambda: draw_kernel(db, _needed(label, kind), target, formula_id, scope),
+        "front": lambda: draw_front(db, _needed(label, kind), target, scope),
+        "parity": lambda: draw_parity(db, target, scope),
+        "map": lambda: draw_map(db, _needed(label, kind), target, formula_id, scope),
     }
     known("figure", kind, list(kinds))
     known("figure format", path.suffix, SUFFIXES)
@@ -48,6 +50,3 @@ def _needed(label: str | None, kind: str) -> str:
     if label is None:
         raise UsageError(f"`plot {kind}` needs a pair label, such as Vac_Mo-Vac_S")
     return label
-
-
-# ---------------------------------------------------------------- kernels

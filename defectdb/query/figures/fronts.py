@@ -1,4 +1,4 @@
-"""Every stored formula of a pair to a figure of error against complexity."""
+"""Draw a front: error against complexity of every stored formula of a pair."""
 
 from __future__ import annotations
 
@@ -9,26 +9,30 @@ import polars as pl
 
 from defectdb.db import Database
 from defectdb.db.read import pair_label
+from defectdb.db.scope import EVERYTHING, Scope, one_material
 from defectdb.errors import UsageError
-from defectdb.query.figures.style import COLOURS, COLUMN, MARKERS, NAMES, legend_above, new_figure, pretty
+from defectdb.query.figures.style import (
+    COLOURS,
+    COLUMN,
+    MARKERS,
+    NAMES,
+    legend_above,
+    new_figure,
+    pretty,
+    window_name,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
-def draw_front(db: Database, label: str, target: str) -> Figure:
-    """Error in cross-validation against complexity of every stored formula; the active ones marked."""
+def draw_front(db: Database, label: str, target: str, scope: Scope = EVERYTHING) -> Figure:
+    """Error in cross-validation against complexity of every stored formula of one material; the active ones marked."""
     from matplotlib.ticker import MaxNLocator
 
     label = pair_label(db, label)
-    rows = db.frame(
-        "SELECT complexity, coalesce(mae_cv, mae_train) AS error, dz_min, dz_max, status FROM formulas "
-        "WHERE pair_label = ? AND target = ? ORDER BY dz_min, complexity",
-        [label, target],
-    )
-    if rows.is_empty():
-        raise UsageError(f"{label} has no formulas of {target}; `defectdb learn --pair {label}` finds some")
+    rows = _stored(db, label, target, scope)
     figure = new_figure(COLUMN, 3.0)
     axes = figure.subplots()
     top = _highest_shown(rows)
@@ -47,11 +51,31 @@ def draw_front(db: Database, label: str, target: str) -> Figure:
     return figure
 
 
+def _stored(db: Database, label: str, target: str, scope: Scope) -> pl.DataFrame:
+    """Complexity, error (eV), |dz| window and status of the formulas of one material. Raises UsageError."""
+    rows = db.frame(
+        "SELECT material_id, complexity, coalesce(mae_cv, mae_train) AS error, dz_min, dz_max, status "
+        "FROM formulas WHERE pair_label = ? AND target = ? ORDER BY dz_min, complexity",
+        [label, target],
+    )
+    material = one_material(db, scope, rows["material_id"].to_list(), f"formulas of {label}")
+    if material is None:
+        raise UsageError(f"{label} has no formulas of {target}; `defectdb learn --pair {label}` finds some")
+    return rows.filter(material_id=material)
+
+
 def _draw_window(axes: Axes, rows: pl.DataFrame, top: float, colour: str, marker: str) -> None:
     """The formulas of one window of |dz|, the best of each size as steps, the active ones as stars."""
     size, error = rows["complexity"].to_numpy(), np.minimum(1000 * rows["error"].to_numpy(), top)
     axes.plot(
-        size, error, ls="none", marker=marker, ms=3.5, mfc="none", color=colour, label=_window_name(rows)
+        size,
+        error,
+        ls="none",
+        marker=marker,
+        ms=3.5,
+        mfc="none",
+        color=colour,
+        label=window_name(rows["dz_min"][0], rows["dz_max"][0]),
     )
     axes.step(size, np.minimum.accumulate(error), where="post", color=colour, lw=0.8, alpha=0.7)
     chosen = rows.filter(status="active")
@@ -72,10 +96,3 @@ def _highest_shown(rows: pl.DataFrame) -> float:
     """Where the axis ends [meV]: formulas that fail in cross-validation are drawn on that line."""
     best = rows.group_by("dz_min").agg(pl.col("error").min())["error"]
     return 1000 * 100 * max(float(error) for error in best)
-
-
-def _window_name(rows: pl.DataFrame) -> str:
-    low, high = rows["dz_min"][0], rows["dz_max"][0]
-    if low == 0 and high >= 1e8:
-        return "formulas"
-    return rf"$|\Delta z|$ < {high:.2g} Å" if low == 0 else rf"$|\Delta z|$ ≥ {low:.2g} Å"

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from defectdb.db import Database
+from defectdb.db.scope import EVERYTHING, IN_SCOPE, Scope
 from defectdb.query.figures.style import (
     COLOURS,
     COLUMN,
@@ -19,38 +19,48 @@ from defectdb.query.figures.style import (
     pretty,
     quantity,
     scaled,
+    window_name,
 )
 from defectdb.query.kernels import Kernel, kernel
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-def training_points(db: Database, found: Kernel) -> pl.DataFrame:
-    """The 2-defect structures of a kernel's label: distance, dz [angstrom], value and model [eV].
+
+def training_points(db: Database, found: Kernel, datasets: Sequence[str] = ()) -> pl.DataFrame:
+    """The 2-defect structures of a kernel's label and material: distance, dz [angstrom], value and model [eV].
 
     Where the kernel is a lattice sum, ``value`` is what the nearest image contributes: the part of all other
     images, as the kernel has it, is taken away.
     """
     column = "interaction" if found.target == "formation_energy" else found.target
+    rows = Scope(found.material, tuple(datasets)).parameters()
     points = db.frame(
         f"SELECT pair_id, distance, dz, {column} AS value FROM pair_energies "
-        f"WHERE label = ? AND {column} IS NOT NULL ORDER BY dz, distance",
-        [found.label],
+        f"WHERE label = $label AND {column} IS NOT NULL AND {IN_SCOPE} ORDER BY dz, distance",
+        {"label": found.label, **rows},
     ).with_columns(model=found.polars())
     if not any(part.images == "sum" for part in found.parts):
         return points
     images = db.frame(
         "SELECT pair_id, distance, dz FROM distances JOIN structures USING (structure_id) "
-        "WHERE label = ? AND n_defects = 2",
-        [found.label],
+        f"JOIN hosts USING (host_id) WHERE label = $label AND n_defects = 2 AND {IN_SCOPE}",
+        {"label": found.label, **rows},
     )
     sums = images.group_by("pair_id").agg(total=found.polars().sum())
     others = pl.col("total") - pl.col("model")
     return points.join(sums, on="pair_id", maintain_order="left").with_columns(value=pl.col("value") - others)
 
 
-def draw_kernel(db: Database, label: str, target: str, formula_id: int | None) -> Figure:
-    """A pair's kernel with the DFT values it stands for, and below what is left over."""
-    found = kernel(db, label, target, formula_id)
-    points = training_points(db, found)
+def draw_kernel(
+    db: Database, label: str, target: str, formula_id: int | None = None, scope: Scope = EVERYTHING
+) -> Figure:
+    """A pair's kernel with the calculated values that it was learned from, and below them the residuals."""
+    found = kernel(db, label, target, formula_id, scope)
+    points = training_points(db, found, scope.datasets)
+    if points.is_empty():
+        return _curves_alone(found)
     factor, unit = scaled(target)
     figure = new_figure(COLUMN, 3.0)
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
@@ -78,3 +88,22 @@ def draw_kernel(db: Database, label: str, target: str, formula_id: int | None) -
 def _curve(axes: Axes, found: Kernel, r: Any, dz: float, colour: str, factor: float) -> None:
     fine = np.linspace(r.min(), r.max(), 600)
     axes.plot(fine, factor * found(fine, np.full_like(fine, dz)), color=colour, lw=1)
+
+
+def _curves_alone(found: Kernel) -> Figure:
+    """The kernel where no structure holds its pair alone: one curve for each window of |dz|, without points."""
+    factor, unit = scaled(found.target)
+    figure = new_figure(COLUMN, 2.2)
+    axes = figure.subplots()
+    for number, part in enumerate(found.parts):
+        r = np.linspace(part.r_min, part.r_max, 600)
+        values = found(r, np.full_like(r, part.dz_min))
+        axes.plot(
+            r, factor * values, color=COLOURS[number % 6], lw=1, label=window_name(part.dz_min, part.dz_max)
+        )
+    if found.target == "formation_energy":
+        axes.axhline(0, color="0.6", lw=0.5, zorder=0)
+    axes.set_ylabel(f"{quantity(found.target)} ({unit})")
+    axes.set_xlabel("distance $r$ (Å)")
+    legend_above(figure, axes, pretty(found.label))
+    return figure

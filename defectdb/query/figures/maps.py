@@ -1,12 +1,14 @@
-"""A pair kernel on the host's sites to a map: what a second defect feels around the first one."""
+"""Draw a map of a pair kernel on the host's sites: what a second defect feels around the first one."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from defectdb.db import Database
+from defectdb.db.scope import EVERYTHING, IN_SCOPE, Scope
 from defectdb.errors import UsageError
 from defectdb.expressions.arrays import Floats
 from defectdb.query.figures.style import COLUMN, new_figure, pretty, quantity, scaled
@@ -18,10 +20,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def draw_map(db: Database, label: str, target: str, formula_id: int | None) -> Figure:
+def draw_map(
+    db: Database, label: str, target: str, formula_id: int | None = None, scope: Scope = EVERYTHING
+) -> Figure:
     """Every site where the second defect can stand, coloured by the kernel; one panel for each |dz|."""
-    found = kernel(db, label, target, formula_id)
-    offsets, dz, others = _around(db, found)
+    found = kernel(db, label, target, formula_id, scope)
+    offsets, dz, others = _around(db, found, scope.datasets)
     panels = sorted(set(np.round(dz, 2)))
     factor, unit = scaled(target)
     values = factor * found(np.hypot(np.hypot(*offsets.T), dz), dz)
@@ -56,18 +60,18 @@ def _limits(values: Floats, *, symmetric: bool) -> dict[str, Any]:
     return {"cmap": "RdBu_r", "norm": SymLogNorm(linear, vmin=-bound, vmax=bound)}
 
 
-def _around(db: Database, found: Kernel) -> tuple[Floats, Floats, Floats]:
+def _around(db: Database, found: Kernel, datasets: Sequence[str]) -> tuple[Floats, Floats, Floats]:
     """In-plane offsets [site, 2] and |dz| [site] of the second defect's sites, and offsets of all sites."""
     first, second = (stored_defect(part).element_from for part in split_label(found.label))
     if first is None or second is None:
         raise UsageError("a map needs defects on host sites: vacancies or substitutions")
     host = db.frame(
         "SELECT h.* FROM hosts AS h JOIN structures USING (host_id) JOIN pairs AS p USING (structure_id) "
-        "WHERE p.label = ? ORDER BY h.n_sites DESC LIMIT 1",
-        [found.label],
+        f"WHERE p.label = $label AND {IN_SCOPE} ORDER BY h.n_sites DESC, h.host_id LIMIT 1",
+        {"label": found.label, **Scope(found.material, tuple(datasets)).parameters()},
     ).to_dicts()
     if not host:
-        raise UsageError(f"no structure holds {found.label}")
+        raise UsageError(f"no structure of {found.material} holds {found.label}")
     lattice = np.array([[host[0][f"{v}_{x}"] for x in "xyz"] for v in "abc"])
     sites = db.frame("SELECT * FROM host_sites WHERE host_id = ? ORDER BY site_index", [host[0]["host_id"]])
     frac = sites.select("frac_x", "frac_y", "frac_z").to_numpy()

@@ -1,4 +1,4 @@
-"""Errors against the number of training structures to one figure: means over the draws, bars from least to most."""
+"""Draw errors against the number of training structures: means over the draws, bars from least to greatest."""
 
 from __future__ import annotations
 

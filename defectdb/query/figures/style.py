@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-
-import matplotlib as mpl
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.figure import Figure as New
+from typing import TYPE_CHECKING
 
 from defectdb.errors import InputDataError, UsageError
+from defectdb.schema.labels import split_label
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Okabe and Ito's palette: told apart with any colour vision."""
@@ -38,17 +39,12 @@ _STYLE = {
 
 def save_styled(make: Callable[[], Figure], path: Path) -> None:
     """Make a figure in the style of all figures and write it. Raises UsageError and InputDataError."""
-    _demand_matplotlib()
-
-    with mpl.rc_context(_STYLE):
-        _save(make(), path)
-
-
-def _demand_matplotlib() -> None:
     try:
-        import matplotlib  # noqa: F401
+        import matplotlib as mpl
     except ImportError as cause:
         raise UsageError("figures need matplotlib: pip install 'defectdb[plots]'") from cause
+    with mpl.rc_context(_STYLE):
+        _save(make(), path)
 
 
 def _save(figure: Figure, path: Path) -> None:
@@ -61,9 +57,9 @@ def _save(figure: Figure, path: Path) -> None:
 
 def new_figure(width: float, height: float) -> Figure:
     """An empty figure (inches) that belongs to no window."""
+    from matplotlib.figure import Figure
 
-    figure: Figure = New(figsize=(width, height), layout="constrained")
-    return figure
+    return Figure(figsize=(width, height), layout="constrained")
 
 
 def scaled(target: str) -> tuple[float, str]:
@@ -85,5 +81,19 @@ def legend_above(figure: Figure, axes: Axes, title: str) -> None:
 
 def pretty(label: str) -> str:
     """A label as mathematics: V_Mo – V_S with subscripts."""
-    parts = (part.split("_") for part in label.split("-"))
-    return " – ".join(rf"$\mathrm{{{'V' if a == 'Vac' else a}}}_{{\mathrm{{{b}}}}}$" for a, b in parts)
+    return " – ".join(_mathematics(part) for part in split_label(label))
+
+
+def _mathematics(label: str) -> str:
+    """One defect's label as mathematics, with its charge where it has one."""
+    name, _, charge = label.partition("^")
+    kind, site = name.split("_")
+    above = f"^{{{charge}}}" if charge else ""
+    return rf"$\mathrm{{{'V' if kind == 'Vac' else kind}}}_{{\mathrm{{{site}}}}}{above}$"
+
+
+def window_name(dz_min: float, dz_max: float) -> str:
+    """A window of |dz| in a legend; "formulas" for every |dz|."""
+    if dz_min == 0 and dz_max >= 1e8:
+        return "formulas"
+    return rf"$|\Delta z|$ < {dz_max:.2g} Å" if dz_min == 0 else rf"$|\Delta z|$ ≥ {dz_min:.2g} Å"

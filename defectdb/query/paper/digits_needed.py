@@ -1,4 +1,4 @@
-"""Exact constants to as few digits as still give the formula's accuracy."""
+"""The fewest digits of a formula's constants that keep its accuracy."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from defectdb.db import Database
 from defectdb.expressions.evaluation import evaluate_numpy
 from defectdb.expressions.expression import Expression
+from defectdb.schema.labels import split_label
 from defectdb.schema.records import TRIPLE_VARIABLES
 
 SHARE = 0.01  # of the formula's own mean absolute error
@@ -24,7 +25,7 @@ def digits_needed(
     The formula is compared with itself at every distance (or triangle) of its label in the database.
     ``row`` is its row of ``formulas``. At most 17 digits: those are exact.
     """
-    env = _places(db, row)
+    env = _arguments(db, row)
     exact = evaluate_numpy(expression, env, constants)
     allowed = max(SHARE * row["mae_train"], FLOOR)
     for digits in range(2, 17):
@@ -35,14 +36,19 @@ def digits_needed(
     return 17
 
 
-def _places(db: Database, row: Mapping[str, Any]) -> dict[str, Any]:
-    """Distinct arguments of the formula in the database."""
-    if row["pair_label"].count("-") == 2:
+def _arguments(db: Database, row: Mapping[str, Any]) -> dict[str, Any]:
+    """Distinct arguments of the formula in its material: distances and |dz|, or edges of triangles, angstrom."""
+    of_material = (
+        "JOIN structures USING (structure_id) JOIN hosts USING (host_id) WHERE label = ? AND material_id = ?"
+    )
+    if len(split_label(row["pair_label"])) == 3:
         names = ", ".join(TRIPLE_VARIABLES)
-        frame = db.frame(f"SELECT DISTINCT {names} FROM triples WHERE label = ?", [row["pair_label"]])
+        frame = db.frame(
+            f"SELECT DISTINCT {names} FROM triples {of_material}", [row["pair_label"], row["material_id"]]
+        )
     else:
         frame = db.frame(
-            "SELECT DISTINCT distance AS r, dz FROM pairs WHERE label = ? AND dz >= ? AND dz < ?",
-            [row["pair_label"], row["dz_min"], row["dz_max"]],
+            f"SELECT DISTINCT distance AS r, dz FROM pairs {of_material} AND dz >= ? AND dz < ?",
+            [row[name] for name in ("pair_label", "material_id", "dz_min", "dz_max")],
         )
     return {name: frame[name].to_numpy() for name in frame.columns}

@@ -11,6 +11,7 @@ import polars as pl
 
 from defectdb.db import Database
 from defectdb.db.read import PREDICTED
+from defectdb.db.scope import EVERYTHING, Scope
 from defectdb.query.evaluate import evaluate
 from defectdb.query.figures.style import NAMES
 
@@ -36,7 +37,7 @@ def published() -> pl.DataFrame:
     return pl.DataFrame(rows, schema=names, orient="row", schema_overrides={"mae_mev": pl.Float64})
 
 
-def accuracy(db: Database) -> pl.DataFrame:
+def accuracy(db: Database, scope: Scope = EVERYTHING) -> pl.DataFrame:
     """Errors of this database's models beside published ones for the same material and density [meV].
 
     Ours are on all stored structures of three or more defects; the method says what the model was fitted to.
@@ -48,12 +49,14 @@ def accuracy(db: Database) -> pl.DataFrame:
         FROM prediction_errors AS e
         JOIN structures AS s USING (structure_id)
         JOIN models AS m USING (model_id)
-        WHERE e.n_defects > 2
+        WHERE e.n_defects > 2 AND e.material_id = coalesce($material, e.material_id)
+            AND coalesce(list_contains(CAST($datasets AS VARCHAR[]), e.dataset_id), TRUE)
         GROUP BY ALL
-        """
+        """,
+        scope.parameters(),
     )
     if ours.is_empty():
-        ours = _all_structures(db)
+        ours = _all_structures(db, scope)
     keys = ours.select("material", "density", "target").unique()
     theirs = published().join(keys, on=["material", "density", "target"], nulls_equal=True)
     table = pl.concat([theirs, ours], how="diagonal_relaxed")
@@ -67,8 +70,8 @@ def accuracy(db: Database) -> pl.DataFrame:
     )
 
 
-def _all_structures(db: Database) -> pl.DataFrame:
-    found = evaluate(db, "material")
+def _all_structures(db: Database, scope: Scope) -> pl.DataFrame:
+    found = evaluate(db, "material", scope=scope)
     return found.select(
         material="group", density=pl.lit(None, dtype=pl.String), target="target", method=pl.lit("this work"),
         mae_mev=1000 * pl.col("mae"), n="n",

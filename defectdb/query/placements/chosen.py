@@ -1,4 +1,4 @@
-"""Placements of defects, chosen by the active model: what `enumerate` prints and writes."""
+"""Placements of defects on a supercell, chosen by their predicted values."""
 
 from __future__ import annotations
 
@@ -20,10 +20,18 @@ from defectdb.query.placements.supercells import Ints, Supercell, parse_supercel
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What to enumerate: all inequivalent placements, a random sample, or (``every``) all of them.
+    """What to enumerate.
 
-    ``target`` adds predicted values [eV]; ``where`` is a SQL predicate over the columns of the result and
-    ``top`` keeps the lowest values.
+    ``material``: material_id of the host.
+    ``repeats``: supercell, e.g. 8,8,1.
+    ``defects``: labels joined by commas, e.g. Vac_Mo,Vac_S,Vac_S.
+    ``target``: adds predicted values [eV] of this target.
+    ``top``: keep so many of the lowest values.
+    ``where``: keep placements for which this SQL predicate over the columns of the result holds.
+    ``every``: every placement, equivalent ones included.
+    ``concentration``, ``sample``, ``seed``: instead a random sample of so many placements at so many defects per
+    site.
+    ``datasets``: only hosts of these datasets.
     """
 
     material: str
@@ -36,11 +44,18 @@ class Request:
     concentration: float | None = None
     sample: int = 1000
     seed: int = 0
+    datasets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Candidates:
-    """The placements: labels of the defects, the supercell, and one row per placement."""
+    """Placements of defects.
+
+    ``cell``: the supercell.
+    ``labels``: labels of the defects, sorted.
+    ``frame``: one row per placement: site_1, site_2 ... in the order of the labels; multiplicity, where equivalent
+    placements are counted once; value [eV] and extrapolated, where a target is predicted.
+    """
 
     cell: Supercell
     labels: tuple[str, ...]
@@ -53,7 +68,7 @@ class Candidates:
 
 def candidates(db: Database, request: Request) -> Candidates:
     """Enumerate, predict and choose. Raises UnknownNameError, UsageError, LabelError and QueryError."""
-    cell = supercell(db, request.material, parse_supercell(request.repeats))
+    cell = supercell(db, request.material, parse_supercell(request.repeats), request.datasets)
     labels = sorted(_labels(db, request.defects))
     if request.every:
         if request.top is None or request.target is None:
@@ -80,7 +95,7 @@ def stream_to_file(db: Database, request: Request, path: Path) -> int:
     """Predict every placement into a Parquet file, block by block; how many rows."""
     if request.target is None or path.suffix != ".parquet":
         raise UsageError("--every with -o writes predictions to a .parquet file and needs --target")
-    cell = supercell(db, request.material, parse_supercell(request.repeats))
+    cell = supercell(db, request.material, parse_supercell(request.repeats), request.datasets)
     frames = _stream(db, cell, request, sorted(_labels(db, request.defects)))
     return write_stream(frames, path)
 

@@ -1,4 +1,4 @@
-"""A supercell and a list of defects to every symmetry-inequivalent placement with its multiplicity.
+"""Every symmetry-inequivalent placement of a list of defects on a supercell, with its multiplicity.
 
 One defect of the rarest kind is moved to a representative of its site's orbit; what is left of the symmetry
 acts on the others. A placement's canonical form is the smallest of its images that hold the representative,

@@ -1,4 +1,4 @@
-"""Candidate placements on host sites to predicted values, from tables of the pairs' values.
+"""Predicted values of placements on host sites, from tables of the pairs' values.
 
 A candidate is a row of site numbers. Each pair kernel is evaluated once for every pair of sites of the
 supercell; after that a candidate costs one look-up per pair.
@@ -29,10 +29,16 @@ from defectdb.schema.records import TRIPLE_VARIABLES
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Screen:
-    """The active model of one target on one supercell, for placements of the given labels (sorted).
+    """The active model of one target on one supercell, for placements of certain defects.
 
-    ``values`` [pair of defects][site, site] in eV; ``outside`` likewise, where a kernel extrapolates;
-    ``places`` are the distances and |dz| [site, site] that three-body terms need.
+    ``cell``: the supercell.
+    ``labels``: labels of the defects, sorted.
+    ``target``, ``aggregator``: what is predicted, and whether pairs are summed (sum) or one decides (min, max).
+    ``singles``: what the single defects and the host offset give together, eV.
+    ``values`` [pair of defects][site, site]: values of the pair kernels, eV.
+    ``outside`` [pair of defects][site, site]: where a kernel extrapolates.
+    ``triples``: three-body terms, each with the numbers of its three defects.
+    ``geometry``: distances and |dz| [site, site] that three-body terms need, angstrom.
     """
 
     cell: Supercell
@@ -43,7 +49,7 @@ class Screen:
     values: tuple[Floats, ...]
     outside: tuple[NDArray[np.bool_], ...]
     triples: tuple[tuple[tuple[int, int, int], Kernel], ...]
-    places: tuple[Floats, Floats]
+    geometry: tuple[Floats, Floats]
 
     def __call__(self, sites: Ints) -> tuple[Floats, NDArray[np.bool_]]:
         """Predictions for rows of site numbers [placement, defect].
@@ -65,10 +71,36 @@ class Screen:
             values += self.singles
         for members, term in self.triples:
             labels = [self.labels[member] for member in members]
-            extra, beyond = _triple_values(self.places, sites[:, members], labels, term)
+            extra, beyond = _triple_values(self.geometry, sites[:, members], labels, term)
             values += extra
             outside |= beyond
         return (values / n if self.target.endswith("_per_site") else values), outside
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Terms:
+    """Terms of one model.
+
+    ``material``, ``target``: of the model.
+    ``frame``: rows of model_terms (n is the order, constant the value) with their formulas.
+    """
+
+    material: str
+    target: str
+    frame: pl.DataFrame
+
+    def of(self, order: int, label: str) -> pl.DataFrame:
+        """The rows of one order and label."""
+        return self.frame.filter((pl.col("n") == order) & (pl.col("label") == label))
+
+    def kernel(self, order: int, label: str) -> Kernel:
+        """The formulas of one order and label."""
+        rows = self.of(order, label).drop_nulls("formula_id").to_dicts()
+        return Kernel(self.material, label, self.target, parts(rows))
+
+    def singles(self) -> dict[str, float]:
+        """One-defect values by label, eV."""
+        return dict(self.frame.filter(n=1).select("label", "constant").iter_rows())
 
 
 def screen(db: Database, cell: Supercell, material: str, labels: Sequence[str], target: str) -> Screen:
@@ -80,23 +112,22 @@ def screen(db: Database, cell: Supercell, material: str, labels: Sequence[str], 
     labels = sorted(labels)
     learned = target.removesuffix("_per_site")
     model = _model(db, material, learned)
-    terms = db.frame(
+    frame = db.frame(
         'SELECT t."order" AS n, t.label, t.value AS constant, f.* EXCLUDE (target) FROM model_terms AS t '
         "LEFT JOIN formulas AS f USING (formula_id) WHERE t.model_id = ? ORDER BY n, t.label, dz_min",
         [model["model_id"]],
     )
+    terms = Terms(material, learned, frame)
     _demand_terms(terms, labels)
     cutoff = db.value("SELECT max(cutoff) FROM datasets") or 30.0
-    tables = {
-        pair: _pair_table(cell, terms, learned, pair, cutoff) for pair in sorted(set(combinations(labels, 2)))
-    }
+    tables = {pair: _pair_table(cell, terms, pair, cutoff) for pair in sorted(set(combinations(labels, 2)))}
     singles = _singles(terms, labels)
     if model["aggregator"] == "sum":
-        singles += sum(_own_images(cell, terms, learned, label, cutoff) for label in labels)
+        singles += sum(_own_images(cell, terms, label, cutoff) for label in labels)
     if model["aggregator"].startswith("shift"):
         singles = _shifted(terms, labels, tables, min if model["aggregator"] == "shift_min" else max)
     pairs = [tables[pair] for pair in combinations(labels, 2)]
-    triples, every = tuple(_three_body(terms, learned, labels)), np.arange(len(cell.elements))
+    triples, every = tuple(_three_body(terms, labels)), np.arange(len(cell.elements))
     return Screen(
         cell=cell,
         labels=tuple(labels),
@@ -106,7 +137,7 @@ def screen(db: Database, cell: Supercell, material: str, labels: Sequence[str], 
         values=tuple(values for values, _ in pairs),
         outside=tuple(outside for _, outside in pairs),
         triples=triples,
-        places=distances(cell, every, every) if triples else (np.empty((0, 0)), np.empty((0, 0))),
+        geometry=distances(cell, every, every) if triples else (np.empty((0, 0)), np.empty((0, 0))),
     )
 
 
@@ -116,32 +147,32 @@ def _model(db: Database, material: str, target: str) -> dict[str, Any]:
     ).to_dicts()
     if not rows:
         raise UsageError(
-            f"no active model of {target} for {material}; `defectdb learn --all-pairs` makes one"
+            f"no active model of {target} for {material}; `defectdb learn --all-pairs --target {target}` makes one"
         )
     return rows[0]
 
 
-def _demand_terms(terms: pl.DataFrame, labels: Sequence[str]) -> None:
+def _demand_terms(terms: Terms, labels: Sequence[str]) -> None:
     needed = {(1, label) for label in labels} | {(2, join_labels(pair)) for pair in combinations(labels, 2)}
-    missing = needed - set(terms.select("n", "label").iter_rows())
+    missing = needed - set(terms.frame.select("n", "label").iter_rows())
     if missing:
         raise UsageError(f"the model has no term for {', '.join(sorted(label for _, label in missing))}")
 
 
-def _singles(terms: pl.DataFrame, labels: Sequence[str]) -> float:
-    own = dict(terms.filter(n=1).select("label", "constant").iter_rows())
-    offset = terms.filter(n=0)["constant"].sum()
-    return float(sum(own[label] for label in labels) + (len(labels) - 1) * offset)
+def _singles(terms: Terms, labels: Sequence[str]) -> float:
+    own = terms.singles()
+    offset = float(terms.frame.filter(n=0)["constant"].sum())
+    return sum(own[label] for label in labels) + (len(labels) - 1) * offset
 
 
 def _shifted(
-    terms: pl.DataFrame,
+    terms: Terms,
     labels: Sequence[str],
     tables: dict[tuple[str, str], tuple[Floats, NDArray[np.bool_]]],
     choose: Callable[[Iterable[float]], float],
 ) -> float:
     """The one-defect value that decides; the tables become what pairs with that value move it by."""
-    own = dict(terms.filter(n=1).select("label", "constant").iter_rows())
+    own = terms.singles()
     decider = choose(own[label] for label in labels)
     for pair, (values, _) in tables.items():
         base = choose(own[label] for label in pair)
@@ -150,23 +181,23 @@ def _shifted(
 
 
 def _pair_table(
-    cell: Supercell, terms: pl.DataFrame, target: str, pair: tuple[str, str], cutoff: float
+    cell: Supercell, terms: Terms, pair: tuple[str, str], cutoff: float
 ) -> tuple[Floats, NDArray[np.bool_]]:
     """Values [site, site] of a pair kernel and where it extrapolates; NaN between sites that do not fit."""
     label = join_labels(pair)
-    own = terms.filter((pl.col("n") == 2) & (pl.col("label") == label))
+    own = terms.of(2, label)
     first, second = (cell.sites_of(replaced_element(part)) for part in pair)
     r, dz = distances(cell, first, second)
     size = len(cell.elements)
     values, outside = np.full((size, size), np.nan), np.zeros((size, size), dtype=bool)
-    place = np.ix_(first, second)
+    between = np.ix_(first, second)
     if own["formula_id"].null_count():
-        values[place] = own["constant"][0]
+        values[between] = own["constant"][0]
         return values, outside
-    found = Kernel(label, target, parts(own.to_dicts()))
-    outside[place] = ~found.within(r, dz)
+    found = terms.kernel(2, label)
+    outside[between] = ~found.within(r, dz)
     summed = any(part.images == "sum" for part in found.parts)
-    values[place] = _lattice_sum(cell, found, first, second, cutoff) if summed else found(r, dz)
+    values[between] = _lattice_sum(cell, found, first, second, cutoff) if summed else found(r, dz)
     values[~np.isfinite(values)] = np.nan
     return values, outside
 
@@ -181,10 +212,9 @@ def _lattice_sum(cell: Supercell, found: Kernel, first: Ints, second: Ints, cuto
     return np.array(rows)
 
 
-def _own_images(cell: Supercell, terms: pl.DataFrame, target: str, label: str, cutoff: float) -> float:
+def _own_images(cell: Supercell, terms: Terms, label: str, cutoff: float) -> float:
     """What a defect's own periodic images add (eV) where its kernel is a lattice sum: half the sum of its pair."""
-    own = terms.filter((pl.col("n") == 2) & (pl.col("label") == join_labels((label, label))))
-    found = Kernel(label, target, parts(own.drop_nulls("formula_id").to_dicts()))
+    found = terms.kernel(2, join_labels((label, label)))
     if not any(part.images == "sum" for part in found.parts):
         return 0.0
     site = cell.sites_of(replaced_element(label))[:1]
@@ -193,26 +223,23 @@ def _own_images(cell: Supercell, terms: pl.DataFrame, target: str, label: str, c
     return float(found(r[images], dz[images]).sum()) / 2
 
 
-def _three_body(
-    terms: pl.DataFrame, target: str, labels: Sequence[str]
-) -> Iterator[tuple[tuple[int, int, int], Kernel]]:
+def _three_body(terms: Terms, labels: Sequence[str]) -> Iterator[tuple[tuple[int, int, int], Kernel]]:
     for members in combinations(range(len(labels)), 3):
         label = join_labels(labels[m] for m in members)
-        own = terms.filter((pl.col("n") == 3) & (pl.col("label") == label))
-        if own.height:
-            yield members, Kernel(label, target, parts(own.drop_nulls("formula_id").to_dicts()))
+        if terms.of(3, label).height:
+            yield members, terms.kernel(3, label)
 
 
 def _triple_values(
-    places: tuple[Floats, Floats], sites: Ints, labels: Sequence[str], term: Kernel
+    geometry: tuple[Floats, Floats], sites: Ints, labels: Sequence[str], term: Kernel
 ) -> tuple[Floats, NDArray[np.bool_]]:
     """Three-body terms [placement] in eV and where they extrapolate, ordered as in view ``triples``.
 
-    ``places`` are distances and |dz| between all sites, ``labels`` are sorted.
+    ``geometry``: distances and |dz| between all sites, ``labels`` are sorted.
     """
-    r, dz = (table.ravel() for table in places)
+    r, dz = (table.ravel() for table in geometry)
     a, b, c = (np.ascontiguousarray(column) for column in sites.T)
-    at = [x * len(places[0]) + y for x, y in ((b, c), (a, c), (a, b))]  # the edge opposite to each vertex
+    at = [x * len(geometry[0]) + y for x, y in ((b, c), (a, c), (a, b))]  # the edge opposite to each vertex
     edges, heights = [r.take(x) for x in at], [dz.take(x) for x in at]
     for i, j in ((0, 1), (1, 2), (0, 1)):  # like defects stand with the longest opposite edge first
         if labels[i] == labels[j]:

@@ -1,4 +1,4 @@
-"""Placements in blocks to files and rankings: millions of candidates in bounded memory."""
+"""Millions of placements, block by block in bounded memory, into a file or a ranking."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BLOCK = 1_000_000  # candidates held in memory at a time
 
 
 def predicted(found: Screen, blocks: Iterator[Ints]) -> Iterator[pl.DataFrame]:
-    """Blocks of placements to frames: site columns, ``value`` [eV] and ``extrapolated``."""
+    """Frames of predicted blocks of placements: site columns, ``value`` [eV] and ``extrapolated``."""
     kind = np.uint16 if len(found.cell.elements) < 2**16 else np.uint32
     for sites in blocks:
         columns = dict(zip(site_columns(sites.shape[1]), sites.T.astype(kind), strict=True))

@@ -1,4 +1,4 @@
-"""Placements on a supercell to structure files for the next calculation: POSCAR and CIF."""
+"""Structure files of placements for the next calculation: POSCAR and CIF."""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
-"""A material and supercell to sites, their symmetry, and the distances between them."""
+"""Supercells: their sites, the symmetry of the sites, and the distances between them."""
 
 from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from defectdb.db import Database
 from defectdb.db.read import material as known_material
+from defectdb.db.scope import IN_SCOPE, Scope
 from defectdb.errors import UsageError
 from defectdb.expressions.arrays import Floats
 from defectdb.schema.lattice import nearest_image
@@ -22,13 +24,18 @@ SYMPREC = 1e-3  # angstrom
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Supercell:
-    """A pristine supercell: lattice [3, 3] angstrom (rows are vectors), sites in fractions of it.
+    """A pristine supercell.
 
+    ``name``: e.g. 8x8x1.
+    ``host``: host_id of the stored host whose sites these are, None where there is none.
+    ``lattice`` [3, 3]: rows are the cell's vectors, angstrom.
+    ``elements`` [site], ``frac`` [site, 3]: element and fractional coordinates of every site.
     ``permutations`` [operation, site]: where each symmetry operation of the crystal that the supercell keeps
     takes each site.
     """
 
     name: str
+    host: str | None
     lattice: Floats
     elements: tuple[str, ...]
     frac: Floats
@@ -42,10 +49,14 @@ class Supercell:
         return found
 
 
-def supercell(db: Database, material: str, repeats: tuple[int, int]) -> Supercell:
-    """A material repeated along a and b, sites numbered as in ``host_sites`` where that host is stored.
+def supercell(
+    db: Database, material: str, repeats: tuple[int, int], datasets: Sequence[str] = ()
+) -> Supercell:
+    """A material repeated along a and b, sites numbered as in ``host_sites`` where such a host is stored.
 
-    Raises UnknownNameError for a material that is not stored.
+    Of several stored hosts of that size (cells of different vacuum) the one of a low-density data set counts, then
+    the one with most structures; ``datasets`` leaves those of other datasets out. Raises UnknownNameError for a
+    material that is not stored.
     """
     known_material(db, material)
     row = db.frame("SELECT * FROM materials WHERE material_id = ?", [material]).row(0, named=True)
@@ -54,36 +65,45 @@ def supercell(db: Database, material: str, repeats: tuple[int, int]) -> Supercel
     basis_frac = basis.select("frac_x", "frac_y", "frac_z").to_numpy()
     name = f"{repeats[0]}x{repeats[1]}x1"
     counts = np.array([*repeats, 1])
-    frac, sublattice = _stored(db, material, name)
-    if frac is None:
+    lattice = unit * counts[:, None]
+    host = _stored_host(db, material, name, datasets)
+    if host is not None:
+        lattice, frac, sublattice = _host_sites(db, host)
+    else:
         shifts = np.array([(i, j, 0) for i in range(repeats[0]) for j in range(repeats[1])])
         frac = ((basis_frac[:, None] + shifts[None]) / counts).reshape(-1, 3)
         sublattice = np.repeat(np.arange(len(basis)), len(shifts))
     elements = basis["element"].to_numpy()[sublattice]
-    lattice = unit * counts[:, None]
     permutations = _permutations(unit, basis_frac, basis["element"].to_list(), counts, frac, sublattice)
-    return Supercell(name, lattice, tuple(elements), frac, permutations)
+    return Supercell(name, host, lattice, tuple(elements), frac, permutations)
 
 
 def parse_supercell(text: str) -> tuple[int, int]:
-    """``8,8,1`` or ``8x8`` to the repeats along a and b. Raises UsageError."""
+    """Repeats along a and b of a text such as ``8,8,1`` or ``8x8``. Raises UsageError."""
     found = re.fullmatch(r"([1-9]\d{0,2})[x,]([1-9]\d{0,2})(?:[x,]1)?", text.strip())
     if found is None:
         raise UsageError(f"{text!r} is no supercell of a layer; write 8,8,1")
     return int(found.group(1)), int(found.group(2))
 
 
-def _stored(db: Database, material: str, name: str) -> tuple[Floats | None, Ints]:
-    sites = db.frame(
-        "SELECT s.* FROM host_sites AS s JOIN hosts AS h USING (host_id) "
-        "WHERE h.material_id = ? AND h.supercell = ? ORDER BY h.host_id, site_index",
-        [material, name],
-    )
-    if sites.is_empty():
-        return None, np.empty(0, dtype=np.int64)
-    sites = sites.filter(host_id=sites["host_id"][0])
+def _stored_host(db: Database, material: str, name: str, datasets: Sequence[str]) -> str | None:
+    """The stored host of a size: of several that of low density, then that of most structures."""
+    hosts = db.frame(
+        "SELECT h.host_id FROM hosts AS h LEFT JOIN structures AS s USING (host_id) "
+        f"WHERE h.supercell = $name AND {IN_SCOPE} AND h.host_id IN (SELECT host_id FROM host_sites) GROUP BY ALL "
+        "ORDER BY coalesce(bool_or(s.density = 'low'), FALSE) DESC, count(s.structure_id) DESC, h.host_id",
+        {"name": name, **Scope(material, tuple(datasets)).parameters()},
+    )["host_id"].to_list()
+    return hosts[0] if hosts else None
+
+
+def _host_sites(db: Database, host: str) -> tuple[Floats, Floats, Ints]:
+    """Lattice [3, 3] in angstrom, fractional coordinates [site, 3] and sublattice [site] of a stored host."""
+    row = db.frame("SELECT * FROM hosts WHERE host_id = ?", [host]).row(0, named=True)
+    lattice = np.array([[row[f"{v}_{x}"] for x in "xyz"] for v in "abc"])
+    sites = db.frame("SELECT * FROM host_sites WHERE host_id = ? ORDER BY site_index", [host])
     frac = sites.select("frac_x", "frac_y", "frac_z").to_numpy()
-    return frac, sites["sublattice"].to_numpy().astype(np.int64)
+    return lattice, frac, sites["sublattice"].to_numpy().astype(np.int64)
 
 
 def _permutations(
@@ -98,7 +118,8 @@ def _permutations(
         found = spglib.get_symmetry((unit, basis, numbers), symprec=SYMPREC)
     if found is None:
         raise UsageError("the unit cell has no symmetry that spglib can find")
-    home = np.rint(frac * counts - basis[sublattice]).astype(np.int64)  # [site, 3] cell of each site
+    cells = frac * counts - basis[sublattice]  # [site, 3], whole numbers but for the host's own origin
+    home = np.rint(cells - (cells[0] - np.rint(cells[0]))).astype(np.int64)
     size = counts[:2]
     lookup = np.empty((len(basis), *size), dtype=np.int64)
     lookup[sublattice, home[:, 0] % size[0], home[:, 1] % size[1]] = np.arange(len(frac))
@@ -108,8 +129,8 @@ def _permutations(
             continue
         images = basis @ rotation.T + shift  # [sublattice, 3]
         to = _matching(images, basis)
-        cells = np.rint(images - basis[to]).astype(np.int64)  # whole cells the basis moved
-        moved = home @ rotation.T + cells[sublattice]
+        steps = np.rint(images - basis[to]).astype(np.int64)  # whole cells the basis moved
+        moved = home @ rotation.T + steps[sublattice]
         for i in range(size[0]):
             for j in range(size[1]):
                 rows.append(lookup[to[sublattice], (moved[:, 0] + i) % size[0], (moved[:, 1] + j) % size[1]])

@@ -1,0 +1,41 @@
+"""Options that several commands share: --material, --dataset, and checks of numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from defectdb.cli.completion import datasets, materials
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def material_option(
+    text: str = "Only this material; needed where several fit.",
+) -> Callable[[Command], Command]:
+    """The option --material, given to the command as ``material``."""
+    return click.option("--material", metavar="M", shell_complete=materials, help=text)
+
+
+def dataset_option(text: str = "Only this dataset; repeatable.") -> Callable[[Command], Command]:
+    """The repeatable option --dataset, given to the command as the tuple ``datasets``."""
+    return click.option(
+        "--dataset", "datasets", multiple=True, metavar="D", shell_complete=datasets, help=text
+    )
+
+
+def seconds(_context: click.Context, _option: click.Parameter, value: float) -> float:
+    """A time that ends. NaN and infinity pass every range."""
+    if not math.isfinite(value):
+        raise click.BadParameter(f"{value} is no number of seconds; write e.g. 300")
+    return value
+
+
+def seed_number(_context: click.Context, _option: click.Parameter, value: int) -> int:
+    """A seed that the database can store."""
+    if not -(2**63) <= value < 2**63:
+        raise click.BadParameter(f"{value} does not fit into 64 bits; write e.g. 1")
+    return value
