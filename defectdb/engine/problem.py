@@ -1,4 +1,4 @@
-"""What the formulas must reproduce: points, values, weights, and how points add up to rows."""
+"""The data of a symbolic regression: points, target values, weights, and how points make rows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Residuals = TypeVar("Residuals", Tensor, NDArray[np.float64])
 
 
 def loss_of(residual: Residuals, huber: float) -> Residuals:
-    """What every residual costs (units of ``y`` squared): its square, and beyond ``huber`` (units of ``y``; 0: none is
+    """Loss of every residual (units of ``y`` squared): its square, and beyond ``huber`` (units of ``y``; 0: none is
     beyond) huber (2 |residual| - huber), which goes on as a line (Huber, Ann. Math. Stat. 1964).
     """
     if not huber:
@@ -31,14 +31,18 @@ def loss_of(residual: Residuals, huber: float) -> Residuals:
 
 @dataclass(frozen=True)
 class Problem:
-    """What the formulas must reproduce.
+    """The data that formulas must reproduce.
 
-    ``x`` [variable, point]; ``y`` [row]; ``weight`` [row], or [start, row] for one set per start, or
-    [formula, 1, row]; ``mixing`` [row, point] adds point values up into rows (a sum over pairs); ``groups``
-    [row, place] names the points of which each row is the ``extreme``, "min" or "max" (a gap is its pairs'
-    smallest), short rows filled with one of their own; without either, rows are points. ``offset`` adds a free
-    constant; ``max_terms`` free coefficients at the most. ``huber``: residuals beyond it (in units of ``y``) count
-    linearly instead of squared; 0 for plain least squares.
+    ``x`` [variable, point]: the variables.
+    ``y`` [row]: the target.
+    ``weight`` [row]: weights; or [start, row] for one set per start, or [formula, 1, row].
+    ``mixing`` [row, point]: factors by which points add up to rows (a sum over pairs); None where they do not.
+    ``groups`` [row, member]: points of which each row is the extreme (a gap is its pairs' smallest), short rows filled
+    with one of their own; None where rows are no extremes. Without ``mixing`` and ``groups`` rows are points.
+    ``extreme``: "min" or "max".
+    ``offset``: whether formulas have a free constant beside their summands.
+    ``max_terms``: summands with free coefficients, at the most.
+    ``huber`` (units of ``y``): residuals beyond it count linearly instead of squared; 0 for least squares.
     """
 
     x: Tensor
@@ -170,7 +174,7 @@ class Problem:
         return self.mixing is None and self.groups is None
 
     def rows_of(self, values: Tensor) -> Tensor:
-        """What values at the points [..., point] make of the rows, [..., row]."""
+        """Row values [..., row] from values at the points [..., point]."""
         if self.groups is not None:
             return self.deciding(values)[0]
         return values if self.mixing is None else values @ self.mixing.T

@@ -109,7 +109,7 @@ class SymbolicRegressor:
         return f"{type(self).__name__}({', '.join(changed)})"
 
     def __sklearn_tags__(self) -> Any:
-        """What scikit-learn asks of its estimators; it is loaded by whoever asks."""
+        """The estimator's tags for scikit-learn, which whoever asks has loaded."""
         utils = importlib.import_module("sklearn.utils")
         target = utils.TargetTags(required=True)
         return utils.Tags(

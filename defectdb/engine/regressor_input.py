@@ -53,7 +53,7 @@ def groups_of(groups: ArrayLike, points: int, rows: int | None = None) -> NDArra
 
 
 def points_in_rows(groups: ArrayLike | None, points: int, rows: int, aggregate: str) -> dict[str, Any]:
-    """How points make rows, as options of a ``Problem``; none where rows are points."""
+    """Options of a ``Problem`` that make rows from groups of points; none where rows are points."""
     if groups is None:
         return {}
     row = groups_of(groups, points, rows)

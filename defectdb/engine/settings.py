@@ -7,7 +7,16 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
-    """Sizes of the network and its training constants; ``conditional``: prior and decoder see the data."""
+    """Sizes of the network and constants of its training.
+
+    ``embedding``, ``hidden``, ``latent``: widths of token vectors, LSTM states and the latent space.
+    ``free_bits`` (nats): KL divergence per latent dimension that costs nothing.
+    ``kl_weight``: weight of the KL divergence in the loss.
+    ``entropy_floor`` (nats per token): entropy below which the decoder is pushed back to variety.
+    ``learning_rate``: of the optimiser.
+    ``conditional``: whether prior and decoder read the data.
+    ``condition``: width of the vector that encodes the data.
+    """
 
     embedding: int = 32
     hidden: int = 64
@@ -22,15 +31,27 @@ class ModelConfig:
 
 @dataclass(frozen=True, slots=True)
 class SearchConfig:
-    """How long and how wide to search. A search is repeatable when generations, not ``time_limit``, end it.
+    """How long and how wide to search; a search is repeatable when generations, not ``time_limit``, end it.
 
-    ``exhaustive_size`` tokens of the skeletons that are all tried first, up to ``exhaustive_limit`` of them
-    (fewer where rows are many); ``sparse_size`` tokens of the functions that sums are made of at the start (0: no
-    such sums); ``population`` candidates a generation; ``per_complexity`` elites kept;
-    ``starts`` of every fit (``seed_starts`` of the small skeletons); a fit goes on only while its error is
-    within ``slack`` times the worst elite's; ``patience`` generations without progress end the search, as
-    does a mean squared error of ``target_mse``. ``rounded`` asks for formulas in round numbers beside the front;
-    ``algebra`` lets sympy shorten the front's formulas, for some seconds, where the time limit leaves them.
+    ``seed``: of the random numbers.
+    ``generations``: at the most.
+    ``time_limit`` (seconds): of the run.
+    ``population``: candidates of a generation.
+    ``exhaustive_size``: tokens of the skeletons that are all tried first.
+    ``exhaustive_limit``: number of these skeletons, at the most; fewer where rows are many.
+    ``exhaustive_operators``: operators of these skeletons; none: the grammar's.
+    ``sparse_size``: tokens of the functions that sparse sums are made of; 0 for no such sums.
+    ``max_complexity``: tokens of a finished formula, at the most.
+    ``per_complexity``: formulas of every complexity kept in the archive.
+    ``train_steps``, ``batch``: optimiser steps of the network in a generation, and formulas in each.
+    ``starts``, ``seed_starts``: starting points of every fit, and of those of the small skeletons.
+    ``slack``: a fit goes on only while its error is within this factor of the worst one kept.
+    ``patience``: generations without progress that end the search.
+    ``target_mse``: mean squared error that ends the search.
+    ``rounded``: whether formulas in round numbers are looked for beside the front.
+    ``algebra``: whether sympy may shorten the front's formulas, for some seconds, where the time limit leaves them.
+    ``device``: of the tensors.
+    ``model``: settings of the network.
     """
 
     seed: int = 0

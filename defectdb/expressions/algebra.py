@@ -1,4 +1,4 @@
-"""A formula to shorter ones of the same values by sympy's algebra; run as a module, it serves another process.
+"""Shorten a formula without changing its values, by sympy's algebra; run as a module, it serves another process.
 
 Sympy can work on one formula for ever, and nothing in Python can stop it: ``python -m defectdb.expressions.algebra``
 reads formulas from its input, one JSON object a line, answers each in a line, and ends when one takes too long

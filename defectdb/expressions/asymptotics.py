@@ -1,4 +1,4 @@
-"""Expression trees of the distance to what they tend to at infinity: value and slope as limits by sympy.
+"""Limits at infinity of a formula of the distance: its value and slope, by sympy.
 
 A limit of a nested formula can take sympy for ever, and nothing in Python can stop it: the limits are taken in
 a process of their own, which is ended when a formula's time is up.

@@ -1,4 +1,4 @@
-"""A finished formula to the units of its constants, or to the verdict that no units make it sound."""
+"""Units of a formula's constants, and whether any make it dimensionally sound."""
 
 from __future__ import annotations
 

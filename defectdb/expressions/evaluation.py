@@ -1,4 +1,4 @@
-"""Expressions to numpy values, to sympy expressions and to LaTeX."""
+"""Evaluate expressions with numpy, and convert them to sympy and LaTeX."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Immutable expression trees: prefix tokens, JSON AST and canonical hash in and out; evaluated by any engine.
+"""Immutable expression trees, with prefix tokens, JSON, canonical hash and evaluation.
 
 A leaf is a variable (``r``), a fitted constant (``c0``: an index into the formula's constants) or a number
 (``2``, ``0.5``); a call applies an operator of ``schema.operators``. Texts are only ever written from trees;

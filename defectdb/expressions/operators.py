@@ -1,4 +1,4 @@
-"""Every operator once: arity, complexity, what it computes in any engine, how SQL, C and Python write it.
+"""The operators: arity, complexity, what each computes, and how SQL, C and Python write it.
 
 An operator's meaning is one function of a ``Mathematics`` (sqrt, exp, log ... of some engine) and its
 operands, so numpy, torch, polars and sympy evaluate the same definition; texts are templates beside it.

@@ -1,4 +1,4 @@
-"""Sympy expressions to expression trees: sums and products to operators, what holds no variable to constants."""
+"""Convert sympy expressions to expression trees."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Expression trees to text: SQL, C, Python. Written from trees only; nothing here is ever read back."""
+"""Write expressions as SQL, C or Python text."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ SAME_POINT = 1e-6
 """Values of a variable nearer than this share of its largest one are one value, and points of one value in every
 variable are one point: left out together."""
 
-_REFITS = 6
+_REWEIGHTINGS = 6
 """Reweightings of a robust fit without a fold, from the constants of all rows."""
 
 
@@ -34,17 +34,17 @@ def cross_validate(
     held = folds.unsqueeze(0) == torch.arange(n_folds, device=folds.device).unsqueeze(1)  # [fold, row]
     blind = replace(problem, weight=torch.where(held, 0.0, problem.weight))
     out = problem.y.new_full((len(tokens), len(problem.y)), torch.nan)
-    plain = fit.beta[:, -1] == 0 if problem.offset else None
+    no_offset = fit.beta[:, -1] == 0 if problem.offset else None
     k_of = count_constants(tokens, grammar)
     for k in k_of.unique().tolist():
         members = (k_of == k).nonzero().squeeze(1)
         for part in members.split(max(1, 4_000_000 // (12 * n_folds * problem.x.shape[1]))):
-            flags = None if plain is None else plain[part]
-            programs = build(tokens[part], grammar, max_terms=problem.max_terms, plain=flags)
+            flags = None if no_offset is None else no_offset[part]
+            programs = build(tokens[part], grammar, max_terms=problem.max_terms, no_offset=flags)
             start = fit.theta[part, None, :k].expand(-1, n_folds, -1).contiguous()
             if problem.huber:
                 coefficients = fit.beta[part].unsqueeze(2).expand(-1, -1, n_folds)
-                theta, beta, _ = robust(programs, blind, start, coefficients, _REFITS)
+                theta, beta, _ = robust(programs, blind, start, coefficients, _REWEIGHTINGS)
             else:
                 theta, beta, _ = levenberg_marquardt(programs, blind, start, iterations)
             left = residuals(programs, problem, theta, beta)  # [formula, fold, row]

@@ -1,4 +1,4 @@
-"""The archive of a finished search to its front: the best few of every complexity polished, then scored."""
+"""The final front of a search: the best few formulas of every complexity, polished, simplified and scored."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from defectdb.engine.safety.domain import Domain
 from defectdb.engine.safety.fitted_values import in_domain
 from defectdb.expressions.expression import complexity
 
-_SIMPLIFIED = 12  # formulas of every complexity that are simplified before the front is drawn
+_SIMPLIFIED_FORMULAS = 12  # formulas of every complexity that are simplified before the front is drawn
 
 
 def final_front(
@@ -45,7 +45,7 @@ def final_front(
     What counts is the complexity after simplification, so many of every complexity are simplified first.
     Algebra may shorten the front's formulas ``algebra_until`` (on the monotonic clock; 0: not at all).
     """
-    best = archive.best(_SIMPLIFIED, int(archive.complexity.max()))
+    best = archive.best(_SIMPLIFIED_FORMULAS, int(archive.complexity.max()))
     best = replace(best, complexity=_simplified(best, grammar, problem))
     best = polish(best.best(3, int(best.complexity.max())), grammar, problem, domain, generator)
     best = best.best(1, int(best.complexity.max()))
@@ -77,7 +77,7 @@ def polish(
     old = archive.fit
     new = fit(
         archive.tokens, grammar, problem, generator,
-        starts=4, theta=old.theta, iterations=(20, 60), plain=archive.plain,
+        starts=4, theta=old.theta, iterations=(20, 60), no_offset=archive.no_offset,
     )  # fmt: skip
     fine = torch.isfinite(new.sse) & (new.sse <= old.sse)
     if domain is not None:
@@ -85,4 +85,6 @@ def polish(
     theta = torch.where(fine.unsqueeze(1), new.theta, old.theta[:, : new.theta.shape[1]])
     beta = torch.where(fine.unsqueeze(1), new.beta, old.beta)
     fitted = Fit(theta, beta, torch.where(fine, new.sse, old.sse))
-    return Archive(archive.tokens, fitted, archive.complexity, archive.source, archive.born, archive.plain)
+    return Archive(
+        archive.tokens, fitted, archive.complexity, archive.source, archive.born, archive.no_offset
+    )

@@ -1,4 +1,4 @@
-"""Formulas in whole and half numbers: fitted ones rounded, and pairs of small functions as they stand.
+"""Formulas in whole and half numbers: fitted ones rounded, and pairs of small functions without fitted constants.
 
 What noise has bent may be a plain law.
 """
@@ -49,9 +49,9 @@ def _losses(some: Archive, grammar: Grammar, problem: Problem) -> Tensor:
     return problem.total(problem.y - problem.rows_of(values))
 
 
-def standing(tokens: Tensor, grammar: Grammar, problem: Problem, source: int = 0) -> Archive:
+def without_constants(tokens: Tensor, grammar: Grammar, problem: Problem, source: int = 0) -> Archive:
     """Formulas without fitted constants [formula, position] with the errors that they have as they stand."""
-    n, alone = len(tokens), as_they_stand(problem)
+    n, alone = len(tokens), without_coefficients(problem)
     beta = problem.y.new_zeros(n, alone.n_columns)
     beta[:, 0] = 1.0
     fit = Fit(problem.y.new_zeros(n, 0), beta, problem.y.new_zeros(n))
@@ -61,12 +61,12 @@ def standing(tokens: Tensor, grammar: Grammar, problem: Problem, source: int = 0
     return replace(whole, fit=replace(fit, sse=_losses(whole, grammar, alone)))
 
 
-def as_they_stand(problem: Problem) -> Problem:
+def without_coefficients(problem: Problem) -> Problem:
     """The problem for formulas that have no coefficients of their own."""
     return replace(problem, max_terms=1, offset=False)
 
 
-def literal_formulas(rounded: Archive, grammar: Grammar, problem: Problem) -> list[Scored]:
+def round_number_formulas(rounded: Archive, grammar: Grammar, problem: Problem) -> list[Scored]:
     """Rounded formulas as trees without constants, simplified, with their errors in training; each once.
 
     Their left-out errors are not known (NaN): what was rounded had been fitted to all rows.

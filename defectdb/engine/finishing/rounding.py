@@ -1,4 +1,4 @@
-"""Fitted formulas to their plainest form: simplified, with round numbers where the error does not rise.
+"""Simplify fitted formulas and round their constants where the error does not rise.
 
 Every change is checked on the data (and over the domain) against the formula that it replaces, and the other
 constants are refitted beside each round number; so a law is found exactly, and noise is not rounded away.
@@ -33,8 +33,10 @@ from defectdb.expressions.expression import (
     walk,
 )
 
-_NEAR = 0.04  # how far a constant may lie from a round number that is tried for it, relative (or absolute below 1)
-_EXACT = 1e-24  # squared errors below this share of the data's squares are rounding errors of the arithmetic
+_ROUNDING_DISTANCE = 0.04  # of a constant from a round number tried for it, relative (or absolute below 1)
+_ROUND_OFF_SHARE = (
+    1e-24  # squared errors below this share of the data's squares are rounding errors of the arithmetic
+)
 
 
 def plainest(
@@ -46,7 +48,9 @@ def plainest(
 
 
 def _plainer(scored: Scored, data: Data, grammar: Grammar, domain: Domain | None) -> Scored:
-    floor = _EXACT * float(np.sum(data.weight * data.y**2))  # squares of round-off, which is below ``huber``
+    floor = _ROUND_OFF_SHARE * float(
+        np.sum(data.weight * data.y**2)
+    )  # squares of round-off, which is below ``huber``
     limit = data.loss(scored.expression, scored.constants) * (1 + LEAST_PROGRESS) + floor
     best = (scored.expression, scored.constants)
     for step in (simplify, lambda e, c: round_numbers(e, c, data, limit, grammar), simplify):
@@ -86,7 +90,9 @@ def round_numbers(
         value = constants[index]
         known = nats_of_constant(value, data.information(expression, constants)[index])
         for nearest in dict.fromkeys(round(value * d) / d for d in (1, 2, 4)):
-            if abs(value - nearest) > _NEAR * max(abs(value), 0.25) or (nearest == 0.0 and abs(value) > 1e-3):
+            if abs(value - nearest) > _ROUNDING_DISTANCE * max(abs(value), 0.25) or (
+                nearest == 0.0 and abs(value) > 1e-3
+            ):
                 continue
             if nearest and nats_of_number(nearest) >= known:
                 continue

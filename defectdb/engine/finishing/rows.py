@@ -18,8 +18,15 @@ from defectdb.expressions.expression import Expression
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """The rows in numpy: variables by name [point], values and weights [row], and how points mix into rows, or of which
-    points the rows are the extreme [row, place]; ``huber`` as in ``Problem``, in units of ``y``.
+    """The data of a problem in numpy.
+
+    ``x``: values [point] of every variable, by name.
+    ``y`` [row]: the target.
+    ``weight`` [row]: weights.
+    ``mixing`` [row, point]: factors by which points add up to rows; None where they do not.
+    ``huber`` (units of ``y``): residuals beyond it count linearly; 0 for least squares.
+    ``groups`` [row, member]: points of which each row is the extreme; None where rows are no extremes.
+    ``extreme``: "min" or "max".
     """
 
     x: dict[str, Floats]

@@ -10,19 +10,24 @@ from defectdb.engine.finishing.nats import nats_of
 from defectdb.engine.finishing.pareto import pareto_rows
 from defectdb.expressions.expression import Expression
 
-_HOLDS = 2.0
+_ERROR_FACTOR = 2.0
 """How many times the least left-out error a formula's may be for it to be chosen."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """One formula of a front: expression, constants, and its errors on the rows it was fitted to.
+    """A finished formula and its errors on the rows it was fitted to, by their weights; NaN where one is not known.
 
-    ``mse`` and ``mae`` in training; ``mae_cv`` mean absolute error by leave-one-out or k-fold;
-    ``mae_cv_interior`` the same without the rows at the ends of the first variable's range; ``bic`` Bayesian
-    information criterion; ``description_length`` nats of data and formula together (see ``uncertainty``); ``loss`` what
-    was minimised in training and orders a front, a mean over the rows: Huber's loss of a robust fit, else (if not
-    given) ``mse``. Rows count by their weights. NaN where a number is not known.
+    ``expression``, ``constants``: the formula.
+    ``complexity``: its tokens.
+    ``mse``, ``mae``: mean squared and mean absolute error in training.
+    ``mae_cv``: mean absolute error of leave-one-out or k-fold cross-validation.
+    ``mae_cv_interior``: the same without the rows at the ends of the first variable's range.
+    ``bic``: Bayesian information criterion.
+    ``skeleton`` [position]: token indices of the skeleton that was fitted.
+    ``description_length`` (nats): of data and formula together; see ``uncertainty``.
+    ``loss``: mean of what was minimised in training, by which a front is ordered: Huber's loss of a robust fit, else
+    (default) ``mse``.
     """
 
     expression: Expression
@@ -52,8 +57,8 @@ def criterion(loss: float, n_rows: int, n_constants: int, huber: float = 0.0) ->
 def select(front: list[Scored]) -> int:
     """Index of the formula to use: the least Bayesian information criterion among those that hold where left out.
 
-    Those whose error at inner rows, each left out in turn, is at most ``_HOLDS`` times the least; with few rows the
-    least itself is mostly luck, and without an end of the data no formula is to be trusted there. Where an error in
+    Those whose error at inner rows, each left out in turn, is at most ``_ERROR_FACTOR`` times the least; with few rows
+    the least itself is mostly luck, and without an end of the data no formula is to be trusted there. Where an error in
     training is round-off (a millionth of the simplest formula's), the simplest such formula is used, and where no
     left-out error is finite, the simplest of all: the error in training would choose the longest.
     """
@@ -62,7 +67,7 @@ def select(front: list[Scored]) -> int:
     if not finite:
         return min(range(len(front)), key=lambda i: front[i].complexity)
     round_off = 1e-6 * front[0].mae
-    holding = [i for i, error in enumerate(errors) if error <= _HOLDS * min(finite) + round_off]
+    holding = [i for i, error in enumerate(errors) if error <= _ERROR_FACTOR * min(finite) + round_off]
     exact = [i for i in holding if front[i].mae <= round_off]
     return exact[0] if exact else min(holding, key=lambda i: front[i].bic)
 

@@ -1,4 +1,4 @@
-"""Fitted candidates to a Pareto front: training and cross-validated errors, criteria, the formula to use."""
+"""Training and cross-validated errors and information criteria of fitted formulas."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from defectdb.engine.programs.finished import finish
 from defectdb.engine.safety.fitted_values import predict
 from defectdb.expressions.expression import Constant, complexity
 
-_LEVELLINGS = 50
+_REWEIGHTINGS = 50
 """Reweightings after which a robust mean stays where it is."""
 
 
@@ -66,7 +66,7 @@ def flat(problem: Problem, folds: Tensor) -> Scored:
 def _level(problem: Problem, slope: Tensor, weight: Tensor) -> float:
     """The constant of least loss over rows of these weights; 0 where none has any."""
     value, counted = 0.0, weight
-    for _ in range(_LEVELLINGS if problem.huber else 1):
+    for _ in range(_REWEIGHTINGS if problem.huber else 1):
         value = float(
             (counted * slope * problem.y).sum() / (counted * slope.square()).sum().clamp(min=1e-300)
         )

@@ -1,4 +1,4 @@
-"""A fitted formula to a simpler one of the same values, by rules on the tree."""
+"""Simplify a fitted formula without changing its values, by rules on its tree."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from defectdb.expressions.expression import (
     walk,
 )
 
-_PASSES = 12
+_MAX_PASSES = 12
 _MAX_EXPONENT = 200.0
-_TURNS = 1e4  # angles of more turns than this lose digits when turns are taken off
+_MAX_TURNS = 1e4  # angles of more turns than this lose digits when turns are taken off
 _PLAIN_POWERS = {1.0: "", 2.0: "square", 3.0: "cube", 0.5: "sqrt", -1.0: "inv"}
-_EVEN = ("square", "cos", "abs")
-_ODD = ("cube", "sin", "tanh", "inv")
+_EVEN_FUNCTIONS = ("square", "cos", "abs")
+_ODD_FUNCTIONS = ("cube", "sin", "tanh", "inv")
 
 
 def simplify(expression: Expression, constants: Sequence[float]) -> tuple[Expression, tuple[float, ...]]:
@@ -34,7 +34,7 @@ def simplify(expression: Expression, constants: Sequence[float]) -> tuple[Expres
     Equal wherever both are defined; the constants are renumbered in prefix order.
     """
     values = list(constants)
-    for _ in range(_PASSES):
+    for _ in range(_MAX_PASSES):
         simpler = _rewritten(expression, values)
         if simpler == expression:
             break
@@ -105,13 +105,13 @@ def _unary(node: Call, values: list[float]) -> Expression:  # noqa: PLR0911
     op, x = node.operator, node.args[0]
     if op in ("neg", "inv") and _is(x, op):
         return _inner(x)
-    if _is(x, "neg") and op in _EVEN:
+    if _is(x, "neg") and op in _EVEN_FUNCTIONS:
         return Call(op, x.args) if isinstance(x, Call) else node
-    if _is(x, "neg") and op in _ODD:
+    if _is(x, "neg") and op in _ODD_FUNCTIONS:
         return Call("neg", (Call(op, (_inner(x),)),))
-    if op in _EVEN and _is(x, "sub") and _value(_inner(x), values) is not None:
+    if op in _EVEN_FUNCTIONS and _is(x, "sub") and _value(_inner(x), values) is not None:
         return Call(op, (Call("sub", (_inner(x, 1), _inner(x, 0))),))  # the variable first
-    if op in _EVEN and _is(x, "mul", "div") and (_value(_inner(x), values) or 0.0) < 0:
+    if op in _EVEN_FUNCTIONS and _is(x, "mul", "div") and (_value(_inner(x), values) or 0.0) < 0:
         return Call(op, (_times(x, -1.0, values),))
     if op in ("cos", "sin") and (nearer := _within_a_period(x, values)) is not None:
         return Call(op, (nearer,))
@@ -143,7 +143,7 @@ def _within_a_period(node: Expression, values: list[float]) -> Expression | None
     if not _is(inner, "add", "sub") or not isinstance(_inner(inner), Constant):
         return None
     phase, period = _value(_inner(inner), values) or 0.0, 2 * math.pi / abs(factor)
-    if abs(phase) <= 0.5 * period * (1 + 1e-9) or abs(phase) > _TURNS * period:
+    if abs(phase) <= 0.5 * period * (1 + 1e-9) or abs(phase) > _MAX_TURNS * period:
         return None
     assert isinstance(inner, Call)
     nearer = replace(inner, args=(_constant(math.remainder(phase, period), values), inner.args[1]))

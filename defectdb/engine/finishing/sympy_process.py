@@ -1,4 +1,4 @@
-"""A finished front to a shorter one: what sympy's algebra shortens, asked of a process that can be cut off.
+"""Shorten a finished front by sympy's algebra, in a process that is stopped when it takes too long.
 
 The process runs ``schema.algebra``. It is started once for a front, and anew for the rest of it when a formula
 takes too long: that one stays as it was. Nothing replaces a formula unless its values are the same.
@@ -44,11 +44,11 @@ TOTAL_SECONDS = 10.0
 SHORTEST = 6
 """Formulas of fewer tokens than this have nothing to lose."""
 
-_GRACE = 3.0  # times a formula's processor time: as long as that it may take on a busy machine
-_START = 1.5  # seconds: with less than this left the process would hardly begin
-_SAME = 1e-9  # largest relative difference of equal values
-_CANCELLED = 1e-13  # the same, as a share of the largest value, where terms cancel
-_ALWAYS = ("add", "sub", "mul", "div", "neg")  # what any finished formula may hold
+_WAIT_FACTOR = 3.0  # times a formula's processor time: as long as that it may take on a busy machine
+_START_SECONDS = 1.5  # seconds: with less than this left the process would hardly begin
+_RELATIVE_ERROR = 1e-9  # largest relative difference of equal values
+_CANCELLATION_ERROR = 1e-13  # the same, as a share of the largest value, where terms cancel
+_COMMON_OPERATORS = ("add", "sub", "mul", "div", "neg")  # what any finished formula may hold
 
 
 def shortened(
@@ -60,7 +60,7 @@ def shortened(
     """
     until = min(until, time.monotonic() + TOTAL_SECONDS)
     long = [i for i, scored in enumerate(front) if scored.complexity >= SHORTEST]
-    if not long or until - time.monotonic() < _START:
+    if not long or until - time.monotonic() < _START_SECONDS:
         return list(front)
     data, found = Data.of(problem, grammar), list(front)
     points = _points(data, grammar, domain)
@@ -112,11 +112,11 @@ class Algebra:
         except BrokenPipeError:
             self._end()
             return None
-        return self._read(_GRACE * self.seconds)
+        return self._read(_WAIT_FACTOR * self.seconds)
 
     def _start(self) -> bool:
         """Start the process and wait until it is ready; False where there is no time or no process to be had."""
-        if self.until - time.monotonic() < _START:
+        if self.until - time.monotonic() < _START_SECONDS:
             return False
         fixed = {**os.environ, "PYTHONHASHSEED": "0"}  # the order of sympy's sets decides what it finds
         try:
@@ -153,9 +153,9 @@ class Algebra:
 
 
 def _operators(expression: Expression, grammar: Grammar) -> list[str]:
-    """What the formula may be written with: the grammar's operators, the plain ones and its own."""
+    """Operators that a formula may be written with: the grammar's operators, the plain ones and its own."""
     own = {node.operator for node in walk(expression) if isinstance(node, Call)}
-    allowed = (set(grammar.index) | set(_ALWAYS)) - set(grammar.forbidden) | own
+    allowed = (set(grammar.index) | set(_COMMON_OPERATORS)) - set(grammar.forbidden) | own
     return [name for name in OPERATORS if name in allowed]
 
 
@@ -189,5 +189,5 @@ def same_values(one: Formula, other: Formula, points: dict[str, Floats]) -> bool
     if not np.array_equal(finite, np.isfinite(b)) or not finite.any():
         return False
     a, b = a[finite], b[finite]
-    bound = _SAME * np.abs(b) + _CANCELLED * float(np.abs(b).max())
+    bound = _RELATIVE_ERROR * np.abs(b) + _CANCELLATION_ERROR * float(np.abs(b).max())
     return bool((np.abs(a - b) <= bound).all())

@@ -1,4 +1,4 @@
-"""Fitted formulas to what is known about them: errors of the constants, description length, a weighted average."""
+"""Covariance of a formula's constants, its description length, and the weighted average of a front."""
 
 from __future__ import annotations
 

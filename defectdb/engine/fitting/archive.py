@@ -1,4 +1,4 @@
-"""Fitted candidates to the best of every complexity: what a search remembers, breeds from and trains on."""
+"""The solution archive: the best fitted skeletons of every complexity."""
 
 from __future__ import annotations
 
@@ -16,9 +16,14 @@ ALIKE = 1e-6
 
 @dataclass(slots=True)
 class Archive:
-    """Fitted skeletons with their finished complexity, the source and the generation that they came from.
+    """Fitted skeletons.
 
-    ``plain`` [formula] marks those without the problem's offset.
+    ``tokens`` [formula, position]: the skeletons.
+    ``fit``: their constants and errors.
+    ``complexity`` [formula]: tokens of the finished formulas.
+    ``source`` [formula]: where they come from, by number.
+    ``born`` [formula]: the generation that found them.
+    ``no_offset`` [formula]: whether they do without the problem's offset.
     """
 
     tokens: Tensor
@@ -26,7 +31,7 @@ class Archive:
     complexity: Tensor
     source: Tensor
     born: Tensor
-    plain: Tensor
+    no_offset: Tensor
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -39,13 +44,13 @@ class Archive:
             self.complexity[rows],
             self.source[rows],
             self.born[rows],
-            self.plain[rows],
+            self.no_offset[rows],
         )
 
     def to(self, device: torch.device | str) -> Archive:
         """The same on another device."""
         fit = Fit(*(block.to(device) for block in (self.fit.theta, self.fit.beta, self.fit.sse)))
-        rest = (block.to(device) for block in (self.complexity, self.source, self.born, self.plain))
+        rest = (block.to(device) for block in (self.complexity, self.source, self.born, self.no_offset))
         return Archive(self.tokens.to(device), fit, *rest)
 
     def joined(self, other: Archive) -> Archive:
@@ -61,7 +66,7 @@ class Archive:
             torch.cat([self.complexity, other.complexity]),
             torch.cat([self.source, other.source]),
             torch.cat([self.born, other.born]),
-            torch.cat([self.plain, other.plain]),
+            torch.cat([self.no_offset, other.no_offset]),
         )
 
     def best(self, per_complexity: int, max_complexity: int) -> Archive:
@@ -107,6 +112,6 @@ class Archive:
         return torch.where(full, highest, torch.inf)
 
     def merit(self) -> Tensor:
-        """How near each error comes to the lowest at its complexity or below, in (0, 1]."""
+        """Fitness [formula] in (0, 1]: root of the lowest error at its complexity or below, relative to its own."""
         lowest = self.lowest(int(self.complexity.max()))[self.complexity]
         return ((lowest + 1e-300) / (self.fit.sse + 1e-300)).sqrt()

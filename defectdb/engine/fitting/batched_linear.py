@@ -1,4 +1,4 @@
-"""Small linear systems of many fits at once: Gram-Schmidt, back substitution, positive definite solves.
+"""Solve the small linear systems of many fits at once: Gram-Schmidt, back substitution, LDL^T.
 
 Written out over the few columns and unknowns, with tensors over formulas and starts: batched library
 routines cost more than the arithmetic at these sizes.

@@ -12,9 +12,10 @@ from torch import Tensor
 class Fit:
     """Best constants found, formula by formula.
 
-    ``theta`` [formula, k] (padded with 0), ``beta`` [formula, column] coefficients of the terms and, last,
-    the offset; ``sse`` [formula] weighted sum of squared errors (of Huber losses where the problem says so),
-    infinite where the formula cannot be evaluated.
+    ``theta`` [formula, k]: fitted constants inside the skeletons, padded with 0.
+    ``beta`` [formula, column]: coefficients of the summands and, last, the offset.
+    ``sse`` [formula]: weighted sum of squared errors, or of Huber losses where the problem has ``huber`` (units of
+    ``y`` squared); infinite where the formula cannot be evaluated.
     """
 
     theta: Tensor

@@ -1,4 +1,4 @@
-"""Skeletons to first guesses of their constants: sizes for all, places and frequencies for those that are one.
+"""First guesses of a formula's constants, by the part that each plays: size, position, frequency or rate.
 
 A constant added to a variable puts something at a place, which lies within the data, and so does one that a variable
 divides; one that multiplies a variable inside a sine or cosine is a frequency, and the data's spacing bounds it
@@ -20,11 +20,11 @@ from defectdb.engine.problem import Problem
 from defectdb.engine.programs.compiling import build
 from defectdb.expressions.operators import OPERATORS, Family
 
-_KNOWING = 0.6  # share of the starts in which places, frequencies and units are guessed as such
-_BEYOND = 0.15  # how far places may lie outside the data, as a share of their range
-_LONGEST = 2.5  # times the largest value of a variable: what it divides
-_DECAYS = 10.0  # within the data's range, at the most
-_SMALLEST, _LARGEST = 0.05, 6.0
+_ROLE_SHARE = 0.6  # share of the starts in which places, frequencies and units are guessed as such
+_OUTSIDE_SHARE = 0.15  # how far places may lie outside the data, as a share of their range
+_LENGTH_FACTOR = 2.5  # times the largest value of a variable: what it divides
+_MAX_DECAYS = 10.0  # within the data's range, at the most
+_SMALLEST_SIZE, _LARGEST_SIZE = 0.05, 6.0
 _SIZE, _PLACE, _ZERO, _LENGTH, _FREQUENCY, _RATE = range(6)
 _ADD, _SUBTRACT, _MULTIPLY, _DIVIDE, _EXPONENTIAL, _WAVE = range(6)
 
@@ -41,7 +41,7 @@ def starts_of(
     low, high = (block.unsqueeze(1) for block in _ranges(role, beside, problem))
     draw = torch.rand(2, n, starts, k, generator=generator, dtype=torch.float64, device=generator.device)
     draw = draw.to(tokens.device)
-    knowing = (draw[0] < _KNOWING) & (role != _SIZE).unsqueeze(1)
+    knowing = (draw[0] < _ROLE_SHARE) & (role != _SIZE).unsqueeze(1)
     small = ((role == _FREQUENCY) | (role == _LENGTH)).unsqueeze(1)  # the smaller the likelier
     share = torch.where(small, draw[1].square(), draw[1])
     return torch.where(knowing, low + (high - low) * share, values)
@@ -62,17 +62,17 @@ def _random_sizes(
 
     draw, sign = chance(), chance()
     reach = problem.reach
-    low, high = min(_SMALLEST, 1.0 / reach), max(_LARGEST, 0.5 * reach)
+    low, high = min(_SMALLEST_SIZE, 1.0 / reach), max(_LARGEST_SIZE, 0.5 * reach)
     size = low * (high / low) ** draw
     if k and bool((sizes_of(problem) != 1).any()):
         scales = Scales.of(build(tokens, grammar, max_terms=problem.max_terms), problem)
-        usual = _SMALLEST * (_LARGEST / _SMALLEST) ** draw
-        size = torch.where(chance() < _KNOWING, usual * scales.constants, size)
+        usual = _SMALLEST_SIZE * (_LARGEST_SIZE / _SMALLEST_SIZE) ** draw
+        size = torch.where(chance() < _ROLE_SHARE, usual * scales.constants, size)
     return torch.where(sign < 0.75, size, -size)
 
 
 def _roles(tokens: Tensor, k: int, grammar: Grammar) -> tuple[Tensor, Tensor]:
-    """What every constant is, and the number of the variable beside it (0 where there is none): both [formula, k].
+    """Role of every constant and number of the variable beside it (0 for none), both [formula, k].
 
     The variable is the other operand of the constant's operator, its second or its first.
     """
@@ -113,8 +113,8 @@ def _ranges(role: Tensor, beside: Tensor, problem: Problem) -> tuple[Tensor, Ten
     """Between which values the constants of every role are guessed, both [formula, k]."""
     first, last = problem.x.amin(1), problem.x.amax(1).clamp(max=max(problem.reach, 1.0))
     span = torch.where(last > first, last - first, 1.0)
-    slowest, nothing, around = 0.5 * math.pi / span, torch.zeros_like(span), _BEYOND * span
+    slowest, nothing, around = 0.5 * math.pi / span, torch.zeros_like(span), _OUTSIDE_SHARE * span
     highest = torch.maximum(fastest(problem), slowest)
-    low = torch.stack([nothing, -last - around, first - around, 0.3 * first, slowest, -_DECAYS / span])
-    high = torch.stack([nothing, around - first, last + around, _LONGEST * last, highest, nothing])
+    low = torch.stack([nothing, -last - around, first - around, 0.3 * first, slowest, -_MAX_DECAYS / span])
+    high = torch.stack([nothing, around - first, last + around, _LENGTH_FACTOR * last, highest, nothing])
     return low[role, beside], high[role, beside]

@@ -1,4 +1,4 @@
-"""Formulas and data to fitted constants: several starts, a short run of all and a long one of the best.
+"""Fit all constants of a batch of formulas from several starting points.
 
 Every formula is fitted as offset + sum of coefficient * summand (see ``levenberg``); formulas are batched by their
 number of constants, their summands and their length.
@@ -21,12 +21,15 @@ from defectdb.engine.problem import Problem
 from defectdb.engine.programs.compiling import build, count_constants, term_roots
 from defectdb.engine.programs.programs import Programs
 
-_LEG = 14  # steps after which fits that no longer move are left alone
-_PROGRESS = 1e-9
-_STEPS = 8  # between two reweightings of a robust fit
-_FEW, _ROUNDS = 2, 4  # reweightings before a robust fit is judged, and at least as many of those that go on
-_GUESSES = 4  # for every start of a formula with several constants: a value costs a tenth of a run
-_CHUNK = 3_000_000  # numbers per node table: some 24 MB, which a processor's last cache still holds
+_CHECKED_STEPS = 14  # steps after which fits that no longer move are left alone
+_LEAST_PROGRESS = 1e-9
+_REWEIGHTING_STEPS = 8  # between two reweightings of a robust fit
+_FIRST_REWEIGHTINGS, _MORE_REWEIGHTINGS = (
+    2,
+    4,
+)  # reweightings before a robust fit is judged, and at least as many of those that go on
+_GUESSES_PER_START = 4  # for every start of a formula with several constants: a value costs a tenth of a run
+_TABLE_NUMBERS = 3_000_000  # numbers per node table: some 24 MB, which a processor's last cache still holds
 
 
 def _pick(
@@ -49,14 +52,14 @@ def fit(
     starts: int = 8,
     iterations: tuple[int, int] = (6, 14),
     theta: Tensor | None = None,
-    plain: Tensor | None = None,
+    no_offset: Tensor | None = None,
     bound: Tensor | None = None,
     until: float = math.inf,
 ) -> Fit:
     """Fit every formula [formula, position]: a short run from many starts, then a long one from the best
     two.
 
-    ``theta`` [formula, k] gives the first start (NaN: a random value). ``plain`` [formula] marks formulas
+    ``theta`` [formula, k] gives the first start (NaN: a random value). ``no_offset`` [formula] marks formulas
     fitted without the problem's offset. Formulas whose short run ends above ``bound`` [formula] get no long
     one. Where the problem has ``huber``, errors, bound and the fit's ``sse`` are its loss. Formulas not reached
     ``until`` then (seconds of the monotonic clock) have an infinite error.
@@ -71,18 +74,18 @@ def fit(
         members = (k_of == k).nonzero().squeeze(1)
         members = members[(terms * tokens.shape[1] + lengths)[members].argsort(stable=True)]
         n_starts = starts if k else 1
-        per = max(1, _CHUNK // (12 * n_starts * problem.x.shape[1]))
+        per = max(1, _TABLE_NUMBERS // (12 * n_starts * problem.x.shape[1]))
         for part in members.split(per) if len(members) else ():
             if time.monotonic() > until:
                 return out
-            guesses = n_starts * (_GUESSES if k > 1 else 1)
+            guesses = n_starts * (_GUESSES_PER_START if k > 1 else 1)
             begin = starts_of(tokens[part], k, grammar, problem, guesses, generator)
             if theta is not None and k:
                 given = theta[part, :k]
                 begin[:, 0] = torch.where(torch.isfinite(given), given, begin[:, 0])
             batch = _Batch(
                 tokens[part, : int(lengths[part].max())],
-                None if plain is None else plain[part],
+                None if no_offset is None else no_offset[part],
                 int(terms[part].max()),
             )
             begin = _promising(batch, grammar, problem, begin, n_starts)
@@ -100,13 +103,13 @@ class _Batch:
     """Formulas of one number of constants, which of them have no offset, and their summands at the most."""
 
     tokens: Tensor
-    plain: Tensor | None
+    no_offset: Tensor | None
     terms: int
 
     def programs(self, grammar: Grammar, rows: Tensor | None = None) -> Programs:
         tokens = self.tokens if rows is None else self.tokens[rows]
-        plain = self.plain if rows is None or self.plain is None else self.plain[rows]
-        return build(tokens, grammar, max_terms=self.terms, plain=plain)
+        no_offset = self.no_offset if rows is None or self.no_offset is None else self.no_offset[rows]
+        return build(tokens, grammar, max_terms=self.terms, no_offset=no_offset)
 
 
 def _promising(batch: _Batch, grammar: Grammar, problem: Problem, begin: Tensor, keep: int) -> Tensor:
@@ -141,12 +144,12 @@ def _two_runs(
     left = iterations[1] if begin.shape[2] else 0
     while left > 0 and len(rows) and time.monotonic() < until:
         some = batch.programs(grammar, rows)
-        two, beta, sse = levenberg_marquardt(some, problem, two, min(_LEG, left))
+        two, beta, sse = levenberg_marquardt(some, problem, two, min(_CHECKED_STEPS, left))
         last = found[2][rows]
         theta, beta, now = _pick(two, beta, sse, 1)
         found[0][rows], found[1][rows], found[2][rows] = theta[:, 0], beta[:, :, 0], now[:, 0]
-        moving = found[2][rows] < last * (1 - _PROGRESS)  # the others have arrived
-        rows, two, left = rows[moving], two[moving], left - _LEG
+        moving = found[2][rows] < last * (1 - _LEAST_PROGRESS)  # the others have arrived
+        rows, two, left = rows[moving], two[moving], left - _CHECKED_STEPS
     return found
 
 
@@ -154,7 +157,7 @@ def _two_robust_runs(
     batch: _Batch,
     grammar: Grammar,
     problem: Problem,
-    plain: tuple[Tensor, Tensor, Tensor],
+    least_squares: tuple[Tensor, Tensor, Tensor],
     iterations: int,
     bound: Tensor | None,
     until: float,
@@ -164,7 +167,7 @@ def _two_robust_runs(
     Least squares' best start and the two of the least loss are reweighted a few times, and then again where that loss
     is within the ``bound``: what an outlier adds to the squared error says nothing about the formula.
     """
-    theta, beta, sse = plain
+    theta, beta, sse = least_squares
     loss = problem.total(residuals(batch.programs(grammar), problem, theta, beta))
     loss = torch.where(torch.isfinite(sse), loss, torch.inf)
     rank = loss.scatter(1, sse.argmin(1, keepdim=True), -torch.inf)
@@ -172,7 +175,7 @@ def _two_robust_runs(
     best = _pick(theta, beta, loss, 1)
     found = (best[0][:, 0], best[1][:, :, 0], best[2][:, 0])
     rows = torch.isfinite(found[2]).nonzero().squeeze(1)
-    for rounds in (_FEW, max(_ROUNDS, -(-iterations // _STEPS))):
+    for rounds in (_FIRST_REWEIGHTINGS, max(_MORE_REWEIGHTINGS, -(-iterations // _REWEIGHTING_STEPS))):
         if not len(rows) or time.monotonic() > until:
             break
         some = batch.programs(grammar, rows)
@@ -184,7 +187,7 @@ def _two_robust_runs(
 
 
 def robust(
-    programs: Programs, problem: Problem, theta: Tensor, beta: Tensor, rounds: int = _ROUNDS
+    programs: Programs, problem: Problem, theta: Tensor, beta: Tensor, rounds: int = _MORE_REWEIGHTINGS
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Huber fits by reweighting from the constants ``theta`` [formula, start, k] and ``beta`` [formula, column, start]:
     these of the least loss met, and that loss [formula, start] (Huber, Ann. Math. Stat. 1964).
@@ -197,7 +200,7 @@ def robust(
     for _ in range(rounds):
         share = (problem.huber / left.abs().clamp(min=problem.huber)).nan_to_num(nan=1.0)
         eased = replace(problem, weight=problem.weight * share)  # [formula, start, row]
-        theta, beta, sse = levenberg_marquardt(programs, eased, theta, _STEPS)
+        theta, beta, sse = levenberg_marquardt(programs, eased, theta, _REWEIGHTING_STEPS)
         left = residuals(programs, problem, theta, beta)
         now = torch.where(torch.isfinite(sse), problem.total(left), torch.inf)
         better = now < loss

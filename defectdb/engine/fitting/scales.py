@@ -1,4 +1,4 @@
-"""Data to the sizes that constants of a law in them can have, whatever units the variables are in.
+"""Typical sizes of a formula's constants, whatever units the variables are in.
 
 A constant that multiplies a variable inside an exponential is a rate, of the size of 1 / variable; one that is added
 to a variable is of the variable's size. So what is guessed and allowed follows from where a constant stands.
@@ -17,15 +17,15 @@ from defectdb.engine.programs.programs import Programs
 from defectdb.expressions.dimensions import POWERS, PRODUCTS, SUMS
 
 MAX_CONSTANT = 60.0  # a nonlinear constant beyond this is a pole or a step in disguise (variables up to 15)
-_USUAL = (0.1, 30.0)  # sizes of variables for which constants of size one are looked for
-_TYPICAL = 5.0
-_FINEST = 1e-7  # points nearer than this share of the range are one
-_OPEN = ("log", "pow")  # operators whose first operand may be of any size
-_FURTHEST = 200.0  # of a constant's size, its logarithm: 1e87
+_USUAL_SIZES = (0.1, 30.0)  # sizes of variables for which constants of size one are looked for
+_TYPICAL_SIZE = 5.0
+_SAME_POINT_SHARE = 1e-7  # points nearer than this share of the range are one
+_ANY_SIZE_OPERATORS = ("log", "pow")  # operators whose first operand may be of any size
+_MAX_LOG_SIZE = 200.0  # of a constant's size, its logarithm: 1e87
 
 
 def sizes_of(problem: Problem) -> Tensor:
-    """By how much variables are larger or smaller than usual, [variable]; one for all that are of a usual size.
+    """Factors [variable] by which variables are larger or smaller than usual; 1 for a usual size.
 
     Of sums the first points count alone, as in ``Problem.reach``.
     """
@@ -35,8 +35,8 @@ def sizes_of(problem: Problem) -> Tensor:
         nearest = [torch.where(used, one, torch.inf).amin(1) for one in size]
         size = torch.stack([torch.where(torch.isfinite(one), one, 0.0) for one in nearest])
     largest = size.amax(1)
-    usual = ((largest >= _USUAL[0]) & (largest <= _USUAL[1])) | (largest == 0)
-    return torch.where(usual, 1.0, largest / _TYPICAL)
+    usual = ((largest >= _USUAL_SIZES[0]) & (largest <= _USUAL_SIZES[1])) | (largest == 0)
+    return torch.where(usual, 1.0, largest / _TYPICAL_SIZE)
 
 
 def spans_of(problem: Problem) -> Tensor:
@@ -50,16 +50,16 @@ def fastest(problem: Problem) -> Tensor:
     gap = problem.x.sort(1).values.diff(dim=1)
     step = torch.where(gap > 0, gap, torch.nan).nanmedian(1).values if gap.shape[1] else gap.sum(1)
     step = torch.where(step > 0, step, 1.0)
-    return math.pi / torch.maximum(step, _FINEST * spans_of(problem))
+    return math.pi / torch.maximum(step, _SAME_POINT_SHARE * spans_of(problem))
 
 
 @dataclass(frozen=True, slots=True)
 class Scales:
-    """What is usual for formulas in a problem's units.
+    """Typical sizes of constants and summands in a problem's units; 1 where variables are of a usual size.
 
-    ``constants`` [formula, 1, k] and ``terms`` [formula, term, 1] are the sizes that constants and summands have where
-    all operands are of the size that their operators expect, one where variables are of a usual size; ``largest``, a
-    scalar or [formula, 1, k], is how far constants may go.
+    ``constants`` [formula, 1, k]: sizes of the constants where operands are of the size that their operators expect.
+    ``terms`` [formula, term, 1]: sizes of the summands.
+    ``largest``: the largest size that a constant may have; a scalar or [formula, 1, k].
     """
 
     constants: Tensor
@@ -76,7 +76,7 @@ class Scales:
             one = size.new_ones(1, 1, 1)
             return cls(one, one, limit)
         constants, terms = (
-            part.clamp(-_FURTHEST, _FURTHEST).exp() for part in _expected(programs, size.log())
+            part.clamp(-_MAX_LOG_SIZE, _MAX_LOG_SIZE).exp() for part in _expected(programs, size.log())
         )
         constants = constants.unsqueeze(1)
         return cls(constants, terms.unsqueeze(2), torch.maximum(limit, MAX_CONSTANT * constants))
@@ -125,15 +125,17 @@ def _upwards(name: str, a: _Side, b: _Side | None = None) -> _Side:
 
 
 def _downwards(name: str, wanted: Tensor, a: _Side, b: _Side | None = None) -> tuple[Tensor, ...]:
-    """What an operator of which a size is wanted (NaN: of any) wants of its operands."""
+    """Sizes that the operands of an operator should have for its own wanted one (logarithms; NaN: any size)."""
     if name in POWERS:
         return (wanted / POWERS[name],)
     if b is None:
-        return (torch.full_like(wanted, torch.nan if name in _OPEN else 0.0),)
+        return (torch.full_like(wanted, torch.nan if name in _ANY_SIZE_OPERATORS else 0.0),)
     if name in PRODUCTS:
         return (wanted - b[0], wanted - a[0]) if name == "mul" else (wanted + b[0], a[0] - wanted)
     if name in SUMS:
         nothing = torch.isnan(wanted)
         first, second = (torch.where(nothing & ~loose, size, wanted) for size, loose in (b, a))
         return first, second
-    return torch.full_like(wanted, torch.nan if name in _OPEN else 0.0), torch.zeros_like(wanted)
+    return torch.full_like(wanted, torch.nan if name in _ANY_SIZE_OPERATORS else 0.0), torch.zeros_like(
+        wanted
+    )

@@ -1,4 +1,4 @@
-"""Formulas and data to refined constants: variable projection and Levenberg-Marquardt, all fits at once.
+"""Refine the constants of a batch of formulas by variable projection and Levenberg-Marquardt steps.
 
 The linear part is solved exactly by modified Gram-Schmidt for every trial of the nonlinear constants (Golub &
 Pereyra, SIAM J. Numer. Anal. 10, 413 (1973)), with Kaufman's projected Jacobian (BIT 15, 49 (1975)); the damped
@@ -17,7 +17,7 @@ from defectdb.engine.fitting.scales import Scales
 from defectdb.engine.problem import Problem
 from defectdb.engine.programs.programs import Programs
 
-_ROUNDS = 3  # of choosing the points that decide extremes
+_EXTREME_ROUNDS = 3  # of choosing the points that decide extremes
 MAX_COEFFICIENT = (
     1e12  # of a summand, or its inverse, in units of the data: beyond, something inside cancels itself
 )
@@ -43,7 +43,7 @@ def _columns(programs: Programs, table: Tensor, problem: Problem, deciding: Tens
     if problem.offset:
         ones = problem.y.new_ones(len(problem.y)) if problem.mixing is None else problem.mixing.sum(1)
         column = (ones if root is None else ones * root).expand_as(columns[0])
-        columns.append(column if programs.plain is None else column * ~programs.plain.view(-1, 1, 1))
+        columns.append(column if programs.no_offset is None else column * ~programs.no_offset.view(-1, 1, 1))
     return columns
 
 
@@ -59,11 +59,11 @@ class _Trial:
 
 
 def _size(programs: Programs, problem: Problem) -> Tensor:
-    """What the summands may be compared with, broadcastable to [formula, start]."""
-    if programs.plain is None:
+    """Size of the target that summands are compared with, broadcastable to [formula, start]."""
+    if programs.no_offset is None:
         return problem.scale()
     whole = (problem.weight * problem.y.square()).sum(-1).sqrt()
-    return torch.where(programs.plain.unsqueeze(1), whole, problem.scale())
+    return torch.where(programs.no_offset.unsqueeze(1), whole, problem.scale())
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ def _decided(
     assert problem.groups is not None
     if deciding is None:
         deciding = problem.groups[:, 0].expand(programs.n_formulas, table.shape[1], -1)
-    for _ in range(_ROUNDS):
+    for _ in range(_EXTREME_ROUNDS):
         linear = _solved(programs, table, problem, deciding)
         extreme, deciding = problem.deciding(programs.combined(table, linear.beta, offset=problem.offset))
     rest = problem.y - extreme

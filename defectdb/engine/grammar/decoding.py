@@ -1,4 +1,4 @@
-"""Write formulas token by token under the grammar's masks."""
+"""Write formulas token by token under masks, so that every one ends complete and obeys the grammar."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from defectdb.engine.grammar.unit_masks import UnitState
 
 @lru_cache(maxsize=32)
 def _refusals(grammar: Grammar, device: torch.device) -> Tensor:
-    """Which token [parent, child] may not stand right below which, bool."""
+    """Pairs [parent, child] of which the child may not stand right below the parent, bool."""
     names = grammar.tokens
     banned = [[(outer, inner) in INVERSES for inner in names] for outer in names]
     return torch.tensor(banned, device=device)

@@ -1,4 +1,4 @@
-"""A vocabulary and limits to masks that let every decoded sequence end as one complete, sensible formula.
+"""The grammar: which operators, variables and numbers formulas may hold, and how long and deep they may be.
 
 The masks come from a state of counters and a stack of open operand slots that lives on the device, so a step
 of decoding is a fixed number of tensor operations whatever the batch (Popov et al., PeerJ Comput. Sci. 2023,
@@ -41,15 +41,22 @@ INVERSES = (
 
 @dataclass(frozen=True)
 class Grammar:
-    """Which formulas exist: variables, operators, literal numbers and limits.
+    """The formulas that exist: variables, operators, literal numbers and limits.
 
-    ``max_length`` tokens in prefix form; ``max_depth`` edges from root to leaf; ``max_nesting`` how many
-    trigonometric (and, apart, exponential) functions may stand inside one another; ``constants`` whether
-    fitted constants occur. ``required`` and ``forbidden`` are token names a user asks for or refuses.
-    ``units``: the exponents of the base units of every variable, for dimensional analysis (none: no
-    analysis); fitted constants may carry any unit. ``summands``: how many summands of a whole formula have a
-    coefficient, and so a unit, of their own. ``value_unit``: the exponents of a finished formula's unit, in the
-    variables' base units and perhaps further ones that only coefficients carry; where it is not given any will do.
+    ``variables``: names of the variables.
+    ``operators``: names of the operators.
+    ``numbers``: literal numbers.
+    ``constants``: whether formulas may hold fitted constants.
+    ``max_length``: tokens in prefix form, at the most.
+    ``max_depth``: edges from root to leaf, at the most.
+    ``max_nesting``: trigonometric (and, apart, exponential) functions inside one another, at the most.
+    ``max_constants``: fitted constants, at the most.
+    ``forbidden``, ``required``: names of tokens that no formula may hold, or every one must.
+    ``units``: exponents of the base units of every variable, for dimensional analysis; none for no analysis. Fitted
+    constants may carry any unit.
+    ``summands``: summands of a whole formula that have a coefficient, and so a unit, of their own.
+    ``value_unit``: exponents of a finished formula's unit, in the variables' base units and perhaps further ones that
+    only coefficients carry; none where any will do.
     """
 
     variables: tuple[str, ...] = ("r",)

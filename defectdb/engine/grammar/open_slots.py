@@ -1,4 +1,4 @@
-"""The operand slots that growing formulas have yet to fill."""
+"""The operand slots of growing formulas that no token fills yet."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A grammar's units to tables: what a formula of a required unit costs at the least, in tokens and in constants.
+"""Tables of the fewest tokens and constants that a formula of a required unit needs.
 
 Units are vectors of integers: exponents of the base units in steps fine enough for every variable, halved where the
 grammar has a square root. The tables hold a box of them; a unit outside it, or between its points, has the index
@@ -19,15 +19,17 @@ from defectdb.expressions.dimensions import POWERS, PRODUCTS, SUMS, scaled_units
 BOUND = 6
 """Exponents of the base units that the tables hold, at the most."""
 
-_CELLS = 30_000  # units of a table; where base units are many its bound is lower
-_NEVER = 500  # tokens of what cannot be: more than any formula has, and many of them fit into 16 bits
-_BITS = 16
-_LAZY = (1 << 2 * _BITS) - 1
-ONE = 1 + (1 << 2 * _BITS)
+_TABLE_UNITS = 30_000  # units of a table; where base units are many its bound is lower
+_IMPOSSIBLE_TOKENS = (
+    500  # tokens of what cannot be: more than any formula has, and many of them fit into 16 bits
+)
+_FIELD_BITS = 16
+_LOW_BITS = (1 << 2 * _FIELD_BITS) - 1
+ONE = 1 + (1 << 2 * _FIELD_BITS)
 """The cost of a variable. A cost is four fields of 16 bits: tokens and constants where constants serve only what
-needs them (the bits of _LAZY), then the same two where they serve all that they make shorter."""
+needs them (the bits of _LOW_BITS), then the same two where they serve all that they make shorter."""
 
-_CONSTANT = ONE << _BITS
+_CONSTANT = ONE << _FIELD_BITS
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,7 @@ class Box:
         """The largest box within bounds that holds the units [variable, base unit]."""
         n = units.shape[1]
         least = max(1, int(units.abs().max()))
-        while half > least and (2 * half + 1) ** n > _CELLS:
+        while half > least and (2 * half + 1) ** n > _TABLE_UNITS:
             half -= 1
         half = max(half, least)
         return cls(half, tuple((2 * half + 1) ** i for i in range(n)))
@@ -73,14 +75,17 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class UnitTable:
-    """Costs of open operands, packed (see ``ONE``); ``depth`` counts the levels still free below the operand.
+    """Least costs of open operands, packed (see ``ONE``); ``depth`` counts the levels still free below the operand.
 
-    ``slot`` [context, depth, unit]: an operand of a required unit. The context is its parent where that has one
+    ``box``: the units that the tables hold.
+    ``variable`` [token, base unit]: units of the variables, 0 for other tokens.
+    ``default``: token of the variable that operands of any unit are taken to become.
+    ``slot`` [context, depth, unit]: cost of an operand of a required unit. The context is its parent where that has one
     operand, 0 where it has two, and the number of tokens where no bare constant or number may stand there.
-    ``own`` [depth, unit, token]: all operands of a token put where the unit is required, _NEVER where it does not
-    fit; the unit behind ``outside`` stands for any. ``factor`` [side, depth, unit]: the variable that serves best as
-    first operand of a product (side 0) or quotient (1) of that unit. ``variable`` [token, base unit]: its unit;
-    ``default``: the variable that operands of any unit are taken to become.
+    ``own`` [depth, unit, token]: cost of all operands of a token put where the unit is required; _IMPOSSIBLE_TOKENS
+    where it does not fit. The unit after ``outside`` stands for any.
+    ``factor`` [side, depth, unit]: token of the variable that serves best as first operand of a product (side 0) or
+    quotient (1) of that unit.
     """
 
     box: Box
@@ -122,7 +127,7 @@ class _Builder:
         self.products = [name for name in PRODUCTS if name in grammar.index]
         single = [t for t in range(self.n) if grammar.arity[t] == 1]
         self.contexts = [0, *single, self.n]
-        self.tokens = torch.full((self.n + 1, grammar.max_depth + 1, len(self.units)), _NEVER)
+        self.tokens = torch.full((self.n + 1, grammar.max_depth + 1, len(self.units)), _IMPOSSIBLE_TOKENS)
 
     def table(self) -> UnitTable:
         """Fill the tables from depth 0 upwards."""
@@ -133,7 +138,7 @@ class _Builder:
                 factor[side, depth] = self._best_factor(side, depth)
             self._fill(depth, factor)
         slot = torch.stack([self._packed(context) for context in range(self.n + 1)])
-        own = torch.full((len(depths), len(self.units) + 1, self.n), _NEVER * ONE)
+        own = torch.full((len(depths), len(self.units) + 1, self.n), _IMPOSSIBLE_TOKENS * ONE)
         for depth in depths:
             for token in range(1, self.n):
                 own[depth, :-1, token] = self._own(slot, factor, depth, token)
@@ -167,7 +172,7 @@ class _Builder:
 
     def _fill(self, depth: int, factor: Tensor) -> None:
         """Tokens needed at this depth: a leaf, a power of something, a product with a variable."""
-        least = torch.full_like(self.tokens[0, 0], _NEVER)
+        least = torch.full_like(self.tokens[0, 0], _IMPOSSIBLE_TOKENS)
         for token in self.leaves:
             least[int(self.box.index(self.variable[token]))] = 1
         for name in self.products if depth else ():
@@ -180,26 +185,26 @@ class _Builder:
                 if not self.grammar.undoes(context % self.n, token):
                     below = self.tokens[token, depth - 1][self._index(self.units / power)]
                     best = torch.minimum(best, 1 + below)
-            self.tokens[context, depth] = best.clamp(max=_NEVER)
+            self.tokens[context, depth] = best.clamp(max=_IMPOSSIBLE_TOKENS)
 
     def _packed(self, context: int) -> Tensor:
         """Cost of an operand [depth, unit]: without a constant, or where that is impossible or longer with one."""
         plain = self.tokens[context]
-        loose = torch.full_like(plain, _NEVER)
+        loose = torch.full_like(plain, _IMPOSSIBLE_TOKENS)
         if self.grammar.constant > 0:
             loose[:] = 1
             if context:  # no bare constant: its product with a variable
-                loose[:] = 3 if self.products else _NEVER
-                loose[0] = _NEVER
+                loose[:] = 3 if self.products else _IMPOSSIBLE_TOKENS
+                loose[0] = _IMPOSSIBLE_TOKENS
         with_one, without = loose * ONE + _CONSTANT, plain * ONE
-        lazy = torch.where(plain < _NEVER, without, with_one)
+        lazy = torch.where(plain < _IMPOSSIBLE_TOKENS, without, with_one)
         eager = torch.where(plain <= loose, without, with_one)
-        return (lazy & _LAZY) | (eager & ~_LAZY)
+        return (lazy & _LOW_BITS) | (eager & ~_LOW_BITS)
 
     def _own(self, slot: Tensor, factor: Tensor, depth: int, token: int) -> Tensor:
         """Cost of the operands of a token where a unit is required, [unit]."""
         name = self.grammar.tokens[token]
-        out = torch.full_like(slot[0, 0], _NEVER * ONE)
+        out = torch.full_like(slot[0, 0], _IMPOSSIBLE_TOKENS * ONE)
         if token == self.grammar.constant:
             return torch.zeros_like(out)
         if token in self.leaves or token in self.grammar.leaf_values:
@@ -220,7 +225,7 @@ class _Builder:
         """Cost of the operands of a token where any unit will do."""
         arity = self.grammar.arity[token]
         if arity == 0 or depth == 0:
-            return 0 if arity == 0 else _NEVER * ONE
+            return 0 if arity == 0 else _IMPOSSIBLE_TOKENS * ONE
         name = self.grammar.tokens[token]
         if token in self.powers or name in (*SUMS, *PRODUCTS):
             return arity * ONE
@@ -235,7 +240,7 @@ class _Builder:
 
 def within(cost: Tensor, tokens: Tensor, constants: Tensor) -> Tensor:
     """Whether one of the two packed ways needs no more than these tokens and constants, bool."""
-    field = (1 << _BITS) - 1
-    ways = (cost & _LAZY, cost >> 2 * _BITS)
-    fine = [((way & field) <= tokens) & ((way >> _BITS) <= constants) for way in ways]
+    field = (1 << _FIELD_BITS) - 1
+    ways = (cost & _LOW_BITS, cost >> 2 * _FIELD_BITS)
+    fine = [((way & field) <= tokens) & ((way >> _FIELD_BITS) <= constants) for way in ways]
     return fine[0] | fine[1]

@@ -1,4 +1,4 @@
-"""The units of growing formulas: which unit every open operand must have, and which tokens can still give it.
+"""Masks of the tokens after which a growing formula can still be dimensionally sound.
 
 A formula is written from the top, so a unit is required of an operand before it is there. An operand of any unit
 (the root's, the first one of a sum or product) passes its unit on, times a power, to the operand that waits for it:
@@ -23,7 +23,7 @@ from defectdb.engine.grammar.unit_costs import ONE, UnitTable, unit_table, withi
 
 _ANY, _GIVEN, _WAITING = range(3)
 _MODE, _LEAF_AT, _SINK, _POWER_AT, _SUMMAND, _UNIT = range(6)  # fields of a slot, base units last
-_SUMMANDS = 3  # up to so many the order of decoding is the order in which sums are split into summands
+_MAX_SUMMANDS = 3  # up to so many the order of decoding is the order in which sums are split into summands
 
 
 class _Top(NamedTuple):
@@ -82,7 +82,7 @@ class UnitState:
         self.seen: _Top | None = None  # the top of the state as it is
         self.rows = torch.arange(batch, device=device)
         self.none = slots
-        self.splits = torch.full((batch,), min(grammar.summands, _SUMMANDS) - 1, device=device)
+        self.splits = torch.full((batch,), min(grammar.summands, _MAX_SUMMANDS) - 1, device=device)
         self.state = self.times.new_zeros(batch, slots, _UNIT + self.table.variable.shape[1])
         for field, value in (
             (_MODE, _ANY),
@@ -208,7 +208,7 @@ class UnitState:
         self._put(self.free, top.sink, frees, frees)
 
     def _parent(self, top: _Top, token: Tensor) -> _Parent:
-        """What the operands of a token inherit."""
+        """Units and summands that the operands of a token inherit."""
         t, kind = self.table, self.kinds.unit_rule[token]
         side = (self.kinds.sign[token] < 0).long()
         row = (side * t.factor.shape[1] + top.left) * t.factor.shape[2] + t.box.index(top.unit)

@@ -1,6 +1,4 @@
-"""Data to what a conditional network is shown of them: points as rows of standardised numbers, and one vector
-of them all.
-"""
+"""Encode a data set for a conditional network: points as standardised rows, and one vector for all of them."""
 
 from __future__ import annotations
 
@@ -9,16 +7,16 @@ from torch import Tensor, nn
 
 from defectdb.engine.problem import Problem
 
-_MOST = 64  # points shown; of more, so many spread evenly over the first variable
-_RIDGE = 1e-3  # of sums' mean square: how little point values may explain
+_MAX_POINTS = 64  # points read; of more, so many spread evenly over the first variable
+_RIDGE_SHARE = 1e-3  # of sums' mean square: how little point values may explain
 
 
 def features(variables: int) -> int:
-    """Numbers that are shown of every point."""
+    """Features of every point."""
     return 3 * variables + 1
 
 
-def shown(x: Tensor, y: Tensor) -> Tensor:
+def point_features(x: Tensor, y: Tensor) -> Tensor:
     """Points [set, point, feature] in single precision from ``x`` [variable, point] and values ``y`` [set, point].
 
     Features: every variable over these points with mean zero and variance one, the same for the value, and, alike
@@ -33,28 +31,28 @@ def shown(x: Tensor, y: Tensor) -> Tensor:
     return torch.cat([at, level.unsqueeze(2)], dim=2).clamp(-6.0, 6.0).float()
 
 
-def shown_of(problem: Problem) -> Tensor:
+def network_points(problem: Problem) -> Tensor:
     """The problem's own points, [1, point, feature].
 
-    Of sums over pairs the values at the points are not known: shown are the smallest that give the sums (ridge
-    regression). An extreme is shown at its row's first point.
+    Of sums over pairs the values at the points are not known: the smallest that give the sums are read (ridge
+    regression). An extreme is read at its row's first point.
     """
     x, y = problem.x, problem.y
     if problem.groups is not None:
         x = x[:, problem.groups[:, 0]]
     if problem.mixing is not None:
         gram = problem.mixing @ problem.mixing.T
-        ridge = _RIDGE * gram.diagonal().mean() * torch.eye(len(y), dtype=y.dtype, device=y.device)
+        ridge = _RIDGE_SHARE * gram.diagonal().mean() * torch.eye(len(y), dtype=y.dtype, device=y.device)
         y = problem.mixing.T @ torch.linalg.solve(gram + ridge, y)
-    if x.shape[1] > _MOST:
-        rank = torch.linspace(0, x.shape[1] - 1, _MOST, device=x.device).round().long()
+    if x.shape[1] > _MAX_POINTS:
+        rank = torch.linspace(0, x.shape[1] - 1, _MAX_POINTS, device=x.device).round().long()
         rows = x[0].argsort(stable=True)[rank]
         x, y = x[:, rows], y[rows]
-    return shown(x, y.unsqueeze(0))
+    return point_features(x, y.unsqueeze(0))
 
 
 class SetEncoder(nn.Module):
-    """Points to one vector, whatever their number and order: features, mean and maximum over the points, features.
+    """Encode a set of points as one vector, whatever their number and order: mean and maximum over features.
 
     Zaheer et al., 'Deep Sets', NeurIPS 2017, arXiv 1703.06114.
     """

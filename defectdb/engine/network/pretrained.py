@@ -1,7 +1,6 @@
-"""A grammar to an autoencoder that already writes its formulas; kept in the user's cache folder by grammar
-hash.
+"""An autoencoder that writes a grammar's formulas, pretrained and kept in the user's cache folder.
 
-A conditional network is shown, with every formula, its values at random points for random constants.
+A conditional network reads with every formula its values at random points for random constants.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from torch import Tensor
 
 from defectdb.engine.grammar.decoding import grammar_masks, random_formulas
 from defectdb.engine.grammar.grammar import Grammar
-from defectdb.engine.network.data_encoder import shown
+from defectdb.engine.network.data_encoder import point_features
 from defectdb.engine.network.segvae import SEGVAE
 from defectdb.engine.network.training import step
 from defectdb.engine.programs.compiling import build, count_constants
@@ -27,9 +26,9 @@ from defectdb.engine.settings import ModelConfig
 
 STEPS = 150
 _FORMULAS = 6000
-_TOGETHER = 32  # formulas whose values are taken at the same points
+_GROUP_FORMULAS = 32  # formulas whose values are taken at the same points
 _POINTS = 24
-_RATE = 4e-3
+_LEARNING_RATE = 4e-3
 _SEED = 20230106
 
 
@@ -41,7 +40,7 @@ def cache_folder() -> Path:
 
 
 def _file(grammar: Grammar, config: ModelConfig) -> Path:
-    key = json.dumps([grammar.fingerprint(), asdict(config), STEPS, _FORMULAS, _RATE])
+    key = json.dumps([grammar.fingerprint(), asdict(config), STEPS, _FORMULAS, _LEARNING_RATE])
     return cache_folder() / f"segvae-{hashlib.sha256(key.encode()).hexdigest()[:24]}.npz"
 
 
@@ -80,7 +79,7 @@ def _train(model: SEGVAE, grammar: Grammar) -> None:
         tokens, points = with_values(tokens, grammar, generator)
         steps = 2 * STEPS
     masks, _ = grammar_masks(tokens, grammar)
-    optimizer = torch.optim.Adam(model.parameters(), lr=_RATE)
+    optimizer = torch.optim.Adam(model.parameters(), lr=_LEARNING_RATE)
     for _ in range(steps):
         rows = torch.randint(len(tokens), (128,), generator=generator)
         seen = None
@@ -98,7 +97,7 @@ def with_values(tokens: Tensor, grammar: Grammar, generator: torch.Generator) ->
     """
     rows, points = [], []
     for group in (count_constants(tokens, grammar) == k for k in range(grammar.max_constants + 1)):
-        for part in tokens[group].split(_TOGETHER) if group.any() else ():
+        for part in tokens[group].split(_GROUP_FORMULAS) if group.any() else ():
             x = _random_points(len(grammar.variables), generator)
             theta = _random_constants(len(part), int(count_constants(part, grammar)[0]), generator)
             programs = build(part, grammar)
@@ -109,7 +108,7 @@ def with_values(tokens: Tensor, grammar: Grammar, generator: torch.Generator) ->
                 continue
             sign = torch.randint(2, (int(fine.sum()), 1), generator=generator) * 2 - 1
             rows.append(part[fine])
-            points.append(shown(x, sign * y[fine]))
+            points.append(point_features(x, sign * y[fine]))
     return torch.cat(rows), torch.cat(points)
 
 

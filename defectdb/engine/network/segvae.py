@@ -1,11 +1,11 @@
-"""The variational autoencoder over formulas: an LSTM reads a prefix sequence, another writes one.
+"""The variational autoencoder over formulas: an LSTM encodes a prefix sequence, another decodes one.
 
 Popov et al., 'Symbolic expression generation via variational auto-encoder', PeerJ Comput. Sci. 2023,
 cs-1241. Two departures, both against the collapse of the latent space: free bits (Kingma et al., arXiv
 1606.04934) keep a floor under the KL divergence, and the latent vector enters the decoder at every step.
 Decoding is masked by the grammar, in training and in sampling alike, so probability is never spent on
 sequences that are no formula. As in the paper the network may be conditional: prior and decoder then see
-the data points as well (``shown``).
+the data points as well.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from defectdb.engine.settings import ModelConfig
 
 
 class SEGVAE(nn.Module):
-    """Encoder, Gaussian latent and masked decoder over the grammar's tokens.
+    """A variational autoencoder of formulas: encoder, Gaussian latent space and masked decoder of tokens.
 
-    The decoder takes a code [batch, latent (+ condition)]: a latent vector and, where the network is conditional,
-    what ``condition`` makes of the points.
+    The decoder takes a code [batch, latent (+ condition)]: a latent vector and, where the network is conditional, the
+    encoded data.
     """
 
     def __init__(self, grammar: Grammar, config: ModelConfig | None = None) -> None:
@@ -56,13 +56,13 @@ class SEGVAE(nn.Module):
         mean, log_variance = self.to_latent(states[:, -1]).chunk(2, dim=1)
         return mean, log_variance.clamp(-8.0, 4.0)
 
-    def condition(self, shown: Tensor | None, count: int) -> Tensor | None:
-        """What the points [1 or count, point, feature] become, [count, condition]; None where none are seen."""
+    def condition(self, data_points: Tensor | None, count: int) -> Tensor | None:
+        """The encoded points, [count, condition], from [1 or count, point, feature]; None without."""
         if not self.config.conditional:
             return None
-        if shown is None:
-            raise ValueError("a conditional network must be shown data points")
-        vector: Tensor = self.points(shown)
+        if data_points is None:
+            raise ValueError("a conditional network needs data points")
+        vector: Tensor = self.points(data_points)
         return vector.expand(count, -1)
 
     def prior(self, condition: Tensor | None, like: Tensor) -> tuple[Tensor, Tensor]:
@@ -72,9 +72,9 @@ class SEGVAE(nn.Module):
         mean, log_variance = self.to_prior(condition).chunk(2, dim=1)
         return mean, log_variance.clamp(-3.0, 2.0)
 
-    def code(self, z: Tensor, shown: Tensor | None = None) -> Tensor:
+    def code(self, z: Tensor, data_points: Tensor | None = None) -> Tensor:
         """Latent vectors [batch, latent] and the data as the decoder takes them."""
-        condition = self.condition(shown, len(z))
+        condition = self.condition(data_points, len(z))
         return z if condition is None else torch.cat([z, condition], dim=1)
 
     def _start(self, code: Tensor) -> tuple[Tensor, Tensor]:
@@ -96,13 +96,13 @@ class SEGVAE(nn.Module):
         masks: Tensor,
         weight: Tensor,
         generator: torch.Generator,
-        shown: Tensor | None = None,
+        data_points: Tensor | None = None,
         longest: int | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Weighted negative evidence bound per sequence, and the KL divergence in nats (before the free
         bits), both scalars on the device.
 
-        ``masks`` [batch, position, token] are the grammar's; ``weight`` [batch]; ``shown`` [1 or batch, point,
+        ``masks`` [batch, position, token] are the grammar's; ``weight`` [batch]; ``data_points`` [1 or batch, point,
         feature] is for conditional networks. A token that its mask refuses (of a formula that no decoder wrote) is
         learned all the same. ``longest``: the length of the longest sequence, where it is known; to find it the device
         must be waited for.
@@ -113,7 +113,7 @@ class SEGVAE(nn.Module):
         mean, log_variance = self._read(tokens)
         noise = torch.randn(mean.shape, generator=generator, device=mean.device, dtype=mean.dtype)
         z = mean + noise * (0.5 * log_variance).exp()
-        condition = self.condition(shown, len(z))
+        condition = self.condition(data_points, len(z))
         code = z if condition is None else torch.cat([z, condition], dim=1)
         chances = self.logits(tokens, code).masked_fill(~masks, -1e9).log_softmax(2)
         real = tokens != PAD
@@ -160,23 +160,25 @@ class SEGVAE(nn.Module):
         return out
 
     @torch.no_grad()
-    def random_codes(self, count: int, generator: torch.Generator, shown: Tensor | None = None) -> Tensor:
+    def random_codes(
+        self, count: int, generator: torch.Generator, data_points: Tensor | None = None
+    ) -> Tensor:
         """Codes [count, latent (+ condition)] drawn from the prior."""
         device = self.to_token.weight.device
         noise = torch.randn(count, self.config.latent, generator=generator, device=device)
-        condition = self.condition(shown, count)
+        condition = self.condition(data_points, count)
         mean, log_variance = self.prior(condition, noise)
         z = mean + noise * (0.5 * log_variance).exp()
         return z if condition is None else torch.cat([z, condition], dim=1)
 
     @torch.no_grad()
     def codes_around(
-        self, tokens: Tensor, noise: float, generator: torch.Generator, shown: Tensor | None = None
+        self, tokens: Tensor, noise: float, generator: torch.Generator, data_points: Tensor | None = None
     ) -> Tensor:
         """Codes near those of sequences [batch, position]; ``noise`` in units of the posterior's own."""
         mean, log_variance = self.encode(tokens)
         step = torch.randn(mean.shape, generator=generator, device=mean.device)
-        return self.code(mean + noise * step * (0.5 * log_variance).exp(), shown)
+        return self.code(mean + noise * step * (0.5 * log_variance).exp(), data_points)
 
 
 def divergence(of: tuple[Tensor, Tensor], prior: tuple[Tensor, Tensor]) -> Tensor:

@@ -1,4 +1,4 @@
-"""Elites to a network that writes more like them: some optimiser steps after every generation."""
+"""Train the autoencoder for some steps on the best formulas so far."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def train(
     *,
     steps: int,
     batch: int,
-    shown: Tensor | None = None,
+    data_points: Tensor | None = None,
 ) -> tuple[float, float]:
     """Train on sequences [elite, position], those of more ``merit`` [elite] weighing more; mean KL in nats and loss.
 
@@ -34,7 +34,9 @@ def train(
     sums = torch.zeros(2, dtype=torch.float64, device=tokens.device)  # read once, at the end
     for i in torch.randperm(steps, generator=generator, device=tokens.device).tolist():
         part = parts[i]
-        loss, kl = model.loss(tokens[part], masks[part], weight[part], generator, shown, longest=longest[i])
+        loss, kl = model.loss(
+            tokens[part], masks[part], weight[part], generator, data_points, longest=longest[i]
+        )
         step(model, optimizer, loss)
         sums += torch.stack([kl, loss.detach()]).double() / steps
     nats, cost = sums.tolist()

@@ -1,4 +1,4 @@
-"""Token sequences to keys that are equal for formulas that algebra's simplest rules make equal: what is fitted once.
+"""Keys that are equal for skeletons which differ only in the order of operands and summands.
 
 Operands of commutative operators count in any order, and so do a formula's summands, whose coefficients are free, in
 any order and grouping: there a difference is a sum.

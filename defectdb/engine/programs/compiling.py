@@ -1,6 +1,4 @@
-"""Token matrices to node tables: children, heights, top-level summands, and rows sorted by height and
-operator.
-"""
+"""Compile token sequences to node tables: rows sorted by height and operator, and the top-level summands."""
 
 from __future__ import annotations
 
@@ -48,16 +46,18 @@ def _term_positions(
     return terms, torch.arange(max_terms, device=tokens.device) < count.unsqueeze(1), split
 
 
-def build(tokens: Tensor, grammar: Grammar, *, max_terms: int = 1, plain: Tensor | None = None) -> Programs:
+def build(
+    tokens: Tensor, grammar: Grammar, *, max_terms: int = 1, no_offset: Tensor | None = None
+) -> Programs:
     """The node table of complete prefix sequences [formula, position].
 
     All must have the same number of fitted constants (see ``count_constants``). ``max_terms`` > 1 splits
-    every formula at its top-level additions and subtractions into that many summands at the most; ``plain``
+    every formula at its top-level additions and subtractions into that many summands at the most; ``no_offset``
     [formula] marks those without an offset.
     """
     device = tokens.device
     n = len(tokens)
-    facts = _facts(grammar, max_terms, device)
+    facts = _token_rows(grammar, max_terms, device)
     arity, row_of = facts.arity[tokens], facts.rows[tokens]
     is_constant = tokens == grammar.constant
     child, _, height, holds = tree_structure(arity, is_constant)
@@ -72,20 +72,20 @@ def build(tokens: Tensor, grammar: Grammar, *, max_terms: int = 1, plain: Tensor
     row_of = torch.where(
         is_constant, first_constant + torch.arange(n, device=device).unsqueeze(1) * k + order, row_of
     )
-    layout = _Layout(row_of, child, grammar, first_constant)
+    row_table = _RowTable(row_of, child, grammar, first_constant)
     key = (height * len(grammar.tokens) + tokens) * len(_SIDES)
-    fixed = layout.groups(key, fixed_nodes, first_fixed)
-    groups = layout.groups(key + _sides(child, arity, holds), held_nodes, first_constant + n * k)
+    fixed = row_table.groups(key, fixed_nodes, first_fixed)
+    groups = row_table.groups(key + _sides(child, arity, holds), held_nodes, first_constant + n * k)
     rows = torch.where(mask, row_of.gather(1, terms), 0)
     roots = (mask & (rows >= first_constant)).view(-1).nonzero().squeeze(1)
     n_rows = first_constant + n * k + n_held
     return Programs(
-        len(grammar.variables), facts.numbers, first_constant, n, k, n_rows, fixed, groups, rows, mask, roots, plain
+        len(grammar.variables), facts.numbers, first_constant, n, k, n_rows, fixed, groups, rows, mask, roots, no_offset
     )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
-class _Facts:
+class _TokenRows:
     """What is known of every token [token]: operands, the table's row of variables and literal numbers (-1 for others),
     whether it joins summands; and the numbers' values.
     """
@@ -97,11 +97,11 @@ class _Facts:
 
 
 @lru_cache(maxsize=32)
-def _facts(grammar: Grammar, max_terms: int, device: torch.device) -> _Facts:
+def _token_rows(grammar: Grammar, max_terms: int, device: torch.device) -> _TokenRows:
     """Made once for a grammar and a device: sending them there every time would cost more than using them."""
     rows, numbers = _leaf_rows(grammar, device)
     arity = token_kinds(grammar, device).arity
-    return _Facts(arity, rows, _splitting(grammar, max_terms, device), numbers)
+    return _TokenRows(arity, rows, _splitting(grammar, max_terms, device), numbers)
 
 
 def _leaf_rows(grammar: Grammar, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -116,7 +116,7 @@ def _leaf_rows(grammar: Grammar, device: torch.device) -> tuple[Tensor, Tensor]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Layout:
+class _RowTable:
     """The table's row of every token [formula, position], as far as it is known, and what the rows hang on."""
 
     row_of: Tensor
@@ -176,7 +176,7 @@ def _sides(child: Tensor, arity: Tensor, holds: Tensor) -> Tensor:
 
 def term_roots(tokens: Tensor, grammar: Grammar, max_terms: int) -> tuple[Tensor, Tensor]:
     """The first token of every top-level summand [formula, term] and which summands exist."""
-    facts = _facts(grammar, max_terms, tokens.device)
+    facts = _token_rows(grammar, max_terms, tokens.device)
     child = operand_positions(tokens, facts.arity[tokens])
     terms, mask, _ = _term_positions(tokens, child, facts.splits, max_terms)
     return tokens.gather(1, terms), mask
@@ -184,7 +184,7 @@ def term_roots(tokens: Tensor, grammar: Grammar, max_terms: int) -> tuple[Tensor
 
 def summand_splits(tokens: Tensor, grammar: Grammar, max_terms: int) -> Tensor:
     """Which tokens join top-level summands that have coefficients of their own, bool [formula, position]."""
-    facts = _facts(grammar, max_terms, tokens.device)
+    facts = _token_rows(grammar, max_terms, tokens.device)
     return _term_positions(tokens, operand_positions(tokens, facts.arity[tokens]), facts.splits, max_terms)[2]
 
 

@@ -1,4 +1,4 @@
-"""The length of a finished formula, in tokens, before it is written out."""
+"""Complexity of finished formulas, in tokens, before they are written out."""
 
 from __future__ import annotations
 
@@ -11,16 +11,18 @@ from defectdb.engine.problem import Problem
 from defectdb.engine.programs.compiling import term_roots
 
 
-def complexities(tokens: Tensor, grammar: Grammar, problem: Problem, plain: Tensor | None = None) -> Tensor:
+def complexities(
+    tokens: Tensor, grammar: Grammar, problem: Problem, no_offset: Tensor | None = None
+) -> Tensor:
     """Tokens of every finished formula, [formula]: the skeleton, a coefficient for each summand, the offset.
 
-    ``plain`` [formula] marks formulas without the offset.
+    ``no_offset`` [formula] marks formulas without the offset.
     """
     roots, mask = term_roots(tokens, grammar, problem.max_terms)
     inverse = grammar.index.get("inv", -1)
     cost = torch.where(roots == inverse, 1, 2) * mask  # c * (1 / x) is written c / x
     whole = (tokens != 0).sum(1) + cost.sum(1) + 2 * int(problem.offset)
-    return whole if plain is None or not problem.offset else whole - 2 * plain.long()
+    return whole if no_offset is None or not problem.offset else whole - 2 * no_offset.long()
 
 
 def distinct_terms(tokens: Tensor, grammar: Grammar, problem: Problem) -> Tensor:

@@ -1,4 +1,4 @@
-"""Which of many formulas a user wants: required tokens, dimensional analysis, a predicate of the user's own."""
+"""Check which formulas are dimensionally sound."""
 
 from __future__ import annotations
 

@@ -12,7 +12,11 @@ from defectdb.engine.grammar.grammar import Grammar
 
 @dataclass(frozen=True, slots=True)
 class Dressed:
-    """Prefix sequences [formula, position] and their constants' values at the same places, NaN elsewhere."""
+    """Skeletons with inherited constants.
+
+    ``tokens`` [formula, position]: the skeletons in prefix form.
+    ``values`` [formula, position]: values of the constants, NaN where there is none.
+    """
 
     tokens: Tensor
     values: Tensor

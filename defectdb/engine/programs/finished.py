@@ -1,4 +1,4 @@
-"""Fitted skeletons to finished formulas: coefficients and offset written out, and what that costs in tokens."""
+"""Write out a fitted skeleton as a complete expression, with its coefficients and offset."""
 
 from __future__ import annotations
 

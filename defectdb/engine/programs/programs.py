@@ -1,4 +1,4 @@
-"""Token matrices to node tables, evaluated and differentiated for all formulas at once.
+"""Evaluate and differentiate a batch of formulas at once, from one table of their nodes.
 
 The nodes of all formulas are laid out in one table sorted by height and operator, so that one tensor
 operation per (height, operator) evaluates that operator everywhere, into a contiguous slice. One reverse
@@ -79,11 +79,14 @@ _READS: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Nodes of one operator at one height: rows [start, stop) of the table.
+    """Nodes of one operator at one height: consecutive rows of the node table.
 
-    ``operands`` are the rows that they read, ``owners`` [node] the formulas that they belong to. Nodes with
-    constants are sorted by which operands hold them, so that those whose first (second) operand does are the
-    rows ``active[0]`` (``active[1]``), each [from, to); ``places`` are these operands' rows among the adjoints.
+    ``operator``: its name.
+    ``start``, ``stop``: first row, and one past the last.
+    ``operands``: for every operand the rows [node] that it is read from.
+    ``owners`` [node]: the formulas that the nodes belong to.
+    ``active``: for every operand the rows, from and to, of the nodes in which it holds constants.
+    ``places``: for every operand these operands' rows [node] among the adjoints.
     """
 
     operator: str
@@ -97,14 +100,24 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Programs:
-    """A batch of formulas as one node table.
+    """A batch of formulas as one table of nodes.
 
-    Rows: the variables, the literal numbers, the nodes without constants (``fixed`` groups), the constants
-    (formula by formula, ``n_constants`` each), the nodes that hold constants (``groups``). ``terms`` [formula,
-    term] are the rows of every formula's top-level summands (row 0 where there are fewer, see ``term_mask``):
-    value = sum of the terms, or, with free coefficients, any combination; the additions that join them have no
-    row. ``roots`` [root] are those of the terms that hold constants, as places in the flattened [formula, term].
-    ``plain`` [formula] marks formulas that do without the problem's offset (None: none does).
+    Its rows are the variables, the literal numbers, the nodes without constants, the constants (formula by formula) and
+    the nodes that hold constants. A formula's value is the sum of its summands times coefficients; the additions that
+    join them have no row.
+
+    ``n_variables``: rows of variables.
+    ``numbers`` [number]: values of the literal numbers.
+    ``first_constant``: row of the first constant.
+    ``n_formulas``: formulas.
+    ``n_constants``: constants of each of them.
+    ``n_rows``: rows of the table.
+    ``fixed``: groups of nodes without constants, in order of evaluation.
+    ``groups``: groups of nodes that hold constants, in order of evaluation.
+    ``terms`` [formula, term]: rows of the top-level summands; 0 where there are fewer.
+    ``term_mask`` [formula, term]: which summands there are.
+    ``roots`` [root]: the summands that hold constants, as positions in the flattened [formula, term].
+    ``no_offset`` [formula]: which formulas do without the problem's offset; None: none does.
     """
 
     n_variables: int
@@ -118,7 +131,7 @@ class Programs:
     terms: Tensor
     term_mask: Tensor
     roots: Tensor
-    plain: Tensor | None = None
+    no_offset: Tensor | None = None
 
     def table(self, x: Tensor, starts: int) -> Tensor:
         """A node table [row, start, point] at ``x`` [variable, point], filled in as far as no constant matters."""

@@ -1,6 +1,4 @@
-"""Fitted formulas to values anywhere, and to a verdict: finite, bounded and quiet over the whole range, or
-not.
-"""
+"""The domain over which a formula must be finite, bounded and smooth."""
 
 from __future__ import annotations
 
@@ -20,21 +18,34 @@ from defectdb.expressions.expression import Expression
 
 MAX_ROUGHNESS = 1.6  # total variation between the data points, as a multiple of the data's own
 MAX_JUMP = 0.1  # change from a data point to its close surroundings, as a fraction of the data's range
-_BESIDE = (1e-7, 1e-6, 1e-5, 1e-4, 3e-4, 1e-3, 3e-3)  # distances looked at, as fractions of the largest
-_SAME = 1e-6  # distances nearer than this share of the largest are one distance
+_NEAR_DISTANCES = (
+    1e-7,
+    1e-6,
+    1e-5,
+    1e-4,
+    3e-4,
+    1e-3,
+    3e-3,
+)  # distances looked at, as fractions of the largest
+_SAME_DISTANCE = 1e-6  # distances nearer than this share of the largest are one distance
 MAX_OVERSHOOT = 0.25  # how far beyond the data's range a formula may swing, as a fraction of that range
 MAX_DRIFT = 0.5  # the same, of the whole range allowed, for the tail behind the data: slow laws go on
 
 
 @dataclass(frozen=True, slots=True)
 class Domain:
-    """Where a formula must be finite and quiet: a grid over the range and what the data do there.
+    """The domain over which a formula must be finite, bounded and smooth.
 
-    ``grid`` [variable, point] with the points inside the data first (``n_inside``), then the tail up to the
-    cutoff; ``low``, ``high``, ``roughness`` bound the value and its total variation; ``tail`` bounds |value|
-    at the last point (infinite: no demand); ``jump`` the change between grid points nearer than ``near`` to
-    each other; ``resolution`` what the data can tell about the curve between their points. ``one_sign``: no
-    denominator may have both signs on the grid, for several variables, where there is no path from point to point.
+    ``grid`` [variable, point]: points inside the data's range first, then the tail up to the cutoff.
+    ``n_inside``: points inside the data's range.
+    ``low``, ``high`` (units of the target): bounds of the value.
+    ``roughness`` (units of the target): bound of the total variation.
+    ``tail`` (units of the target): bound of the absolute value at the last point; infinite for none.
+    ``near`` (units of the variable): distance below which two grid points are neighbours.
+    ``jump`` (units of the target): bound of the change between neighbours.
+    ``resolution``: what the data resolve between their points; None for no such demand.
+    ``one_sign``: whether no denominator may have both signs on the grid; for several variables, where there is no path
+    from point to point.
     """
 
     grid: Tensor
@@ -66,7 +77,7 @@ class Domain:
         largest = max(abs(low), abs(high))
         even = _uneven(low, high, points).to(x)
         # Poles and spikes hide beside the data points that they serve: look closely there, at every scale.
-        steps = largest * torch.tensor(_BESIDE, dtype=x.dtype, device=x.device)
+        steps = largest * torch.tensor(_NEAR_DISTANCES, dtype=x.dtype, device=x.device)
         beside = (distinct.unsqueeze(1) + torch.cat([-steps, steps.new_zeros(1), steps])).flatten()
         inside = torch.cat([even, beside[(beside >= low) & (beside <= high)]]).sort().values
         grid, n_inside = inside, len(inside)
@@ -78,7 +89,7 @@ class Domain:
         roughness = MAX_ROUGHNESS * float(means.diff().abs().sum()) + 0.1 * spread
         tail = 0.02 * spread if decay else math.inf
         bottom, top = float(means.min()) - margin, float(means.max()) + margin
-        near, jump = 1.01 * largest * _BESIDE[-1], MAX_JUMP * spread
+        near, jump = 1.01 * largest * _NEAR_DISTANCES[-1], MAX_JUMP * spread
         track = torch.searchsorted(inside, torch.cat([even, distinct]).unique()).clamp(max=n_inside - 1)
         resolution = Resolution.of(distinct, means, inside, track, _noise(ys, place, means))
         return cls(grid.unsqueeze(0), n_inside, bottom, top, roughness, tail, near, jump, resolution)
@@ -142,12 +153,12 @@ def _uneven(low: float, high: float, points: int) -> Tensor:
 
 def _places(xs: Tensor) -> Tensor:
     """The place [point] of every sorted distance among the distinct ones; lattices repeat distances to round-off."""
-    apart = xs.diff() > _SAME * torch.maximum(xs[-1].abs(), xs[0].abs())
+    apart = xs.diff() > _SAME_DISTANCE * torch.maximum(xs[-1].abs(), xs[0].abs())
     return torch.cat([apart.new_zeros(1), apart]).long().cumsum(0)
 
 
 def _noise(ys: Tensor, place: Tensor, means: Tensor) -> float:
-    """How far data are from themselves: by equal points with different values, or half the median step."""
+    """Noise of the data: differences at equal points, or half the median step."""
     step = 0.5 * float(means.diff().abs().median()) if len(means) > 1 else 0.0
     high, low = (
         torch.zeros_like(means).scatter_reduce(0, place, ys, how, include_self=False)

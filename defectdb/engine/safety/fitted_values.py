@@ -1,4 +1,4 @@
-"""Evaluate fitted formulas and refuse those that are unsafe over a domain."""
+"""Evaluate fitted formulas and reject those that diverge, leave the data's range or oscillate between data points."""
 
 from __future__ import annotations
 

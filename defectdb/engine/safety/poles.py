@@ -13,9 +13,9 @@ from defectdb.expressions.arrays import Floats
 from defectdb.expressions.evaluation import evaluate_numpy
 from defectdb.expressions.expression import Call, Expression, walk
 
-_SINGULAR = ("div", "inv", "log")  # operators with a pole where their last operand is zero
+_SINGULAR_OPERATORS = ("div", "inv", "log")  # operators with a pole where their last operand is zero
 
-_EVEN = ("square", "cube", "abs")  # operators through which a zero stays where it is
+_ZERO_KEEPING_OPERATORS = ("square", "cube", "abs")  # operators through which a zero stays where it is
 
 
 def has_pole(
@@ -26,9 +26,9 @@ def has_pole(
     Not ``anywhere``: from one point to the next. A power changes sign where its base does.
     """
     for node in walk(expression):
-        if isinstance(node, Call) and node.operator in _SINGULAR:
+        if isinstance(node, Call) and node.operator in _SINGULAR_OPERATORS:
             below = node.args[-1]
-            while isinstance(below, Call) and below.operator in _EVEN:
+            while isinstance(below, Call) and below.operator in _ZERO_KEEPING_OPERATORS:
                 below = below.args[0]
             signs = np.sign(np.atleast_1d(evaluate_numpy(below, points, constants)))
             before = signs[:-1] if len(signs) > 1 and not anywhere else signs[:1]
@@ -45,11 +45,11 @@ def have_poles(programs: Programs, table: Tensor, *, anywhere: bool = False) -> 
     base = torch.arange(programs.n_rows, device=table.device)
     groups = (*programs.fixed, *programs.groups)
     for group in groups:
-        if group.operator in _EVEN:
+        if group.operator in _ZERO_KEEPING_OPERATORS:
             base[group.start : group.stop] = base[group.operands[0]]
     out = torch.zeros(programs.n_formulas, dtype=torch.bool, device=table.device)
     for group in groups:
-        if group.operator in _SINGULAR:
+        if group.operator in _SINGULAR_OPERATORS:
             below = table[base[group.operands[-1]]]
             steps = below[:, 1:] * below[:, :-1]
             crosses = below.amin(1) * below.amax(1) <= 0 if anywhere else (steps <= 0).any(1)

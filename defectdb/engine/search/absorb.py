@@ -95,7 +95,7 @@ def _fit_safely(
     worst = state.worst_elite(size)
     fitted = fit(
         new.tokens, inputs.grammar, inputs.problem, state.generator,
-        starts=starts, theta=new.theta(inputs.grammar), plain=no_offset,
+        starts=starts, theta=new.theta(inputs.grammar), no_offset=no_offset,
         bound=None if worst is None else inputs.config.slack * worst, iterations=iterations, until=state.fit_until,
     )  # fmt: skip
     safe = _safe(state, new.tokens, size, fitted)
@@ -158,7 +158,7 @@ def _other_constants(state: SearchState, tokens: Tensor, no_offset: Tensor, wors
         inputs.problem,
         state.generator,
         starts=1,
-        plain=no_offset,
+        no_offset=no_offset,
         bound=worst,
         until=state.fit_until,
     )

@@ -1,4 +1,4 @@
-"""Which skeletons a search may fit: the grammar's demands and the user's predicate."""
+"""Check which skeletons a search may fit: required tokens, units and the user's predicate."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ from defectdb.expressions.expression import Expression, from_prefix
 
 
 class Acceptance:
-    """Rows of candidates to keep; called with token sequences [formula, position]."""
+    """Check of skeletons [formula, position]: required tokens, units and the user's predicate.
+
+    ``grammar``: required tokens and units.
+    ``predicate``: callback that accepts or refuses an expression; None for none.
+    """
 
     def __init__(self, grammar: Grammar, predicate: Callable[[Expression], bool] | None = None) -> None:
         self.grammar, self.predicate = grammar, predicate

@@ -25,7 +25,7 @@ from defectdb.engine.search.outcome import Generation
 from defectdb.engine.search.state import SearchState
 from defectdb.errors import InputDataError, UsageError
 
-_ARCHIVE = ("tokens", "complexity", "source", "born", "plain")
+_ARCHIVE = ("tokens", "complexity", "source", "born", "no_offset")
 _FIT = ("theta", "beta", "sse")
 
 

@@ -1,4 +1,4 @@
-"""The same search from several seeds, in processes, to one front: what one seed misses another finds."""
+"""Run the same search from several seeds, in processes, and join their fronts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,12 @@ from defectdb.expressions.expression import expression_hash
 
 @dataclass(frozen=True, slots=True)
 class Islands:
-    """The joint front, every island's own outcome, and [formula] the share of islands whose front holds it."""
+    """Result of several searches.
+
+    ``front``: the joint Pareto front, in order of complexity.
+    ``outcomes``: the result of every search.
+    ``stability`` [formula]: share of the searches whose own front holds each formula.
+    """
 
     front: list[Scored]
     outcomes: list[Outcome]
@@ -31,7 +36,7 @@ class Islands:
 
 
 @dataclass(frozen=True, slots=True)
-class _Voyage:
+class _Task:
     """One search as it travels to a process."""
 
     problem: Problem
@@ -41,9 +46,9 @@ class _Voyage:
     seeds: Tensor | None
 
 
-def _run(voyage: _Voyage) -> Outcome:
+def _run(task: _Task) -> Outcome:
     torch.set_num_threads(1)
-    return Search(voyage.problem, voyage.grammar, voyage.config, voyage.domain, seeds=voyage.seeds).run()
+    return Search(task.problem, task.grammar, task.config, task.domain, seeds=task.seeds).run()
 
 
 def search_islands(
@@ -60,15 +65,15 @@ def search_islands(
 
     The result depends on the seeds alone, not on how many processes there are.
     """
-    voyages = [
-        _Voyage(problem, grammar, replace(config, seed=config.seed + i), domain, seeds) for i in range(count)
+    tasks = [
+        _Task(problem, grammar, replace(config, seed=config.seed + i), domain, seeds) for i in range(count)
     ]
     if workers < 2 or count < 2:
-        outcomes = [_run(voyage) for voyage in voyages]
+        outcomes = [_run(task) for task in tasks]
     else:
         spawn, me = get_context("spawn"), os.getpid()
         with ProcessPoolExecutor(min(workers, count), spawn, initializer=end_with, initargs=(me,)) as pool:
-            outcomes = list(pool.map(_run, voyages))
+            outcomes = list(pool.map(_run, tasks))
     front = pareto_front(scored for outcome in outcomes for scored in outcome.front)
     held = [{expression_hash(s.expression) for s in outcome.front} for outcome in outcomes]
     stability = [sum(expression_hash(s.expression) in h for h in held) / count for s in front]

@@ -1,4 +1,4 @@
-"""An archive and an autoencoder to new candidates: samples, their neighbours, and moved subtrees of elites."""
+"""New candidates from the network and from the best formulas so far, by source."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from defectdb.engine.search.variation import (
 SOURCES = ("enumeration", "prior", "neighbours", "regrown", "crossover", "mutation", "relabel", "wrap", "sum")
 """Where candidates come from; the first is the seed of every search."""
 
-_SHARED = 0.3  # of every generation, in equal parts to all sources; the rest follows what they yield
-_NOISE = 0.5  # around an elite's latent mean, in units of its posterior's own width
-_TEMPERATURE = 0.6  # of what is written around elites: at 1 most of it is far from them
+_EQUAL_SHARE = 0.3  # of every generation, in equal parts to all sources; the rest follows what they yield
+_NOISE_WIDTHS = 0.5  # around an elite's latent mean, in units of its posterior's own width
+_SAMPLING_TEMPERATURE = 0.6  # of what is written around elites: at 1 most of it is far from them
 
 
 def shares(yields: Tensor, population: int) -> list[int]:
     """Candidates asked of every source but the first; ``yields`` [source] new elites per candidate so far."""
-    share = (1 - _SHARED) * yields[1:] / yields[1:].sum() + _SHARED / (len(SOURCES) - 1)
+    share = (1 - _EQUAL_SHARE) * yields[1:] / yields[1:].sum() + _EQUAL_SHARE / (len(SOURCES) - 1)
     return [max(32, int(n)) for n in (share * population).tolist()]
 
 
@@ -57,11 +57,11 @@ def inherited(tokens: Tensor, parents: Dressed) -> Dressed:
 
 
 def neighbours(
-    parents: Dressed, model: SEGVAE, generator: torch.Generator, shown: Tensor | None = None
+    parents: Dressed, model: SEGVAE, generator: torch.Generator, data_points: Tensor | None = None
 ) -> Dressed:
-    """What the decoder writes near the parents' places in latent space."""
-    codes = model.codes_around(parents.tokens, _NOISE, generator, shown)
-    return inherited(model.sample(codes, generator, _TEMPERATURE), parents)
+    """Formulas that the decoder writes near the parents in latent space."""
+    codes = model.codes_around(parents.tokens, _NOISE_WIDTHS, generator, data_points)
+    return inherited(model.sample(codes, generator, _SAMPLING_TEMPERATURE), parents)
 
 
 def regrown(
@@ -69,15 +69,15 @@ def regrown(
     model: SEGVAE,
     grammar: Grammar,
     generator: torch.Generator,
-    shown: Tensor | None = None,
+    data_points: Tensor | None = None,
 ) -> Dressed:
     """Put what the decoder writes there in the place of a random subtree; those that fit.
 
     The decoder has read the parent up to that place, and knows of the whole from near its place in latent space.
     """
-    codes = model.codes_around(parents.tokens, _NOISE, generator, shown)
+    codes = model.codes_around(parents.tokens, _NOISE_WIDTHS, generator, data_points)
     start = random_positions(parents.tokens, generator)
-    written = model.sample(codes, generator, _TEMPERATURE, (parents.tokens, start))
+    written = model.sample(codes, generator, _SAMPLING_TEMPERATURE, (parents.tokens, start))
     lines = torch.arange(len(start), device=start.device)
     stop, size = (subtree_ends(rows, grammar)[lines, start] for rows in (parents.tokens, written))
     out, fits = splice(parents, start, stop, Dressed.of(written, grammar), start, size - start)
@@ -90,21 +90,21 @@ def breed(
     grammar: Grammar,
     counts: list[int],
     generator: torch.Generator,
-    shown: Tensor | None = None,
+    data_points: Tensor | None = None,
 ) -> tuple[Dressed, Tensor]:
     """One generation's formulas from every source, all obeying the grammar, and where each came from.
 
-    ``shown`` [1, point, feature] are the data that a conditional network sees.
+    ``data_points`` [1, point, feature] are the data that a conditional network sees.
     """
 
     def parents(i: int) -> Dressed:
         return elites(archive, grammar, counts[i], generator)
 
-    prior = model.sample(model.random_codes(counts[0], generator, shown), generator)
+    prior = model.sample(model.random_codes(counts[0], generator, data_points), generator)
     made = [
         Dressed.of(prior, grammar),
-        neighbours(parents(1), model, generator, shown),
-        regrown(parents(2), model, grammar, generator, shown),
+        neighbours(parents(1), model, generator, data_points),
+        regrown(parents(2), model, grammar, generator, data_points),
         crossover(parents(3), parents(3), grammar, generator),
         mutate(parents(4), grammar, generator),
         relabel(parents(5), grammar, generator),

@@ -1,4 +1,4 @@
-"""What a search is told, and what it tells: its settings, its generations, its outcome."""
+"""Results of a search: counts of every generation, and the final front."""
 
 from __future__ import annotations
 
@@ -11,7 +11,13 @@ from defectdb.engine.finishing.scored import Scored
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Formulas written, different ones among them, those of these that were fitted for the first time, safe ones."""
+    """Counts of candidates.
+
+    ``made``: candidates written.
+    ``unique``: different ones among them.
+    ``new``: those of these that were fitted, for the first time.
+    ``safe``: those of these that are safe over the domain.
+    """
 
     made: int = 0
     unique: int = 0
@@ -28,9 +34,15 @@ class Counts:
 class Generation:
     """Counts and scores of one generation, for progress displays and the ``generations`` table.
 
-    ``seconds`` that it took. Of ``n_candidates`` written, ``n_unique`` differ by more than the order of operands,
-    ``n_new`` of these were never fitted before and are now, and ``n_in_domain`` of these are safe over the domain.
-    ``reached`` are the complexities at which the lowest mean squared error so far falls, each with that error.
+    ``generation``: its number; 0 is that of the seeds.
+    ``seconds``: time that it took.
+    ``n_candidates``: candidates written.
+    ``n_unique``: those that differ by more than the order of operands.
+    ``n_new``: those of these that were fitted, for the first time.
+    ``n_in_domain``: those of these that are safe over the domain.
+    ``best_mse``: lowest mean squared error so far.
+    ``kl``, ``loss`` (nats): the network's mean KL divergence and loss.
+    ``reached``: the complexities at which the lowest mean squared error so far falls, each with that error.
     """
 
     generation: int
@@ -52,9 +64,13 @@ def islands_of(generations: Sequence[Generation]) -> list[int]:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a search found: the front in order of complexity, the generations' statistics, its time.
+    """Result of a search.
 
-    ``rounded`` are further formulas in round numbers, where they were asked for.
+    ``front``: formulas of the Pareto front, in order of complexity.
+    ``generations``: counts and scores of every generation.
+    ``seconds``: time that the search took.
+    ``n_fits``: skeletons fitted.
+    ``rounded``: further formulas in round numbers, where they were asked for.
     """
 
     front: list[Scored]

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from defectdb.engine.finishing.numbers_only import as_they_stand, literal_formulas, standing
+from defectdb.engine.finishing.numbers_only import (
+    round_number_formulas,
+    without_coefficients,
+    without_constants,
+)
 from defectdb.engine.finishing.scored import Scored
 from defectdb.engine.fitting.archive import Archive
 from defectdb.engine.search.state import SearchState
@@ -23,7 +27,7 @@ def round_pairs(state: SearchState) -> Archive | None:
     if state.seconds_left() < _PAIRS_SECONDS:
         return None
     tokens = nearest_pairs(inputs.problem, inputs.grammar, state.stop_at)
-    found = standing(tokens[inputs.accepts(tokens)], inputs.grammar, inputs.problem)
+    found = without_constants(tokens[inputs.accepts(tokens)], inputs.grammar, inputs.problem)
     return found.best(_PAIRS_KEPT, inputs.config.max_complexity)
 
 
@@ -31,9 +35,9 @@ def round_formulas(state: SearchState, pairs: Archive | None) -> list[Scored]:
     """Rounded formulas and pairs of small functions that are safe over the domain, each once."""
     inputs, found = state.inputs, list[Scored]()
     if state.rounded is not None and len(state.rounded):
-        found += literal_formulas(state.rounded, inputs.grammar, inputs.problem)
+        found += round_number_formulas(state.rounded, inputs.grammar, inputs.problem)
     if pairs is not None and len(pairs):
-        found += literal_formulas(pairs, inputs.grammar, as_they_stand(inputs.problem))
+        found += round_number_formulas(pairs, inputs.grammar, without_coefficients(inputs.problem))
     each = {scored.expression: scored for scored in found}.values()
     domain = None if inputs.domain is None else inputs.domain.to("cpu")
     return [s for s in each if domain is None or domain.permits(s.expression, (), inputs.grammar.variables)]

@@ -114,7 +114,7 @@ def next_generation(state: SearchState) -> Generation:
     begin = time.monotonic()
     kl, loss = train(
         state.network, state.elites.tokens, state.elites.merit(), state.generator,
-        steps=config.train_steps, batch=config.batch, shown=state.network_data,
+        steps=config.train_steps, batch=config.batch, data_points=state.network_data,
     )  # fmt: skip
     before = state.elites.lowest(config.max_complexity)
     asked = shares(state.yields, config.population)
@@ -133,7 +133,7 @@ def _without_offset(state: SearchState, count: int) -> Tensor:
     """Which of ``count`` candidates do without the offset: as large a share as of the elites, a tenth at least."""
     share = 0.0
     if state.inputs.problem.offset:
-        share = min(0.6, max(0.1, float(state.elites.plain.double().mean())))
+        share = min(0.6, max(0.1, float(state.elites.no_offset.double().mean())))
     device = state.elites.tokens.device
     return torch.rand(count, generator=state.generator, device=device) < share
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from defectdb.engine.fitting.archive import Archive
-from defectdb.engine.network.data_encoder import shown_of
+from defectdb.engine.network.data_encoder import network_points
 from defectdb.engine.network.pretrained import pretrained
 from defectdb.engine.network.segvae import SEGVAE
 from defectdb.engine.search.inputs import SearchInputs
@@ -66,7 +66,7 @@ class SearchState:
     @cached_property
     def network_data(self) -> Tensor | None:
         """The data as a conditional network reads them, [1, point, feature]; None for one that does not."""
-        return shown_of(self.inputs.problem) if self.inputs.config.model.conditional else None
+        return network_points(self.inputs.problem) if self.inputs.config.model.conditional else None
 
     @property
     def elites(self) -> Archive:

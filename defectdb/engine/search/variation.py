@@ -1,5 +1,4 @@
-"""Parent formulas to offspring by moving subtrees: crossover, mutation and sums, on whole batches of
-sequences.
+"""Genetic operators on batches of formulas: crossover, mutation, relabelling, wrapping and sums.
 
 Offspring inherit their parents' fitted constants, so that a fit continues where the parents' fits ended.
 Formulas travel as ``Dressed``: token indices with, at the place of every constant, its value (NaN where it

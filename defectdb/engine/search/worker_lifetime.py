@@ -1,4 +1,4 @@
-"""A worker process to its end, soon after that of the process that started it."""
+"""Stop a worker process when its parent process dies."""
 
 from __future__ import annotations
 

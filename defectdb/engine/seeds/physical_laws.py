@@ -1,4 +1,4 @@
-"""The field's interaction laws as skeletons: baselines to compare with, and seeds of every search."""
+"""Interaction laws of the field as skeletons: baselines to compare with, and seeds of every search."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from defectdb.expressions.expression import Expression, from_prefix
 
 @dataclass(frozen=True, slots=True)
 class Law:
-    """One law: its name, its prefix skeleton in ``r`` with constants ``c0, c1 ...`` and where it comes from.
+    """One law of the field.
 
-    Coefficients of the top-level summands and a constant offset are always free besides. Decays are written with a
-    minus sign: the fits' random starts are mostly positive.
+    ``name``: its name.
+    ``prefix``: skeleton in ``r`` with constants ``c0, c1 ...``; coefficients of the summands and an offset are free
+    besides. Decays are written with a minus sign: the fits' random starts are mostly positive.
+    ``meaning``: where it comes from.
     """
 
     name: str

@@ -1,5 +1,4 @@
-"""Small functions without fitted constants to the sums, products, quotients and functions of two that lie nearest the
-data as they stand, with no coefficient fitted.
+"""Pairs of small functions, without fitted constants, that lie nearest the data.
 
 A fit bends with the noise; a law in whole numbers does not. So all pairs of a library's functions are valued at once,
 by matrix products (the squared error of s f g against y is |y|^2 - 2 s (y f).g + s^2 f^2.g^2), and the best few of
@@ -19,19 +18,19 @@ from torch import Tensor
 from defectdb.engine.grammar.decoding import grammar_masks
 from defectdb.engine.grammar.grammar import Grammar
 from defectdb.engine.problem import Problem
-from defectdb.engine.seeds.small_functions import Library, library
+from defectdb.engine.seeds.small_functions import FunctionSet, small_functions
 
-_FEW, _MANY = 1_000, 12_000  # functions on the two sides of a pair
-_SQUARE = 4_000  # functions on both sides where they are polynomials
-_SHORT = 5  # tokens below which a first summand may be doubled or halved
-_KEPT = 8  # pairs kept of every form and pair of lengths
-_SCALES = (1.0, -1.0, 2.0, -2.0, 0.5, -0.5)
-_NUMBERS = (1.0, -1.0, 2.0, -2.0)  # whole numbers that may stand beside a product
-_NOWHERE = 1e9
-_BLOCK = 1_000  # functions of one side that are paired at once: some 4 MB for every matrix
-_CHECKED = 8_192  # sequences whose masks are made at once
-_POLYNOMIAL = ("add", "sub", "mul", "div", "square", "cube")
-_OUTER = ("exp", "log", "sqrt", "square", "inv")
+_LEFT_FUNCTIONS, _RIGHT_FUNCTIONS = 1_000, 12_000  # functions on the two sides of a pair
+_POLYNOMIAL_FUNCTIONS = 4_000  # functions on both sides where they are polynomials
+_SHORT_TOKENS = 5  # tokens below which a first summand may be doubled or halved
+_PAIRS_KEPT = 8  # pairs kept of every form and pair of lengths
+_SUM_FACTORS = (1.0, -1.0, 2.0, -2.0, 0.5, -0.5)
+_ADDED_NUMBERS = (1.0, -1.0, 2.0, -2.0)  # whole numbers that may stand beside a product
+_DIVERGENT_VALUE = 1e9
+_BLOCK_FUNCTIONS = 1_000  # functions of one side that are paired at once: some 4 MB for every matrix
+_BATCH_FORMULAS = 8_192  # sequences whose masks are made at once
+_POLYNOMIAL_OPERATORS = ("add", "sub", "mul", "div", "square", "cube")
+_OUTER_FUNCTIONS = ("exp", "log", "sqrt", "square", "inv")
 
 Names = list[str]
 Block = tuple[str, float, Tensor, Tensor]
@@ -85,10 +84,10 @@ def nearest_pairs(problem: Problem, grammar: Grammar, until: float = math.inf) -
         if len(names) <= grammar.max_length and all(name in grammar.index for name in names)
     ]  # fmt: skip
     tokens = torch.tensor(rows, dtype=torch.long, device=problem.x.device).view(-1, grammar.max_length)
-    return torch.cat([part[grammar_masks(part, grammar)[1]] for part in tokens.split(_CHECKED)])
+    return torch.cat([part[grammar_masks(part, grammar)[1]] for part in tokens.split(_BATCH_FORMULAS)])
 
 
-def _all_nearest(few: Library, many: Library, goal: _Goal, grammar: Grammar) -> Iterator[Found]:
+def _all_nearest(few: FunctionSet, many: FunctionSet, goal: _Goal, grammar: Grammar) -> Iterator[Found]:
     rights = list(_sides(many))
     blocks = [
         block for left in _sides(few) for right in rights for block in _nearest(left, right, goal, grammar)
@@ -102,22 +101,22 @@ def _all_nearest(few: Library, many: Library, goal: _Goal, grammar: Grammar) -> 
         yield forms[i], s, numbers[i], f, g
 
 
-def _families(problem: Problem, grammar: Grammar) -> Iterator[tuple[Library, Library]]:
+def _families(problem: Problem, grammar: Grammar) -> Iterator[tuple[FunctionSet, FunctionSet]]:
     """Both sides of the pairs: polynomials and their quotients, then functions of all operators."""
-    plain = tuple(n for n in _POLYNOMIAL if n in grammar.operators and n not in grammar.forbidden)
+    plain = tuple(n for n in _POLYNOMIAL_OPERATORS if n in grammar.operators and n not in grammar.forbidden)
     if plain:
         narrow = replace(grammar, operators=plain, required=())
-        some = library(narrow, problem.x, 7, _SQUARE).written_in(narrow, grammar)
+        some = small_functions(narrow, problem.x, 7, _POLYNOMIAL_FUNCTIONS).written_in(narrow, grammar)
         yield some, some
-    whole = library(grammar, problem.x, 6, _MANY)
-    yield whole[slice(_FEW)], whole
+    whole = small_functions(grammar, problem.x, 6, _RIGHT_FUNCTIONS)
+    yield whole[slice(_LEFT_FUNCTIONS)], whole
 
 
-def _sides(some: Library) -> Iterator[_Side]:
+def _sides(some: FunctionSet) -> Iterator[_Side]:
     """The library in parts of one length; single precision is enough for a shortlist."""
     for size in some.size.unique().tolist():
         rows = (some.size == size).nonzero().squeeze(1)
-        for part in rows.split(_BLOCK):
+        for part in rows.split(_BLOCK_FUNCTIONS):
             yield _Side(size, part, some.values[part].float())
 
 
@@ -130,7 +129,7 @@ def _goals(problem: Problem, grammar: Grammar) -> Iterator[_Goal]:
         "exp": (y.log(), y), "log": (y.exp(), (-y).exp()), "sqrt": (y.square(), 0.5 / y),
         "square": (y.sqrt(), 2 * y.sqrt()), "inv": (1 / y, y.square()),
     }  # fmt: skip
-    for name in _OUTER:
+    for name in _OUTER_FUNCTIONS:
         argument, slope = inside[name]
         if name in grammar.index and bool(torch.isfinite(argument).all() & torch.isfinite(slope).all()):
             yield _Goal(name, argument.float(), (weight * slope.square()).float())
@@ -142,7 +141,7 @@ def _nearest(left: _Side, right: _Side, goal: _Goal, grammar: Grammar) -> Iterat
         *_sums(left, right, goal, grammar), *_products(left, right, goal, grammar)
     ):  # fmt: skip
         lowest, column = error.min(1)
-        best = lowest.topk(min(_KEPT, len(lowest)), largest=False).indices
+        best = lowest.topk(min(_PAIRS_KEPT, len(lowest)), largest=False).indices
         partner = column[best]
         yield form, number, _rounded(scale[best, partner], form), left.rows[best], right.rows[partner]
 
@@ -158,7 +157,7 @@ def _sums(left: _Side, right: _Side, goal: _Goal, grammar: Grammar) -> Iterator[
     if "add" not in grammar.index:
         return
     w, size = goal.weight, (goal.weight * right.values.square()).sum(1)
-    for number in _SCALES if not goal.outer and left.size < _SHORT else (1.0, -1.0):
+    for number in _SUM_FACTORS if not goal.outer and left.size < _SHORT_TOKENS else (1.0, -1.0):
         rest = goal.y - number * left.values
         cross = (w * rest) @ right.values.T
         yield "add", number, (w * rest.square()).sum(1, keepdim=True) - 2 * cross.abs() + size, cross
@@ -181,14 +180,14 @@ def _products(left: _Side, right: _Side, goal: _Goal, grammar: Grammar) -> Itera
         scale = cross / even
         factor = _rounded(scale, form)
         yield form, 0.0, total - factor * (2 * cross - factor * even), scale
-        for number in _NUMBERS if form == "mul" and "add" in grammar.index else ():
+        for number in _ADDED_NUMBERS if form == "mul" and "add" in grammar.index else ():
             about = cross - number * ((w * f) @ g.T)
             yield form, number, (w * (y - number).square()).sum() - 2 * about.abs() + even, about.sgn()
 
 
 def _inverse(values: Tensor) -> Tensor:
     """1 / values, where there is none something that lies near nothing."""
-    return (1 / values).nan_to_num(nan=_NOWHERE, posinf=_NOWHERE, neginf=_NOWHERE)
+    return (1 / values).nan_to_num(nan=_DIVERGENT_VALUE, posinf=_DIVERGENT_VALUE, neginf=_DIVERGENT_VALUE)
 
 
 def _written(form: str, scale: float, number: float, left: Names, right: Names) -> Names:

@@ -1,4 +1,4 @@
-"""A problem and a grammar to what is tried before anything is sampled: small skeletons and sparse sums."""
+"""Skeletons to try before anything is sampled: all small ones, and sums of few small functions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ from defectdb.engine.seeds.small_skeletons import skeletons
 from defectdb.engine.seeds.sparse_sums import sparse_seeds
 from defectdb.engine.settings import SearchConfig
 
-_BRICKS = 12_000  # functions that sparse sums are made of; fewer where they must be safe over a domain
+_SUMMED_FUNCTIONS = (
+    12_000  # functions that sparse sums are made of; fewer where they must be safe over a domain
+)
 
 
 def small_skeletons(problem: Problem, grammar: Grammar, config: SearchConfig) -> tuple[Tensor, Tensor]:
@@ -28,10 +30,10 @@ def small_skeletons(problem: Problem, grammar: Grammar, config: SearchConfig) ->
     """
     limit = int(config.exhaustive_limit * min(1.0, 20.0 / problem.x.shape[1]))
     core = replace(grammar, operators=config.exhaustive_operators or grammar.operators, required=())
-    tokens, plain = _encoded(grammar, core, config.exhaustive_size, limit)
+    tokens, no_offset = _encoded(grammar, core, config.exhaustive_size, limit)
     if not problem.offset:
-        tokens, plain = tokens[~plain], plain[~plain]
-    return tokens.to(config.device), plain.to(config.device)
+        tokens, no_offset = tokens[~no_offset], no_offset[~no_offset]
+    return tokens.to(config.device), no_offset.to(config.device)
 
 
 @lru_cache(maxsize=4)
@@ -53,5 +55,5 @@ def sparse_sums(
 ) -> Dressed:
     """Sums of few small functions, all of them finite over the domain, as many as are found ``until`` then."""
     beyond = None if domain is None else domain.grid[:, ::8]
-    most = _BRICKS if beyond is None else _BRICKS // 3
+    most = _SUMMED_FUNCTIONS if beyond is None else _SUMMED_FUNCTIONS // 3
     return sparse_seeds(problem, grammar, size=config.sparse_size, limit=most, beyond=beyond, until=until)

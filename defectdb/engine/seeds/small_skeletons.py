@@ -1,4 +1,4 @@
-"""A grammar to every distinct small skeleton: the start of the search, so that nothing simple is ever missed.
+"""All distinct small skeletons, so that a search misses nothing simple.
 
 Sizes are built from smaller ones with the algebra's obvious repetitions left out: operands of commutative
 operators in one order, no bare constant where a free coefficient stands outside anyway, no operator undoing
@@ -13,7 +13,7 @@ from defectdb.engine.grammar.grammar import Grammar
 from defectdb.expressions.operators import OPERATORS, Family
 
 Skeleton = tuple[str, ...]
-_UNDONE = {
+_REPEATED_BELOW = {
     "neg": {"neg", "add", "sub", "mul", "div"}, "inv": {"inv", "div", "neg", "exp"},
     "exp": {"log"}, "log": {"exp", "square", "cube", "sqrt", "inv"}, "sqrt": {"square", "exp"},
     "square": {"sqrt", "neg", "exp", "abs", "square", "cube", "inv"},
@@ -22,15 +22,15 @@ _UNDONE = {
 }  # fmt: skip
 
 
-_SCALED = {("mul", "c"), ("div", "c")}
-_ABSORBED = {
-    "exp": {("add", "c")}, "sqrt": _SCALED, "inv": _SCALED, "log": _SCALED,
+_SCALED_ROOTS = {("mul", "c"), ("div", "c")}
+_ABSORBED_BELOW = {
+    "exp": {("add", "c")}, "sqrt": _SCALED_ROOTS, "inv": _SCALED_ROOTS, "log": _SCALED_ROOTS,
 }  # fmt: skip
 """First two tokens below an operator whose constant could as well stand outside it."""
 
 
 def _nesting(skeleton: Skeleton, family: Family) -> int:
-    """How many functions of one family stand inside one another at the most."""
+    """Largest number of functions of one family inside one another."""
     stack: list[int] = []
     for token in reversed(skeleton):
         operator = OPERATORS.get(token)
@@ -55,7 +55,7 @@ def _unary(grammar: Grammar, below: list[Skeleton]) -> list[Skeleton]:
         if operator.arity != 1 or name in grammar.forbidden:
             continue
         for skeleton in below:
-            if skeleton[0] in _UNDONE.get(name, ()) or skeleton[:2] in _ABSORBED.get(name, ()):
+            if skeleton[0] in _REPEATED_BELOW.get(name, ()) or skeleton[:2] in _ABSORBED_BELOW.get(name, ()):
                 continue
             if not _may_hold(name, grammar, skeleton):
                 continue
@@ -76,7 +76,7 @@ def _binary(grammar: Grammar, sizes: list[list[Skeleton]], size: int) -> list[Sk
                 found.append(("sub", *a, *b))
             if "damped" in grammar.index and b[0] != "neg" and _may_hold("damped", grammar, a, b):
                 found.append(("damped", *a, *b))
-            if {a[0], b[0]} & {"neg", "inv"} or a[:2] in _SCALED or b[:2] in _SCALED:
+            if {a[0], b[0]} & {"neg", "inv"} or a[:2] in _SCALED_ROOTS or b[:2] in _SCALED_ROOTS:
                 continue
             if "mul" in allowed and a > b:
                 found.append(("mul", *a, *b))
@@ -92,17 +92,17 @@ def _with_constant(grammar: Grammar, below: list[Skeleton]) -> list[Skeleton]:
     for a in below:
         if "add" in allowed and a[:2] != ("add", "c"):
             found.append(("add", "c", *a))
-        free = a[:2] not in _SCALED and a[0] != "neg"
+        free = a[:2] not in _SCALED_ROOTS and a[0] != "neg"
         if free and "mul" in allowed and not (a[0] == "inv" and "div" in allowed):
             found.append(("mul", "c", *a))
         if free and "div" in allowed and a[0] != "inv":
             found.append(("div", "c", *a))
-        if "pow" in allowed and a[0] not in _POWERS:
+        if "pow" in allowed and a[0] not in _NO_POWER_OF:
             found.append(("pow", *a, "c"))
     return found
 
 
-_POWERS = ("neg", "inv", "square", "cube", "sqrt", "exp", "pow", "cos", "sin", "tanh")
+_NO_POWER_OF = ("neg", "inv", "square", "cube", "sqrt", "exp", "pow", "cos", "sin", "tanh")
 """Roots of which a fitted power is a fitted constant elsewhere, or no number where they are negative."""
 
 
@@ -120,7 +120,7 @@ def skeletons(grammar: Grammar, size: int, limit: int = 60_000) -> tuple[Skeleto
         if grammar.constants and n >= 3:
             level += _with_constant(grammar, sizes[n - 2])
         level = [s for s in level if s.count("c") <= grammar.max_constants]
-        roots = [s for s in level if s[0] != "neg" and s[:2] not in (("add", "c"), *_SCALED)]
+        roots = [s for s in level if s[0] != "neg" and s[:2] not in (("add", "c"), *_SCALED_ROOTS)]
         if len(total) + len(roots) > limit:
             break
         sizes.append(level)

@@ -1,4 +1,4 @@
-"""A library of small functions to the sums, quotients and functions of sums that reproduce the data best.
+"""Sparse sums, quotients and functions of sums of small functions that come near the data.
 
 Forward selection with a beam: every step projects all library functions off the ones chosen so far and takes those
 that explain most of what is left (orthogonal least squares: Chen, Billings & Luo, Int. J. Control 50, 1873 (1989)). A
@@ -20,17 +20,17 @@ from defectdb.engine.fitting.batched_linear import coefficients, dot, orthonorma
 from defectdb.engine.grammar.grammar import PAD, Grammar
 from defectdb.engine.problem import Problem
 from defectdb.engine.programs.dressed import Dressed
-from defectdb.engine.seeds.small_functions import Library, library, products
+from defectdb.engine.seeds.small_functions import FunctionSet, products, small_functions
 
-_WORK = 80_000_000  # products of one beam step: states x functions x rows
-_VALUES = 4_000_000  # numbers that a library's values may take
-_WIDEST = 300  # states of a beam
-_KEPT = 16  # chosen sums of every number of terms, by error alone and by error against length
-_POWERS = ("mul", "square", "cube")
-_NOTHING = 1e-9  # summands smaller than this share of the data are left out
-_EXACT = 1e-24
-_ROUND = 1e-7  # coefficients as near to a literal as this are it
-_PER_TOKEN = 0.3  # error (its logarithm) that a token must save
+_BEAM_PRODUCTS = 80_000_000  # products of one beam step: states x functions x rows
+_TABLE_VALUES = 4_000_000  # numbers that a library's values may take
+_BEAM_STATES = 300  # states of a beam
+_SUMS_KEPT = 16  # chosen sums of every number of terms, by error alone and by error against length
+_POLYNOMIAL_OPERATORS = ("mul", "square", "cube")
+_NEGLIGIBLE_SHARE = 1e-9  # summands smaller than this share of the data are left out
+_EXACT_SHARE = 1e-24
+_LITERAL_DISTANCE = 1e-7  # coefficients as near to a literal as this are it
+_LOG_ERROR_PER_TOKEN = 0.3  # error (its logarithm) that a token must save
 _INVERSES: dict[str, Callable[[Tensor], Tensor]] = {
     "exp": torch.log, "log": torch.exp, "sqrt": torch.square, "square": torch.sqrt, "inv": torch.reciprocal,
 }  # fmt: skip
@@ -83,7 +83,7 @@ def sparse_seeds(
 
 
 def _searches(
-    part: Library, problem: Problem, grammar: Grammar
+    part: FunctionSet, problem: Problem, grammar: Grammar
 ) -> Iterator[Callable[[], list[tuple[Names, list[float]]]]]:
     """The searches to make with one part of the library: sums, and where rows are not sums quotients and functions."""
     yield partial(_sums, part, problem, grammar)
@@ -93,32 +93,34 @@ def _searches(
             yield partial(_inside, name, undo(problem.y), part, problem, grammar)
 
 
-def _families(bricks: Library, grammar: Grammar) -> Iterator[Library]:
+def _families(bricks: FunctionSet, grammar: Grammar) -> Iterator[FunctionSet]:
     """The powers and products of the variables alone, then all the smallest functions: few enough to look closely."""
-    plain = [grammar.index[name] for name in (*_POWERS, *grammar.variables) if name in grammar.index]
+    plain = [
+        grammar.index[name] for name in (*_POLYNOMIAL_OPERATORS, *grammar.variables) if name in grammar.index
+    ]
     allowed = torch.zeros(len(grammar.tokens), dtype=torch.bool, device=bricks.tokens.device)
     allowed[[PAD, *plain]] = True
     yield bricks[allowed[bricks.tokens].all(1).nonzero().squeeze(1)]
     yield bricks[(bricks.size <= 3).nonzero().squeeze(1)]
 
 
-def _bricks(problem: Problem, grammar: Grammar, size: int, limit: int, beyond: Tensor | None) -> Library:
+def _bricks(problem: Problem, grammar: Grammar, size: int, limit: int, beyond: Tensor | None) -> FunctionSet:
     points = problem.x if beyond is None else torch.cat([problem.x, beyond], dim=1)
-    room = max(1, min(limit, _VALUES // points.shape[1]))
-    found = library(grammar, points, size, room)
+    room = max(1, min(limit, _TABLE_VALUES // points.shape[1]))
+    found = small_functions(grammar, points, size, room)
     small = found[slice(max(1, int((room / 2) ** 0.5)))]
-    whole = Library.cat([found, products(small, grammar)]).distinct()
+    whole = FunctionSet.cat([found, products(small, grammar)]).distinct()
     values = whole.values[:, : problem.x.shape[1]]
     if problem.mixing is not None:
         values = values @ problem.mixing.T
-    return Library(whole.tokens, whole.size, values, whole.nesting).distinct()
+    return FunctionSet(whole.tokens, whole.size, values, whole.nesting).distinct()
 
 
 def _columns(values: Tensor, problem: Problem) -> Tensor:
     return values if problem.root is None else values * problem.root
 
 
-def _sums(bricks: Library, problem: Problem, grammar: Grammar) -> list[tuple[Names, list[float]]]:
+def _sums(bricks: FunctionSet, problem: Problem, grammar: Grammar) -> list[tuple[Names, list[float]]]:
     """Plain sums; coefficients are found again by every fit, so only the forms are given."""
     columns, target = _columns(bricks.values, problem), _columns(problem.y, problem)
     found: list[tuple[Names, list[float]]] = []
@@ -131,7 +133,7 @@ def _sums(bricks: Library, problem: Problem, grammar: Grammar) -> list[tuple[Nam
     return found
 
 
-def _quotients(bricks: Library, problem: Problem, grammar: Grammar) -> list[tuple[Names, list[float]]]:
+def _quotients(bricks: FunctionSet, problem: Problem, grammar: Grammar) -> list[tuple[Names, list[float]]]:
     """a / (1 + b): y = a - y b, with the functions times y as further columns."""
     if "div" not in grammar.index or "1" not in grammar.index:
         return []
@@ -158,7 +160,7 @@ def _quotients(bricks: Library, problem: Problem, grammar: Grammar) -> list[tupl
 
 
 def _inside(
-    name: str, target: Tensor, bricks: Library, problem: Problem, grammar: Grammar
+    name: str, target: Tensor, bricks: FunctionSet, problem: Problem, grammar: Grammar
 ) -> list[tuple[Names, list[float]]]:
     """name(offset + sum): a sum for what the outer function was applied to."""
     if name not in grammar.index or not bool(torch.isfinite(target).all()):
@@ -185,7 +187,7 @@ def _beam(columns: Tensor, target: Tensor, cost: Tensor, problem: Problem, terms
         target = target - (target @ one) * one
     columns = columns / columns.norm(dim=1, keepdim=True).clamp(min=1e-300)
     total = float(target.square().sum())
-    width = max(4, min(_WIDEST, _WORK // columns.numel()))
+    width = max(4, min(_BEAM_STATES, _BEAM_PRODUCTS // columns.numel()))
     rest, left = target.unsqueeze(0), columns.new_ones(1, len(columns))  # [state, point], [state, function]
     basis = columns.new_zeros(1, 0, len(target))
     chosen = torch.zeros(1, 0, dtype=torch.long, device=columns.device)
@@ -203,7 +205,7 @@ def _beam(columns: Tensor, target: Tensor, cost: Tensor, problem: Problem, terms
         rest = rest[state] - (rest[state] * fresh).sum(1, keepdim=True) * fresh
         left = left[state] - (fresh @ columns.T).square()
         found.append(_Choice(chosen, rest.square().sum(1)))
-        if float(found[-1].error.min()) < _EXACT * total:
+        if float(found[-1].error.min()) < _EXACT_SHARE * total:
             break
     return [_shortlist(choice, cost) for choice in found]
 
@@ -211,7 +213,7 @@ def _beam(columns: Tensor, target: Tensor, cost: Tensor, problem: Problem, terms
 def _best(error: Tensor, cost: Tensor, chosen: Tensor, width: int) -> tuple[Tensor, Tensor]:
     """The next states, each set of columns once: half by error alone, half by error against length."""
     length = cost[chosen].sum(1, keepdim=True) + cost
-    scores = [(error.log() + price * length).reshape(-1) for price in (0.0, _PER_TOKEN)]
+    scores = [(error.log() + price * length).reshape(-1) for price in (0.0, _LOG_ERROR_PER_TOKEN)]
     flat = torch.cat([s.topk(min(len(s), 3 * width), largest=False).indices for s in scores]).unique()
     state, column = flat // len(cost), flat % len(cost)
     whole = torch.cat([chosen[state], column.unsqueeze(1)], dim=1).sort(dim=1).values
@@ -225,7 +227,9 @@ def _best(error: Tensor, cost: Tensor, chosen: Tensor, width: int) -> tuple[Tens
 
 def _shortlist(choice: _Choice, cost: Tensor) -> _Choice:
     length = cost[choice.columns].sum(1)
-    ranks = [(choice.error.log() + price * length).argsort()[:_KEPT] for price in (0.0, _PER_TOKEN)]
+    ranks = [
+        (choice.error.log() + price * length).argsort()[:_SUMS_KEPT] for price in (0.0, _LOG_ERROR_PER_TOKEN)
+    ]
     rows = torch.cat(ranks).unique()
     return _Choice(choice.columns[rows], choice.error[rows])
 
@@ -248,10 +252,10 @@ def _solved(columns: Tensor, target: Tensor, choice: _Choice, problem: Problem) 
         rest = torch.addcmul(rest, part.unsqueeze(2), direction, value=-1)
         parts.append(part)
     share = coefficients(triangle, parts).squeeze(2)
-    return torch.where(share.abs() > _NOTHING * target.norm(), share / sizes, 0.0)
+    return torch.where(share.abs() > _NEGLIGIBLE_SHARE * target.norm(), share / sizes, 0.0)
 
 
-def _texts(bricks: Library, rows: Tensor, grammar: Grammar) -> list[list[Names]]:
+def _texts(bricks: FunctionSet, rows: Tensor, grammar: Grammar) -> list[list[Names]]:
     """Prefix names of the functions at ``rows`` [sum, term]."""
     tokens = bricks.tokens[rows].tolist()
     return [[[grammar.tokens[t] for t in term if t] for term in line] for line in tokens]
@@ -271,11 +275,15 @@ def _scaled_sum(
     parts, theta = [], []
     if offset:
         literal = f"{offset:.0f}"
-        exact = literal in grammar.index and float(literal) > 0.0 and abs(offset - float(literal)) < _ROUND
+        exact = (
+            literal in grammar.index
+            and float(literal) > 0.0
+            and abs(offset - float(literal)) < _LITERAL_DISTANCE
+        )
         parts.append([literal if exact else "c"])
         theta += [] if exact else [offset]
     for names, scale in terms:
-        plain = abs(scale - 1.0) < _ROUND
+        plain = abs(scale - 1.0) < _LITERAL_DISTANCE
         parts.append([*([] if plain else ["mul", "c"]), *names])
         theta += [] if plain else [scale]
     return _added(parts), theta

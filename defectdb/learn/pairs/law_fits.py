@@ -54,7 +54,7 @@ def best_fits(
     starts = theta.repeat_interleave(copies, 0) if width else None
     tried = fit(
         many, grammar, problem, torch.Generator().manual_seed(seed), starts=1 if known else STARTS,
-        iterations=(15, 60), theta=starts, plain=flags,
+        iterations=(15, 60), theta=starts, no_offset=flags,
     )  # fmt: skip
     safe = in_domain(many, grammar, tried, problem, domain).view(-1, copies)
     sse = tried.sse.view(-1, copies)

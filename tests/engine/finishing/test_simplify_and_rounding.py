@@ -13,7 +13,11 @@ from scipy.special import huber
 from support.random_formulas import formulas
 
 from defectdb.engine.finishing.nats import nats_of
-from defectdb.engine.finishing.numbers_only import as_they_stand, literal_formulas, standing
+from defectdb.engine.finishing.numbers_only import (
+    round_number_formulas,
+    without_coefficients,
+    without_constants,
+)
 from defectdb.engine.finishing.rounding import plainest, rescored, round_numbers
 from defectdb.engine.finishing.rows import Data
 from defectdb.engine.finishing.scored import Scored, pareto_front
@@ -202,10 +206,10 @@ def test_another_form_is_scored_by_the_robust_loss():
 def test_formulas_in_round_numbers_are_kept_by_the_robust_loss():
     grammar, y = Grammar(max_length=9), robust_data(1.0).y
     problem = Problem.of(torch.from_numpy(R), torch.from_numpy(y), huber=0.02)
-    archive = standing(torch.tensor([grammar.encode(["exp", "neg", "r"])]), grammar, problem)
+    archive = without_constants(torch.tensor([grammar.encode(["exp", "neg", "r"])]), grammar, problem)
     error = y - np.exp(-R)
     assert float(archive.fit.sse[0]) == pytest.approx(2 * np.sum(huber(0.02, error)))
-    [found] = literal_formulas(archive, grammar, as_they_stand(problem))
+    [found] = round_number_formulas(archive, grammar, without_coefficients(problem))
     assert found.loss == pytest.approx(2 * np.mean(huber(0.02, error)))
     assert found.bic == pytest.approx(2 * nats_of(found.loss, len(R), 0.02))
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy.optimize import curve_fit
 
-from defectdb.engine.finishing.numbers_only import literal_formulas, round_halves
+from defectdb.engine.finishing.numbers_only import round_halves, round_number_formulas
 from defectdb.engine.finishing.rows import Data
 from defectdb.engine.finishing.scored import Scored
 from defectdb.engine.finishing.uncertainty import averaged, covariance, description_length
@@ -127,7 +127,7 @@ def test_rounded_formulas_have_no_constants_and_the_errors_that_they_are_said_to
         torch.ones(1).double(),
     )
     one = torch.ones(1, dtype=torch.long)
-    found = literal_formulas(
+    found = round_number_formulas(
         round_halves(Archive(row, fit, one, one, one, one > 1), grammar, problem), grammar, problem
     )
     assert len(found) == 1

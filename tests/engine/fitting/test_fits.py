@@ -164,7 +164,7 @@ def test_a_plain_formula_has_no_offset_and_costs_two_tokens_less():
     problem = Problem.of(x, 3.0 / x + 1.0)
     rows = rows_of("inv r", "inv r")
     plain = torch.tensor([True, False])
-    result = fit(rows, KERNELS, problem, torch.Generator().manual_seed(0), plain=plain)
+    result = fit(rows, KERNELS, problem, torch.Generator().manual_seed(0), no_offset=plain)
     assert float(result.beta[0, -1]) == 0.0
     assert float(result.beta[1, -1]) == pytest.approx(1.0)
     slope = float((problem.y / x).sum() / (1 / x).square().sum())
@@ -295,7 +295,7 @@ def test_finished_formulas_have_the_values_and_the_complexity_that_were_promised
     x = torch.linspace(1.0, 5.0, 12, dtype=torch.float64)
     problem = Problem.of(x, torch.cos(x))
     plain = torch.rand(400, generator=torch.Generator().manual_seed(1)) < 0.4
-    result = fit(rows, KERNELS, problem, torch.Generator().manual_seed(0), starts=3, plain=plain)
+    result = fit(rows, KERNELS, problem, torch.Generator().manual_seed(0), starts=3, no_offset=plain)
     promised = complexities(rows, KERNELS, problem, plain)
     values = predict(rows, KERNELS, result, x.unsqueeze(0), problem)
     for i in torch.isfinite(result.sse).nonzero().squeeze(1).tolist():

@@ -16,7 +16,7 @@ from defectdb.engine.fitting.fitted import Fit
 from defectdb.engine.grammar.decoding import grammar_masks, random_formulas
 from defectdb.engine.grammar.grammar import Grammar
 from defectdb.engine.network import pretrained as pretrain
-from defectdb.engine.network.data_encoder import shown, shown_of
+from defectdb.engine.network.data_encoder import network_points, point_features
 from defectdb.engine.network.pretrained import pretrained, with_values
 from defectdb.engine.network.segvae import SEGVAE, divergence
 from defectdb.engine.network.training import train
@@ -52,7 +52,7 @@ def network() -> SEGVAE:
 
 
 def seen(y: torch.Tensor) -> torch.Tensor:
-    return shown_of(Problem.of(R, y))
+    return network_points(Problem.of(R, y))
 
 
 def scores(model: SEGVAE, points: torch.Tensor) -> torch.Tensor:
@@ -70,7 +70,7 @@ def test_the_conditional_network_samples_valid_formulas_only(network, generator)
 
 def test_the_order_of_the_points_means_nothing(network):
     order = torch.randperm(len(R), generator=torch.Generator().manual_seed(0))
-    one, other = (shown_of(Problem.of(R[rows], WAVE[rows])) for rows in (torch.arange(len(R)), order))
+    one, other = (network_points(Problem.of(R[rows], WAVE[rows])) for rows in (torch.arange(len(R)), order))
     torch.testing.assert_close(scores(network, one), scores(network, other), atol=1e-5, rtol=1e-4)
 
 
@@ -84,23 +84,23 @@ def test_scale_and_level_of_the_values_mean_nothing(network):
     )
 
 
-def test_a_conditional_network_that_is_shown_nothing_says_so(network, generator):
-    with pytest.raises(ValueError, match="must be shown data points"):
+def test_a_conditional_network_without_data_says_so(network, generator):
+    with pytest.raises(ValueError, match="needs data points"):
         network.random_codes(3, generator)
 
 
 def test_values_of_sums_over_pairs_are_the_smallest_that_give_the_sums():
     mixing = torch.randint(0, 3, (8, len(R)), generator=torch.Generator().manual_seed(1)).double()
-    points = shown_of(Problem.of(R, mixing @ WAVE, mixing=mixing, offset=False))
+    points = network_points(Problem.of(R, mixing @ WAVE, mixing=mixing, offset=False))
     expected = torch.linalg.pinv(mixing) @ (mixing @ WAVE)
     similarity = torch.corrcoef(torch.stack([points[0, :, -1].double(), expected]))[0, 1]
     assert points.shape == (1, len(R), 4)
     assert similarity > 0.99
 
 
-def test_no_more_points_are_shown_than_a_set_needs():
+def test_no_more_points_are_read_than_a_set_needs():
     x = torch.linspace(0.0, 1.0, 500, dtype=torch.float64)
-    points = shown_of(Problem.of(x, x.square()))
+    points = network_points(Problem.of(x, x.square()))
     assert points.shape == (1, 64, 4)
     assert points[0, 0, 0] < -1.7 < 1.7 < points[0, -1, 0]
 
@@ -265,4 +265,4 @@ def test_the_conditional_network_searches_sums_over_pairs():
     sums = Problem.of(R, mixing @ DECAY, mixing=mixing, offset=False)
     outcome = Search(sums, GRAMMAR, replace(QUICK, generations=1)).run()
     assert outcome.front
-    assert shown(R.unsqueeze(0), DECAY.unsqueeze(0)).shape == (1, len(R), 4)
+    assert point_features(R.unsqueeze(0), DECAY.unsqueeze(0)).shape == (1, len(R), 4)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from defectdb.engine import SymbolicRegressor
-from defectdb.engine.finishing.numbers_only import standing
+from defectdb.engine.finishing.numbers_only import without_constants
 from defectdb.engine.grammar.decoding import grammar_masks
 from defectdb.engine.grammar.grammar import Grammar
 from defectdb.engine.problem import Problem
@@ -41,14 +41,14 @@ def test_the_law_is_among_the_pairs_that_lie_near_it(law: str) -> None:
     problem = problem_of(truth + 0.03 * np.sqrt(np.mean(truth**2)) * NOISE)
     tokens = nearest_pairs(problem, GRAMMAR)
     assert bool(grammar_masks(tokens, GRAMMAR)[1].all())
-    clean = standing(tokens, GRAMMAR, problem_of(truth))
+    clean = without_constants(tokens, GRAMMAR, problem_of(truth))
     assert float(clean.fit.sse.min()) < 1e-20
 
 
 def test_errors_of_formulas_as_they_stand_are_those_of_numpy() -> None:
     y = LAWS["exp(x)/(1 + x**2)"](X) + 0.1 * NOISE
     problem = problem_of(y)
-    found = standing(nearest_pairs(problem, GRAMMAR), GRAMMAR, problem).best(20, 15)
+    found = without_constants(nearest_pairs(problem, GRAMMAR), GRAMMAR, problem).best(20, 15)
     assert len(found) > 50
     for row, sse in zip(found.tokens.tolist(), found.fit.sse.tolist(), strict=True):
         values = evaluate_numpy(from_prefix(GRAMMAR.decode(row)), {"x": X}, ())

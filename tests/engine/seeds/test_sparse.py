@@ -10,7 +10,7 @@ from defectdb.engine.fitting.multistart import fit
 from defectdb.engine.grammar.grammar import Grammar
 from defectdb.engine.problem import Problem
 from defectdb.engine.programs.dressed import Dressed
-from defectdb.engine.seeds.small_functions import library, products
+from defectdb.engine.seeds.small_functions import products, small_functions
 from defectdb.engine.seeds.sparse_sums import _Choice, _dressed, _solved, sparse_seeds
 from defectdb.expressions.evaluation import evaluate_numpy
 from defectdb.expressions.expression import from_prefix
@@ -44,7 +44,7 @@ def best_error(grammar: Grammar, problem: Problem, made: Dressed) -> float:
         flags = torch.full((len(made),), plain)
         found = fit(
             made.tokens, grammar, problem, torch.Generator().manual_seed(0), starts=2, theta=made.theta(grammar),
-            plain=flags,
+            no_offset=flags,
         )  # fmt: skip
         errors.append(float(found.sse.min()))
     return min(errors) / float(problem.y.square().sum())
@@ -89,7 +89,7 @@ def test_a_sum_over_pairs_is_taken_apart():
 
 
 def test_every_brick_is_a_formula_with_the_values_that_it_is_said_to_have():
-    found = library(TWO, XY, 5, 3000)
+    found = small_functions(TWO, XY, 5, 3000)
     names = ("x", "y")
     for i in range(0, len(found), 37):
         tree = from_prefix(TWO.decode(found.tokens[i].tolist()))
@@ -99,14 +99,14 @@ def test_every_brick_is_a_formula_with_the_values_that_it_is_said_to_have():
 
 
 def test_no_two_bricks_are_multiples_of_each_other():
-    found = library(ONE, X, 5, 3000)
+    found = small_functions(ONE, X, 5, 3000)
     normed = found.values / found.values.norm(dim=1, keepdim=True)
     alike = (normed @ normed.T).abs() > 1 - 1e-14
     assert int(alike.sum()) == len(found)
 
 
 def test_bricks_keep_to_the_nesting_limit():
-    found = library(ONE, X, 5, 5000)
+    found = small_functions(ONE, X, 5, 5000)
     for row in found.tokens.tolist():
         text = " ".join(ONE.decode(row))
         assert "sin cos" not in text
@@ -115,7 +115,7 @@ def test_bricks_keep_to_the_nesting_limit():
 
 
 def test_products_hold_every_pair_once_or_both_quotients():
-    found = library(ONE, X, 2, 100)
+    found = small_functions(ONE, X, 2, 100)
     assert len(products(found, ONE)) == len(found) * (len(found) + 1) // 2 + len(found) ** 2
 
 
