@@ -121,18 +121,23 @@ def _shown_pairs(frame: pl.DataFrame) -> pl.DataFrame:
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @click.pass_obj
 def check_command(settings: Settings, as_json: bool) -> None:
-    """Verify the database's references and stored numbers; exit code 3 if any contradict.
+    """Verify the database's references, stored numbers, views and macros; exit code 3 if any contradict.
+
+    Views and macros that somebody added are named: they run when a query uses them.
 
     \b
     Example:
       defectdb check
     """
     from defectdb.db import open_database
-    from defectdb.db.check import check
+    from defectdb.db.check import added, check
     from defectdb.errors import InputDataError
 
     with open_database(settings.database, read_only=True) as db:
         frame = check(db)
+        foreign = added(db)
+    if foreign:
+        say(settings, f"not of defectdb: {', '.join(foreign)}")
     emit(frame, "json" if as_json else "table")
     failed = frame.filter(frame["n"] > 0)["check"].to_list()
     if failed:
@@ -150,9 +155,11 @@ def migrate_command(settings: Settings, as_json: bool) -> None:
       defectdb --db old.duckdb migrate
     """
     from defectdb.db import open_database
+    from defectdb.db.catalogue import rewrite_views
     from defectdb.db.compile import compile_formulas
 
     with open_database(settings.database) as db, db.transaction():
+        rewrite_views(db)
         macros = compile_formulas(db)
         version = db.value("SELECT max(version) FROM schema_migrations")
     if as_json:

@@ -119,18 +119,21 @@ def _save(frame: pl.DataFrame, path: Path) -> None:
 @click.option("--format", "style", default=None, metavar="FORMAT", help="table, csv, json or parquet.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Write here.")
 @click.option("--write", is_flag=True, help="Let the statement change the database.")
+@click.option("--files", is_flag=True, help="Let the query read other files, with --write write them.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @click.pass_obj
 def sql_command(
     settings: Settings, query: str, parameters: tuple[tuple[str, str], ...], style: str | None,
-    output: Path | None, write: bool, as_json: bool,
+    output: Path | None, write: bool, files: bool, as_json: bool,
 ) -> None:  # fmt: skip
-    """Run a SQL query (DuckDB). The database is open for reading only unless --write is given.
+    """Run a SQL query (DuckDB). The database is open for reading only unless --write is given, and the query reads
+    nothing else unless --files is given.
 
     \b
     Examples:
       defectdb sql "SELECT label, count(*) FROM pairs GROUP BY ALL"
       defectdb sql 'FROM predictions WHERE value < $limit' -p limit 2.5 --format csv
+      defectdb sql "SELECT * FROM 'mine.csv' JOIN structures USING (structure_id)" --files
     """
     from defectdb.db import open_database
 
@@ -138,7 +141,9 @@ def sql_command(
         raise UsageError('the query is empty; write "SELECT ..." or "FROM table"')
     style = _sql_style(style, output, as_json)
     bound = {name: _value(text) for name, text in parameters} or None
-    with open_database(settings.database, read_only=not write) as db:
+    with open_database(settings.database, read_only=not write, files=files) as db:
+        if files and not write:
+            db.demand_select(query)
         if write:
             with db.transaction():
                 frame = db.frame(query, bound)

@@ -1,5 +1,6 @@
 """The only part that talks to DuckDB."""
 
-from defectdb.db.connection import MEMORY, Database, open_database
+from defectdb.db.connection import Database
+from defectdb.db.opening import MEMORY, open_database
 
 __all__ = ["MEMORY", "Database", "open_database"]

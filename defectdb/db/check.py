@@ -1,4 +1,4 @@
-"""The stored rows to a list of contradictions: references that no key guards, and numbers that disagree."""
+"""Find contradictions in a database: references that no key guards, numbers that disagree, foreign views."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from importlib import resources
 
 import polars as pl
 
+from defectdb.db.catalogue import foreign_objects
 from defectdb.db.connection import Database
-from defectdb.errors import ExpressionError
+from defectdb.errors import DatabaseError, ExpressionError
 from defectdb.expressions.expression import from_ast
 from defectdb.expressions.texts import to_sql
 
@@ -20,8 +21,36 @@ def check(db: Database) -> pl.DataFrame:
     ]
     rows = [(name, *result) for name, result in zip(_queries(), found, strict=True)]
     rows.append(("the SQL of every formula is that of its tree", *_wrong_texts(db)))
+    rows += _foreign(db)
     schema = {"check": pl.String, "n": pl.Int64, "example": pl.String}
     return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+def _foreign(db: Database) -> list[tuple[str, int, str | None]]:
+    """Views and macros beside what defectdb writes; what a user added contradicts nothing."""
+    try:
+        found = foreign_objects(db)
+    except DatabaseError as error:
+        return [(VIEWS, 1, str(error).splitlines()[0])]
+    return [
+        (VIEWS, len(found.changed), _example(found.changed)),
+        ("no macro stands for one of DuckDB's functions", len(found.shadowing), _example(found.shadowing)),
+    ]
+
+
+VIEWS = "views and macros are those that defectdb writes (`migrate` writes them anew)"
+
+
+def added(db: Database) -> tuple[str, ...]:
+    """Views and macros that somebody added, as ``view name`` or ``macro name``."""
+    try:
+        return foreign_objects(db).others
+    except DatabaseError:
+        return ()
+
+
+def _example(names: tuple[str, ...]) -> str | None:
+    return ", ".join(names) or None
 
 
 def _queries() -> dict[str, str]:

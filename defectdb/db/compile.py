@@ -1,4 +1,4 @@
-"""The formulas of all models to SQL macros and views stored in the database file.
+"""Compile the formulas of all models to SQL macros and views stored in the database file.
 
 A macro holds its formula's whole text, so it works from any DuckDB client and under any name of the file:
 ``f_12(r, dz)`` is formula 12, ``v_Vac_Mo__Vac_S(r, dz)`` the active kernel of a pair's formation energy
@@ -11,16 +11,19 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib import resources
+from math import isfinite
 from string import Template
 from typing import Any
 
 import polars as pl
 
 from defectdb.db.connection import Database
+from defectdb.errors import DatabaseError
 from defectdb.expressions.expression import Expression, from_ast, variables
 from defectdb.expressions.texts import to_sql
 from defectdb.schema.fields import TARGETS, comments
-from defectdb.schema.labels import formula_order, sql_identifier
+from defectdb.schema.labels import COMPOSITION, formula_order, is_label, sql_identifier
+from defectdb.schema.quoting import quoted_name, quoted_text
 from defectdb.schema.records import COMPOSITION_VARIABLES, EVERY_DZ, PAIR_VARIABLES, TRIPLE_VARIABLES
 
 PREFIXES = {"formation_energy": "v", "homo_lumo_gap": "gap", "homo": "homo", "lumo": "lumo"}
@@ -52,14 +55,16 @@ _LATEST = (
 
 
 def compile_formulas(db: Database) -> list[str]:
-    """Write the macros and views of all models anew, in the caller's transaction; the macros' names."""
+    """Write the macros and views of all models anew, in the caller's transaction; the macros' names.
+
+    Raises DatabaseError, and changes nothing, where a row is not what a learner writes.
+    """
     formulas = _used_formulas(db)
     macros = {**_formula_macros(formulas), **_kernel_macros(formulas.filter(pl.col("active")))}
     _drop_macros(db, keep=macros)
     for name, (parameters, body, comment) in macros.items():
-        db.execute(f'CREATE OR REPLACE MACRO "{name}"({parameters}) AS {body}')
-        quoted = comment.replace("'", "''")
-        db.execute(f"COMMENT ON MACRO \"{name}\" IS '{quoted}'")
+        db.execute(f"CREATE OR REPLACE MACRO {quoted_name(name)}({parameters}) AS {body}")
+        db.execute(f"COMMENT ON MACRO {quoted_name(name)} IS {quoted_text(comment)}")
     _write_views(db, formulas)
     return list(macros)
 
@@ -71,23 +76,80 @@ def compile_predictions(db: Database) -> None:
 
 
 def _used_formulas(db: Database) -> pl.DataFrame:
-    """Every formula of any model, once, and whether an active or a latest model uses it."""
-    return db.frame(
+    """Every formula of any model, once, and whether an active or a latest model uses it.
+
+    What is stored may be of any type in a file of somebody else, so that columns are cast and rows are checked.
+    """
+    rows = db.frame(
         f"""
         SELECT
-            f.formula_id, f.material_id, f.pair_label, f.target, f.version, f.ast, f.constants, f.infix,
-            f.images, f.dz_min, f.dz_max, f.cutoff, bool_or(m.status = 'active') AS active, bool_or(m.latest) AS latest
+            CAST(f.formula_id AS BIGINT) AS formula_id, CAST(f.material_id AS VARCHAR) AS material_id,
+            CAST(f.pair_label AS VARCHAR) AS pair_label, CAST(f.target AS VARCHAR) AS target,
+            CAST(f.version AS BIGINT) AS version, CAST(f.ast AS VARCHAR) AS ast,
+            CAST(f.constants AS DOUBLE[]) AS constants, CAST(f.infix AS VARCHAR) AS infix,
+            CAST(f.images AS VARCHAR) AS images, CAST(f.dz_min AS DOUBLE) AS dz_min,
+            CAST(f.dz_max AS DOUBLE) AS dz_max, CAST(f.cutoff AS DOUBLE) AS cutoff, bool_or(m.status = 'active') AS active,
+            bool_or(m.latest) AS latest
         FROM formulas AS f
         JOIN model_terms AS t USING (formula_id)
         JOIN (SELECT model_id, status, {_LATEST} AS latest FROM models) AS m USING (model_id)
         GROUP BY ALL
-        ORDER BY f.formula_id
+        ORDER BY ALL
         """
     )
+    for row in rows.iter_rows(named=True):
+        _demand_formula(row)
+    return rows
+
+
+def _demand_formula(row: Mapping[str, Any]) -> None:
+    """Raises DatabaseError for a row that no learner writes: its texts would become part of SQL statements."""
+    wrong = [
+        f"{name} {str(row[name])[:60]!r}"
+        for name, right in (
+            ("pair_label", _is_formula_label(str(row["pair_label"]))),
+            ("target", row["target"] in TARGETS),
+            ("images", row["images"] in ("nearest", "sum")),
+            ("cutoff", row["cutoff"] is None or isfinite(row["cutoff"])),
+            ("dz_min", row["dz_min"] is not None and isfinite(row["dz_min"])),
+            ("dz_max", row["dz_max"] is not None and isfinite(row["dz_max"])),
+        )
+        if not right
+    ]
+    if not wrong:
+        wrong = [
+            f"variable {name!r}"
+            for name in variables(_tree(row["ast"]))
+            if not _is_variable(name, _order(row))
+        ]
+    if wrong:
+        raise DatabaseError(
+            f"formula {row['formula_id']} is none that defectdb wrote ({', '.join(wrong)}); nothing was compiled"
+        )
+
+
+def _is_formula_label(text: str) -> bool:
+    return text == COMPOSITION or (is_label(text) and formula_order(text) in (2, 3))
+
+
+_COUNT = re.compile(r"n_[a-z]+_[a-z]+")
+
+
+def _is_variable(name: str, order: int) -> bool:
+    """Whether a formula about so many defects may hold the variable."""
+    if order == 0:
+        return name in COMPOSITION_VARIABLES or _COUNT.fullmatch(name) is not None
+    return name in (PAIR_VARIABLES if order == 2 else TRIPLE_VARIABLES)
 
 
 def _order(row: Mapping[str, object]) -> int:
     return formula_order(str(row["pair_label"]))
+
+
+def _variables(row: Mapping[str, object]) -> tuple[str, ...]:
+    """The variables of a formula's macro, in order."""
+    order = _order(row)
+    return PAIR_VARIABLES if order == 2 else TRIPLE_VARIABLES if order else variables(_tree(str(row["ast"])))
 
 
 @cache
@@ -103,8 +165,7 @@ def _text(row: Mapping[str, object], columns: Mapping[str, str]) -> str:
 
 def _body(row: Mapping[str, object]) -> tuple[str, str]:
     """Parameters and body of a macro; literals such as 3.19 are DECIMAL in DuckDB, so arguments are cast."""
-    order = _order(row)
-    names = PAIR_VARIABLES if order == 2 else TRIPLE_VARIABLES if order else variables(_tree(str(row["ast"])))
+    names = _variables(row)
     columns = {name: f"CAST({name} AS DOUBLE)" for name in names}
     return ", ".join(names), _cut(row, _text(row, columns), columns)
 
@@ -173,7 +234,7 @@ def _drop_macros(db: Database, keep: Iterable[str]) -> None:
         [_MARK],
     )["name"].to_list()
     for name in sorted(set(old) - set(keep)):
-        db.execute(f'DROP MACRO "{name}"')
+        db.execute(f"DROP MACRO {quoted_name(name)}")
 
 
 # ---------------------------------------------------------------- views

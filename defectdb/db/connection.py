@@ -1,10 +1,9 @@
-"""A path to an open, migrated DuckDB file; the only class that holds a duckdb connection."""
+"""An open database: queries, transactions and appended rows. The only class that holds a duckdb connection."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -12,23 +11,26 @@ from typing import Any
 import duckdb
 import polars as pl
 
-from defectdb.db.migrate import migrate, pending, schema_version
-from defectdb.errors import DatabaseError, DefectDBError, QueryError
-
-MEMORY = ":memory:"
-STORAGE_VERSION = "v1.5.0"  # files that DuckDB 1.5 clients can still read
-_HOLDER = re.compile(r"\(PID (\d+)\)")
+from defectdb.errors import DatabaseError, QueryError, UsageError
+from defectdb.schema.quoting import quoted_name
 
 Parameters = Mapping[str, Any] | Sequence[Any] | None
 
 
 class Database:
-    """An open database. Reads give polars frames; writes happen inside ``transaction()`` and nowhere else."""
+    """An open database. Reads give polars frames; writes happen inside ``transaction()`` and nowhere else.
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, path: str, *, read_only: bool) -> None:
+    path       name of the file, ``:memory:`` for none
+    read_only  whether it is open for reading only
+    """
+
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, path: str, *, read_only: bool, new: bool = False
+    ) -> None:
         self._connection = connection
         self.path = path
         self.read_only = read_only
+        self._new = new
         self._in_transaction = False
 
     def __enter__(self) -> Database:
@@ -37,7 +39,20 @@ class Database:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if error is not None and self._new and self._is_empty():
+            with suppress(OSError):
+                Path(self.path).unlink()  # while its lock is held: nobody else has it open
         self.close()
+
+    def _is_empty(self) -> bool:
+        """Whether nothing was stored since the file was made."""
+        try:
+            stored = self._connection.execute(
+                "SELECT 1 FROM datasets UNION ALL SELECT 1 FROM runs"
+            ).fetchall()
+        except (duckdb.Error, RuntimeError):
+            return False
+        return not stored
 
     def close(self) -> None:
         """Release the file's lock."""
@@ -52,6 +67,7 @@ class Database:
             if relation is None:
                 return pl.DataFrame()
             frame: pl.DataFrame = relation.pl()
+            _demand_python_times(frame, sql)
             return frame
 
     def batches(
@@ -65,6 +81,7 @@ class Database:
             with _query_errors(sql):
                 converted = pl.from_arrow(batch)
             assert isinstance(converted, pl.DataFrame)
+            _demand_python_times(converted, sql)
             yield converted
 
     def value(self, sql: str, parameters: Parameters = None) -> Any:
@@ -86,24 +103,46 @@ class Database:
             return []
         return [name for (name,) in rows]
 
+    def demand_select(self, sql: str) -> None:
+        """Raises UsageError unless every statement only reads: COPY, EXPORT and ATTACH can write files."""
+        with _query_errors(sql):
+            kinds = {statement.type.name for statement in self._connection.extract_statements(sql)}
+        if kinds != {"SELECT"}:
+            raise UsageError(
+                f"{', '.join(sorted(kinds - {'SELECT'})) or 'no statement'} beside files needs --write; "
+                "without it only SELECT is let near other files"
+            )
+
     # ------------------------------------------------------------ writing
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """All or nothing: commits at the end, rolls back on any exception."""
+        """All or nothing: commits at the end, rolls back on any exception.
+
+        Raises DatabaseError where the changes cannot be stored: the disk is full or may not be written.
+        """
         if self._in_transaction:
             raise DatabaseError("a transaction inside a transaction would commit half of the outer one")
         self._connection.execute("BEGIN TRANSACTION")
         self._in_transaction = True
         try:
             yield
-            with _query_errors("COMMIT"):
-                self._connection.execute("COMMIT")
+            self._commit()
         except BaseException:
             self._rollback()
             raise
         finally:
             self._in_transaction = False
+
+    def _commit(self) -> None:
+        try:
+            with _query_errors("COMMIT"):
+                self._connection.execute("COMMIT")
+        except (DatabaseError, QueryError) as error:
+            why = str(error.__cause__).splitlines()[0]
+            raise DatabaseError(
+                f"{self.path} could not be written ({why}); the database is as before"
+            ) from error.__cause__
 
     def _rollback(self) -> None:
         """Undo, where the failure has not ended the transaction itself; must not hide the first error."""
@@ -125,14 +164,17 @@ class Database:
             return 0
         unknown = sorted(set(frame.columns) - set(self.columns(table)))
         if unknown:
-            raise DefectDBError(f"table {table!r} has no column {', '.join(unknown)}")
-        sql = f'INSERT INTO "{table}" BY NAME SELECT * FROM appended'
+            raise DatabaseError(
+                f"{self.path}: table {table!r} has no column {', '.join(unknown)}; "
+                "`defectdb migrate` adds what is missing"
+            )
+        sql = f"INSERT INTO {quoted_name(table)} BY NAME SELECT * FROM appended"
         self._connection.register("appended", frame.to_arrow())
         try:
             with _query_errors(sql):
                 self._connection.execute(sql)
         finally:
-            self._connection.unregister("appended")
+            self._unregister("appended")
         return frame.height
 
     @contextmanager
@@ -144,18 +186,18 @@ class Database:
             yield
         finally:
             for name in frames:
-                self._connection.unregister(name)
+                self._unregister(name)
 
-    def copy(self, sql: str, path: Path, options: str) -> None:
-        """COPY the rows of a query to a file, ``options`` as in ``FORMAT parquet``. Raises QueryError."""
-        target = str(path).replace("'", "''")
-        statement = f"COPY ({sql}) TO '{target}' ({options})"
-        with _query_errors(statement):
-            self._connection.execute(statement)
+    def _unregister(self, name: str) -> None:
+        """Forget a frame; must not hide the error of a failed transaction, which forgets it itself."""
+        with suppress(duckdb.TransactionException):
+            self._connection.unregister(name)
 
     def next_id(self, table: str, column: str) -> int:
         """One more than the largest id of the table."""
-        return int(self.value(f'SELECT coalesce(max("{column}"), 0) + 1 FROM "{table}"'))
+        return int(
+            self.value(f"SELECT coalesce(max({quoted_name(column)}), 0) + 1 FROM {quoted_name(table)}")
+        )
 
     def _demand_transaction(self) -> None:
         if self.read_only:
@@ -164,96 +206,52 @@ class Database:
             raise DatabaseError("writes go through Database.transaction()")
 
 
+_YEARS = (-62_135_596_800, 253_402_300_799)  # first and last second of the years 1 to 9999, since 1970
+_TICKS = {"ms": 10**3, "us": 10**6, "ns": 10**9}
+
+
+def _demand_python_times(frame: pl.DataFrame, sql: str) -> None:
+    """Raises QueryError for dates that Python has no value for: reading one of them ends the process."""
+    for name, kind in frame.schema.items():
+        if kind != pl.Date and not isinstance(kind, pl.Datetime):
+            continue
+        ticks = frame[name].to_physical().cast(pl.Int64)
+        second = _TICKS[kind.time_unit] if isinstance(kind, pl.Datetime) else 1
+        seconds = ticks // second if second > 1 else ticks * 86_400
+        if not seconds.is_between(*_YEARS).all():
+            raise QueryError(
+                f"column {name!r} holds dates outside the years 1 to 9999; write CAST(column AS VARCHAR)",
+                sql.strip(),
+            )
+
+
 @contextmanager
 def _query_errors(sql: str) -> Iterator[None]:
+    """Turn what DuckDB and polars raise into errors of ours, and an interrupted query into KeyboardInterrupt."""
     try:
         yield
+    except duckdb.InterruptException as cause:
+        raise KeyboardInterrupt from cause
+    except RuntimeError as cause:  # what DuckDB's Python client makes of Ctrl-C while a query runs
+        if "interrupted" not in str(cause):
+            raise
+        raise KeyboardInterrupt from cause
+    except duckdb.PermissionException as cause:
+        raise QueryError(f"{str(cause).strip()}\n{_SEALED}", sql.strip()) from cause
     except duckdb.IOException as cause:
         raise DatabaseError(f"the database could not be read or written: {cause}") from cause
     except (duckdb.FatalException, duckdb.InternalException, duckdb.OutOfMemoryException) as cause:
         raise DatabaseError(f"DuckDB gave up: {cause}") from cause
     except duckdb.Error as cause:
         raise QueryError(str(cause).strip(), sql.strip()) from cause
+    except UnicodeEncodeError as cause:
+        raise QueryError("the text is no UTF-8", ascii(sql.strip())) from cause
     except pl.exceptions.PolarsError as cause:  # INTERVAL and UNION
         message = "a column is of a type that frames do not have; write CAST(column AS VARCHAR)"
         raise QueryError(message, sql.strip()) from cause
 
 
-def open_database(path: str | Path, *, read_only: bool = False, create: bool = False) -> Database:
-    """Open a database file (or ``:memory:``).
-
-    ``create`` makes a missing file; a writable open applies pending migrations. Raises DatabaseError where
-    the file is missing, locked by another process, no DuckDB file, or written by a newer defectdb.
-    """
-    name = str(path)
-    if name == MEMORY:
-        connection = duckdb.connect()
-        migrate(connection)
-        return Database(connection, name, read_only=False)
-    file = Path(name)
-    if any("\ud800" <= char <= "\udfff" for char in name):
-        raise DatabaseError(f"the name {name!r} of the database is no UTF-8")
-    if not file.exists():
-        if not create:
-            raise DatabaseError(f"there is no database at {name}; `defectdb ingest SOURCE` makes one")
-        _create(file)
-    connection = _connect(file, read_only=read_only)
-    try:
-        _check_version(connection, name, read_only=read_only)
-    except BaseException:
-        connection.close()
-        raise
-    return Database(connection, name, read_only=read_only)
-
-
-def _create(file: Path) -> None:
-    """Make the file under another name first: a failure half-way leaves no half-made database behind."""
-    if not file.parent.is_dir():
-        raise DatabaseError(f"there is no folder {file.parent} to make {file.name} in")
-    draft = file.with_name(f".{file.name}.{id(file):x}.draft")
-    quoted = str(draft).replace("'", "''")
-    try:
-        with duckdb.connect() as connection:
-            connection.execute(f"ATTACH '{quoted}' AS draft (STORAGE_VERSION '{STORAGE_VERSION}')")
-            connection.execute("USE draft")
-            migrate(connection)
-            connection.execute("USE memory")
-            connection.execute("DETACH draft")
-        draft.rename(file)
-    except (duckdb.Error, OSError) as cause:
-        raise DatabaseError(f"cannot make a database at {file}: {cause}") from cause
-    finally:
-        draft.unlink(missing_ok=True)
-        Path(f"{draft}.wal").unlink(missing_ok=True)
-
-
-def _connect(file: Path, *, read_only: bool) -> duckdb.DuckDBPyConnection:
-    if read_only and file.is_file() and file.stat().st_size == 0:
-        raise DatabaseError(f"{file} is an empty file and no database")
-    try:
-        return duckdb.connect(str(file), read_only=read_only)
-    except duckdb.IOException as cause:
-        text = str(cause)
-        if "lock" in text.lower():
-            holder = _HOLDER.search(text)
-            who = f"process {holder.group(1)}" if holder else "another process"
-            raise DatabaseError(
-                f"{file} is in use by {who}: DuckDB lets one process at a time open a file that is being "
-                "written; close it there and try again"
-            ) from cause
-        raise DatabaseError(f"{file} cannot be opened as a database: {text.splitlines()[0]}") from cause
-    except duckdb.Error as cause:
-        raise DatabaseError(f"{file} cannot be opened as a database: {str(cause).splitlines()[0]}") from cause
-
-
-def _check_version(connection: duckdb.DuckDBPyConnection, name: str, *, read_only: bool) -> None:
-    if schema_version(connection) == 0 and connection.execute(
-        "SELECT count(*) FROM duckdb_tables()"
-    ).fetchall() != [(0,)]:
-        raise DatabaseError(f"{name} is a DuckDB file, but not one of defectdb's")
-    waiting = pending(connection)
-    if not waiting:
-        return
-    if read_only:
-        raise DatabaseError(f"{name} has an older schema; run `defectdb --db {name} migrate`")
-    migrate(connection)
+_SEALED = (
+    "databases are opened without access to other files; `defectdb sql --files` reads files that a query names, "
+    "`--files --write` writes them too"
+)

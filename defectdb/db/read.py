@@ -8,7 +8,8 @@ from typing import Any
 
 import polars as pl
 
-from defectdb.db.connection import MEMORY, Database
+from defectdb.db.connection import Database
+from defectdb.db.opening import MEMORY
 from defectdb.db.stale import stale_models
 from defectdb.errors import AmbiguousLabelError, LabelError, UnknownNameError
 from defectdb.schema.dictionary import TABLES

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import duckdb
 import polars as pl
 
 from defectdb.db.compile import compile_predictions
-from defectdb.db.connection import MEMORY, Database, open_database
+from defectdb.db.connection import Database
 from defectdb.db.migrate import migrate
+from defectdb.db.opening import MEMORY, connect_memory, open_database
 
 _HOSTS = ("materials", "material_sites", "hosts", "host_sites")
 _MODELS = {
@@ -23,7 +23,7 @@ _MODELS = {
 def scratch(db: Database, model_id: int | None = None) -> Database:
     """A new in-memory database with the hosts of ``db`` and its active models, or the one named, in its view
     ``predictions``; it holds no structures. Close it after use."""
-    connection = duckdb.connect()
+    connection = connect_memory()
     migrate(connection, commented=False)
     copy = Database(connection, MEMORY, read_only=False)
     choice = "status = 'active'" if model_id is None else f"model_id = {model_id:d}"

@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 
+from defectdb.db.compile import compile_formulas
 from defectdb.db.connection import Database
 from defectdb.errors import UnknownNameError
 
@@ -90,6 +91,8 @@ def write_dataset(db: Database, rows: DatasetRows, changes: Changes) -> None:
         leaving = pl.concat([changes.updated, changes.removed])
         mark_stale(db, leaving)
         _delete_structures(db, leaving)
+        if leaving.height:
+            compile_formulas(db)
         _write_hosts(db, rows)
         for table in ("datasets", "chemical_potentials", "rejects"):
             db.execute(f"DELETE FROM {table} WHERE dataset_id = ?", [dataset_id])
@@ -229,6 +232,8 @@ def remove_dataset(db: Database, dataset_id: str) -> int:
         leaving = db.frame("SELECT structure_id FROM structures WHERE dataset_id = ?", [dataset_id])
         mark_stale(db, leaving)
         _delete_structures(db, leaving)
+        if leaving.height:
+            compile_formulas(db)
         for table in ("datasets", "chemical_potentials", "rejects"):
             db.execute(f"DELETE FROM {table} WHERE dataset_id = ?", [dataset_id])
     return leaving.height

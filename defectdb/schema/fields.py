@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from defectdb.schema.dictionary import TABLES
+from defectdb.schema.quoting import quoted_name, quoted_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +46,8 @@ def comments(names: Collection[str] | None = None) -> Iterator[str]:
         if names is not None and table.name not in names:
             continue
         kind = "VIEW" if table.view else "TABLE"
-        yield f'COMMENT ON {kind} "{table.name}" IS {_literal(table.meaning)}'
+        name = quoted_name(table.name)
+        yield f"COMMENT ON {kind} {name} IS {quoted_text(table.meaning)}"
         for field in table.fields:
             text = f"{field.meaning} [{field.unit}]" if field.unit else field.meaning
-            yield f'COMMENT ON COLUMN "{table.name}"."{field.name}" IS {_literal(text)}'
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
+            yield f"COMMENT ON COLUMN {name}.{quoted_name(field.name)} IS {quoted_text(text)}"

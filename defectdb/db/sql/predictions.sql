@@ -4,7 +4,7 @@
 WITH chosen AS (
     SELECT model_id, material_id, target, aggregator FROM models WHERE $choice
 ),
-scope AS NOT MATERIALIZED (
+scope AS (
     SELECT
         s.structure_key, s.structure_id, s.n_defects, h.n_sites, s.host_id, s.dataset_id, s.defect_labels,
         c.model_id, c.target, c.aggregator
@@ -53,7 +53,7 @@ singles AS (
     $self_join
     GROUP BY s.model_id, s.aggregator, s.defect_labels$s_kind_columns
 ),
-judged AS NOT MATERIALIZED (
+judged AS (
     SELECT s.*, a.total, a.least, a.most, a.decider, a.missing
     FROM scope AS s
     LEFT JOIN singles AS a USING (model_id, defect_labels$kind_columns)

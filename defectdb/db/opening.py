@@ -1,0 +1,192 @@
+"""Open a database file sealed off from all other files, bring its schema up to date, make it where it is missing."""
+
+from __future__ import annotations
+
+import os
+import re
+from contextlib import suppress
+from pathlib import Path
+
+import duckdb
+
+from defectdb.db.connection import Database
+from defectdb.db.migrate import migrate, pending, schema_version
+from defectdb.errors import DatabaseError
+
+MEMORY = ":memory:"
+STORAGE_VERSION = "v1.4.0"  # files that DuckDB 1.4 and browsers can read
+_HOLDER = re.compile(r"\(PID (\d+)\)")
+_NO_EXTENSIONS = {
+    "autoinstall_known_extensions": "false", "autoload_known_extensions": "false", "allow_persistent_secrets": "false",
+    "lock_configuration": "true",
+}  # fmt: skip
+_SEALED = {**_NO_EXTENSIONS, "enable_external_access": "false"}
+"""A file may hold views and macros of somebody else: they must reach neither other files nor the network."""
+
+
+def open_database(
+    path: str | Path, *, read_only: bool = False, create: bool = False, files: bool = False
+) -> Database:
+    """Open a database file (or ``:memory:``).
+
+    ``create`` makes a missing file; a writable open applies pending migrations and marks runs that were killed as
+    failed. ``files`` lets SQL statements reach other files, which nothing but a user's own statement needs. Raises
+    DatabaseError where the file is missing, locked by another process, no DuckDB file, or written by a newer
+    defectdb.
+    """
+    name = str(path)
+    if name == MEMORY:
+        connection = connect_memory()
+        migrate(connection)
+        return Database(connection, name, read_only=False)
+    if any("\ud800" <= char <= "\udfff" for char in name):
+        raise DatabaseError(f"the name {name!r} of the database is no UTF-8")
+    file = Path(name)
+    new = create and not os.path.lexists(file) and _create(file)
+    if not new and not _exists(file):
+        raise DatabaseError(f"there is no database at {name}; `defectdb ingest SOURCE` makes one")
+    connection = _connect(file, read_only=read_only, files=files)
+    try:
+        _check_version(connection, name, read_only=read_only)
+        if not read_only:
+            _remove_drafts(file)
+            _fail_killed_runs(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return Database(connection, name, read_only=read_only, new=new)
+
+
+def connect_memory() -> duckdb.DuckDBPyConnection:
+    """A new in-memory database without tables, sealed off from all files."""
+    return duckdb.connect(config=dict(_SEALED))
+
+
+def _exists(file: Path) -> bool:
+    try:
+        return file.exists()
+    except OSError as cause:
+        raise DatabaseError(f"{file} cannot be looked at: {cause.strerror or cause}") from cause
+
+
+# ---------------------------------------------------------------- new files
+
+
+def _create(file: Path) -> bool:
+    """Make the file under another name, then link it to its own: True, or False where another process was faster.
+
+    A failure half-way leaves no half-made database behind, and no file that is there is ever replaced.
+    """
+    if not file.parent.is_dir():
+        raise DatabaseError(f"there is no folder {file.parent} to make {file.name} in")
+    draft = file.with_name(f".{file.name}.{os.getpid()}.draft")
+    quoted = str(draft).replace("'", "''")
+    try:
+        with duckdb.connect() as connection:
+            connection.execute(f"ATTACH '{quoted}' AS draft (STORAGE_VERSION '{STORAGE_VERSION}')")
+            connection.execute("USE draft")
+            migrate(connection)
+            connection.execute("USE memory")
+            connection.execute("DETACH draft")
+        return _link(draft, file)
+    except (duckdb.Error, OSError) as cause:
+        why = cause.strerror if isinstance(cause, OSError) else str(cause).splitlines()[0]
+        raise DatabaseError(f"cannot make a database at {file}: {why or cause}") from cause
+    finally:
+        _remove(draft)
+
+
+def _link(draft: Path, file: Path) -> bool:
+    """Give the draft its name; False where that name is taken."""
+    try:
+        os.link(draft, file)
+    except FileExistsError:
+        return False
+    except OSError:  # a file system without links: the check and the renaming are two steps there
+        if os.path.lexists(file):
+            return False
+        draft.rename(file)
+    return True
+
+
+def _remove(draft: Path) -> None:
+    for path in (draft, Path(f"{draft}.wal")):
+        with suppress(OSError):
+            path.unlink()
+
+
+def _remove_drafts(file: Path) -> None:
+    """Remove the drafts of processes that were killed while they made this file."""
+    pattern = re.compile(re.escape(f".{file.name}.") + r"(\d+)\.draft(\.wal)?")
+    with suppress(OSError):
+        for entry in os.scandir(file.parent):
+            match = pattern.fullmatch(entry.name)
+            if match is not None and not _alive(int(match[1])):
+                _remove(Path(entry.path))
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True
+
+
+# ---------------------------------------------------------------- files that are there
+
+
+def _connect(file: Path, *, read_only: bool, files: bool) -> duckdb.DuckDBPyConnection:
+    if not file.is_file():
+        raise DatabaseError(f"{file} is no file")
+    if read_only and file.stat().st_size == 0:
+        raise DatabaseError(f"{file} is an empty file and no database")
+    try:
+        return duckdb.connect(
+            str(file), read_only=read_only, config=dict(_NO_EXTENSIONS if files else _SEALED)
+        )
+    except duckdb.IOException as cause:
+        text = str(cause)
+        if "lock" in text.lower():
+            holder = _HOLDER.search(text)
+            who = f"process {holder.group(1)}" if holder else "another process"
+            raise DatabaseError(
+                f"{file} is in use by {who}: DuckDB lets one process at a time open a file that is being "
+                "written; close it there and try again"
+            ) from cause
+        raise DatabaseError(f"{file} cannot be opened as a database: {text.splitlines()[0]}") from cause
+    except duckdb.ConnectionException as cause:
+        raise DatabaseError(
+            f"{file} is open in this process already, with other settings; close it first"
+        ) from cause
+    except duckdb.Error as cause:
+        raise DatabaseError(f"{file} cannot be opened as a database: {str(cause).splitlines()[0]}") from cause
+
+
+def _check_version(connection: duckdb.DuckDBPyConnection, name: str, *, read_only: bool) -> None:
+    if schema_version(connection) == 0 and connection.execute(
+        "SELECT count(*) FROM duckdb_tables()"
+    ).fetchall() != [(0,)]:
+        raise DatabaseError(f"{name} is a DuckDB file, but not one of defectdb's")
+    waiting = pending(connection)
+    if not waiting:
+        return
+    if read_only:
+        raise DatabaseError(f"{name} has an older schema; run `defectdb --db {name} migrate`")
+    migrate(connection)
+
+
+def _fail_killed_runs(connection: duckdb.DuckDBPyConnection) -> None:
+    """Mark runs as failed that are said to be running: one process at a time writes, and that is this one now."""
+    running = "SELECT count(*) FROM runs WHERE status = 'running'"
+    try:
+        if connection.execute(running).fetchall() != [(0,)]:
+            connection.execute(
+                "UPDATE runs SET status = 'failed', finished_at = now() AT TIME ZONE 'UTC' WHERE status = 'running'"
+            )
+    except duckdb.Error as cause:
+        raise DatabaseError(
+            f"the table of runs is none of defectdb's: {str(cause).splitlines()[0]}"
+        ) from cause
