@@ -11,20 +11,19 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib import resources
-from math import isfinite
 from string import Template
 from typing import Any
 
 import polars as pl
 
 from defectdb.db.connection import Database
-from defectdb.errors import DatabaseError
-from defectdb.expressions.expression import Expression, from_ast, variables
+from defectdb.db.used_formulas import LATEST, order_of, tree_of, used_formulas, variables_of
+from defectdb.expressions.expression import variables
 from defectdb.expressions.texts import to_sql
 from defectdb.schema.fields import TARGETS, comments
-from defectdb.schema.labels import COMPOSITION, formula_order, is_label, sql_identifier
+from defectdb.schema.labels import sql_identifier
 from defectdb.schema.quoting import quoted_name, quoted_text
-from defectdb.schema.records import COMPOSITION_VARIABLES, EVERY_DZ, PAIR_VARIABLES, TRIPLE_VARIABLES
+from defectdb.schema.records import COMPOSITION_VARIABLES, EVERY_DZ, TRIPLE_VARIABLES
 
 PREFIXES = {"formation_energy": "v", "homo_lumo_gap": "gap", "homo": "homo", "lumo": "lumo"}
 """Target to the first part of its kernels' macro names."""
@@ -48,10 +47,6 @@ _MIDDLE_EDGE = "({0} + {1} + {2} - least({0}, {1}, {2}) - greatest({0}, {1}, {2}
 _TRIPLE_COLUMNS = {name: f"p.{name}" for name in TRIPLE_VARIABLES}
 
 _ACTIVE = "status = 'active'"
-_LATEST = (
-    "(material_id, target, version) IN "
-    "(SELECT (n.material_id, n.target, max(n.version)) FROM models AS n GROUP BY n.material_id, n.target)"
-)
 
 
 def compile_formulas(db: Database) -> list[str]:
@@ -59,7 +54,7 @@ def compile_formulas(db: Database) -> list[str]:
 
     Raises DatabaseError, and changes nothing, where a row is not what a learner writes.
     """
-    formulas = _used_formulas(db)
+    formulas = used_formulas(db)
     macros = {**_formula_macros(formulas), **_kernel_macros(formulas.filter(pl.col("active")))}
     _drop_macros(db, keep=macros)
     for name, (parameters, body, comment) in macros.items():
@@ -71,101 +66,19 @@ def compile_formulas(db: Database) -> list[str]:
 
 def compile_predictions(db: Database) -> None:
     """Write the view ``predictions`` of the active models and nothing else, in the caller's transaction."""
-    active = _used_formulas(db).filter(pl.col("active"))
+    active = used_formulas(db).filter(pl.col("active"))
     db.execute(f"CREATE OR REPLACE VIEW predictions AS {predictions_sql(active, _ACTIVE, **_parts(db))}")
-
-
-def _used_formulas(db: Database) -> pl.DataFrame:
-    """Every formula of any model, once, and whether an active or a latest model uses it.
-
-    What is stored may be of any type in a file of somebody else, so that columns are cast and rows are checked.
-    """
-    rows = db.frame(
-        f"""
-        SELECT
-            CAST(f.formula_id AS BIGINT) AS formula_id, CAST(f.material_id AS VARCHAR) AS material_id,
-            CAST(f.pair_label AS VARCHAR) AS pair_label, CAST(f.target AS VARCHAR) AS target,
-            CAST(f.version AS BIGINT) AS version, CAST(f.ast AS VARCHAR) AS ast,
-            CAST(f.constants AS DOUBLE[]) AS constants, CAST(f.infix AS VARCHAR) AS infix,
-            CAST(f.images AS VARCHAR) AS images, CAST(f.dz_min AS DOUBLE) AS dz_min,
-            CAST(f.dz_max AS DOUBLE) AS dz_max, CAST(f.cutoff AS DOUBLE) AS cutoff, bool_or(m.status = 'active') AS active,
-            bool_or(m.latest) AS latest
-        FROM formulas AS f
-        JOIN model_terms AS t USING (formula_id)
-        JOIN (SELECT model_id, status, {_LATEST} AS latest FROM models) AS m USING (model_id)
-        GROUP BY ALL
-        ORDER BY ALL
-        """
-    )
-    for row in rows.iter_rows(named=True):
-        _demand_formula(row)
-    return rows
-
-
-def _demand_formula(row: Mapping[str, Any]) -> None:
-    """Raises DatabaseError for a row that no learner writes: its texts would become part of SQL statements."""
-    wrong = [
-        f"{name} {str(row[name])[:60]!r}"
-        for name, right in (
-            ("pair_label", _is_formula_label(str(row["pair_label"]))),
-            ("target", row["target"] in TARGETS),
-            ("images", row["images"] in ("nearest", "sum")),
-            ("cutoff", row["cutoff"] is None or isfinite(row["cutoff"])),
-            ("dz_min", row["dz_min"] is not None and isfinite(row["dz_min"])),
-            ("dz_max", row["dz_max"] is not None and isfinite(row["dz_max"])),
-        )
-        if not right
-    ]
-    if not wrong:
-        wrong = [
-            f"variable {name!r}"
-            for name in variables(_tree(row["ast"]))
-            if not _is_variable(name, _order(row))
-        ]
-    if wrong:
-        raise DatabaseError(
-            f"formula {row['formula_id']} is none that defectdb wrote ({', '.join(wrong)}); nothing was compiled"
-        )
-
-
-def _is_formula_label(text: str) -> bool:
-    return text == COMPOSITION or (is_label(text) and formula_order(text) in (2, 3))
-
-
-_COUNT = re.compile(r"n_[a-z]+_[a-z]+")
-
-
-def _is_variable(name: str, order: int) -> bool:
-    """Whether a formula about so many defects may hold the variable."""
-    if order == 0:
-        return name in COMPOSITION_VARIABLES or _COUNT.fullmatch(name) is not None
-    return name in (PAIR_VARIABLES if order == 2 else TRIPLE_VARIABLES)
-
-
-def _order(row: Mapping[str, object]) -> int:
-    return formula_order(str(row["pair_label"]))
-
-
-def _variables(row: Mapping[str, object]) -> tuple[str, ...]:
-    """The variables of a formula's macro, in order."""
-    order = _order(row)
-    return PAIR_VARIABLES if order == 2 else TRIPLE_VARIABLES if order else variables(_tree(str(row["ast"])))
-
-
-@cache
-def _tree(ast: str) -> Expression:
-    return from_ast(ast)
 
 
 def _text(row: Mapping[str, object], columns: Mapping[str, str]) -> str:
     constants = row["constants"]
     assert isinstance(constants, list)
-    return to_sql(_tree(str(row["ast"])), constants, columns)
+    return to_sql(tree_of(str(row["ast"])), constants, columns)
 
 
 def _body(row: Mapping[str, object]) -> tuple[str, str]:
     """Parameters and body of a macro; literals such as 3.19 are DECIMAL in DuckDB, so arguments are cast."""
-    names = _variables(row)
+    names = variables_of(row)
     columns = {name: f"CAST({name} AS DOUBLE)" for name in names}
     return ", ".join(names), _cut(row, _text(row, columns), columns)
 
@@ -175,7 +88,9 @@ def _cut(row: Mapping[str, object], text: str, columns: Mapping[str, str]) -> st
     if row["cutoff"] is None:
         return text
     reach = (
-        columns["r"] if _order(row) == 2 else _MIDDLE_EDGE.format(*(columns[n] for n in TRIPLE_VARIABLES[:3]))
+        columns["r"]
+        if order_of(row) == 2
+        else _MIDDLE_EDGE.format(*(columns[n] for n in TRIPLE_VARIABLES[:3]))
     )
     return f"CASE WHEN {reach} >= {row['cutoff']!r}::DOUBLE THEN CAST(0 AS DOUBLE) ELSE {text} END"
 
@@ -215,7 +130,7 @@ def _windowed(rows: Sequence[Mapping[str, object]]) -> Macro:
     ids = ", ".join(str(row["formula_id"]) for row in rows)
     what = f"active {rows[0]['target']} of {rows[0]['pair_label']} in {rows[0]['material_id']} [eV]"
     comment = f"{_MARK} {ids}: {what}"
-    if _order(rows[0]) != 2:
+    if order_of(rows[0]) != 2:
         return parameters, " + ".join(f"({text})" for _, text in bodies), comment
     if len(rows) == 1 and rows[0]["dz_min"] == 0 and rows[0]["dz_max"] == EVERY_DZ:
         return "r, dz := CAST(0 AS DOUBLE)", bodies[0][1], comment
@@ -245,7 +160,7 @@ def _write_views(db: Database, formulas: pl.DataFrame) -> None:
     active, latest = formulas.filter(pl.col("active")), formulas.filter(pl.col("latest"))
     for head, rows, choice in (
         ("VIEW predictions AS", active, _ACTIVE),
-        ("VIEW predictions_latest AS", latest, _LATEST),
+        ("VIEW predictions_latest AS", latest, LATEST),
         ("MACRO predictions_as_of(m) AS TABLE", formulas, "model_id = m"),
     ):
         sql = predictions_sql(rows, choice, **parts)
@@ -273,11 +188,11 @@ def predictions_sql(
     in which one pair decides) only their sum is formed.
     """
     rows = formulas.to_dicts()
-    pairs = [row for row in rows if _order(row) == 2]
+    pairs = [row for row in rows if order_of(row) == 2]
     nearest = [row for row in pairs if row["images"] == "nearest"]
     summed = [row for row in pairs if row["images"] == "sum"]
-    triples = [row for row in rows if _order(row) == 3]
-    compositions = [row for row in rows if _order(row) == 0]
+    triples = [row for row in rows if order_of(row) == 3]
+    compositions = [row for row in rows if order_of(row) == 0]
 
     def cases_of(those: Sequence[dict[str, Any]], columns: Mapping[str, str]) -> list[tuple[int, str]]:
         return [(row["formula_id"], _cut(row, _text(row, columns), columns)) for row in those]
@@ -313,7 +228,7 @@ def _composition_parts(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """What the predictions need to add composition formulas: nothing where no model has one."""
     if not rows:
         return {"composition": "", "composed_value": "b.base", "composed_join": "", "composed_outside": ""}
-    used = [variables(_tree(str(row["ast"]))) for row in rows]
+    used = [variables(tree_of(str(row["ast"]))) for row in rows]
     counted = sorted({name for names in used for name in names if name not in COMPOSITION_VARIABLES})
     columns = {**_STRUCTURE_COLUMNS, **{name: f"c.{name}" for name in counted}}
     counts = [f", {_COUNT.format(name.removeprefix('n_'))} AS {name}" for name in counted]

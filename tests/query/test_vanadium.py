@@ -12,7 +12,7 @@ from defectdb.db import Database, open_database
 from defectdb.db.read import pair_label, read_label
 from defectdb.errors import AmbiguousLabelError
 from defectdb.ingest import load
-from defectdb.learn.select import find_label
+from defectdb.learn.job import find_label
 from defectdb.query.placements.chosen import Request, candidates
 from defectdb.query.placements.structure_files import occupied
 from defectdb.query.select import select
