@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import torch
@@ -36,6 +37,7 @@ def final_front(
     folds: Tensor,
     generator: torch.Generator,
     algebra_until: float = 0.0,
+    polish_until: float = math.inf,
     mean: bool = True,
 ) -> list[Scored]:
     """The front in order of complexity: every formula lower in error than all simpler ones, cross-validated.
@@ -43,13 +45,14 @@ def final_front(
     The mean of the rows stands first, if ``mean`` and where a constant is allowed.
 
     What counts is the complexity after simplification, so many of every complexity are simplified first.
-    Algebra may shorten the front's formulas ``algebra_until`` (on the monotonic clock; 0: not at all).
+    Algebra may shorten the front's formulas until ``algebra_until``, and the polish ends at ``polish_until`` (seconds
+    of the monotonic clock; 0: not at all).
     """
     best = archive.best(_SIMPLIFIED_FORMULAS, int(archive.complexity.max()))
     best = replace(best, complexity=_simplified(best, grammar, problem))
-    best = polish(best.best(3, int(best.complexity.max())), grammar, problem, domain, generator)
+    best = polish(best.best(3, int(best.complexity.max())), grammar, problem, domain, generator, polish_until)
     best = best.best(1, int(best.complexity.max()))
-    rows = pareto_rows(best.complexity.tolist(), best.fit.sse.tolist())
+    rows = pareto_rows(best.complexity.tolist(), best.fit.sse.tolist(), beat_all=True)
     best = best[torch.tensor(rows, device=best.tokens.device)]
     front = plainest(score_front(best.tokens, grammar, best.fit, problem, folds), problem, grammar, domain)
     front = shortened(front, problem, grammar, domain, algebra_until)
@@ -71,13 +74,21 @@ def _simplified(archive: Archive, grammar: Grammar, problem: Problem) -> Tensor:
 
 
 def polish(
-    archive: Archive, grammar: Grammar, problem: Problem, domain: Domain | None, generator: torch.Generator
+    archive: Archive,
+    grammar: Grammar,
+    problem: Problem,
+    domain: Domain | None,
+    generator: torch.Generator,
+    until: float = math.inf,
 ) -> Archive:
-    """The same formulas with constants refined by a long run, where that keeps them safe over the domain."""
+    """The same formulas with constants refined by a long run, where that keeps them safe over the domain.
+
+    Formulas not reached ``until`` then (seconds of the monotonic clock) stay as they are.
+    """
     old = archive.fit
     new = fit(
         archive.tokens, grammar, problem, generator,
-        starts=4, theta=old.theta, iterations=(20, 60), no_offset=archive.no_offset,
+        starts=4, theta=old.theta, iterations=(20, 60), no_offset=archive.no_offset, until=until,
     )  # fmt: skip
     fine = torch.isfinite(new.sse) & (new.sse <= old.sse)
     if domain is not None:

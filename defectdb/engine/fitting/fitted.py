@@ -16,12 +16,15 @@ class Fit:
     ``beta`` [formula, column]: coefficients of the summands and, last, the offset.
     ``sse`` [formula]: weighted sum of squared errors, or of Huber losses where the problem has ``huber`` (units of
     ``y`` squared); infinite where the formula cannot be evaluated.
+    ``cut_off`` [formula]: whether the clock ended the fit before its last iteration; None where nothing looked at it.
     """
 
     theta: Tensor
     beta: Tensor
     sse: Tensor
+    cut_off: Tensor | None = None
 
     def to(self, device: torch.device | str) -> Fit:
         """The same on another device."""
-        return Fit(self.theta.to(device), self.beta.to(device), self.sse.to(device))
+        cut_off = None if self.cut_off is None else self.cut_off.to(device)
+        return Fit(self.theta.to(device), self.beta.to(device), self.sse.to(device), cut_off)

@@ -61,14 +61,16 @@ def fit(
 
     ``theta`` [formula, k] gives the first start (NaN: a random value). ``no_offset`` [formula] marks formulas
     fitted without the problem's offset. Formulas whose short run ends above ``bound`` [formula] get no long
-    one. Where the problem has ``huber``, errors, bound and the fit's ``sse`` are its loss. Formulas not reached
-    ``until`` then (seconds of the monotonic clock) have an infinite error.
+    one. Where the problem has ``huber``, errors, bound and the fit's ``sse`` are its loss. The fit ends at ``until``
+    (seconds of the monotonic clock): formulas not reached by then have an infinite error, and ``cut_off`` tells
+    these and the unfinished ones.
     """
     n = len(tokens)
     k_of = count_constants(tokens, grammar)
     width = int(k_of.max()) if n else 0
     new = problem.y.new_full
     out = Fit(new((n, width), 0.0), new((n, problem.n_columns), 0.0), new((n,), torch.inf))
+    cut_off = torch.ones(n, dtype=torch.bool, device=tokens.device)
     lengths, terms = (tokens != 0).sum(1), term_roots(tokens, grammar, problem.max_terms)[1].sum(1)
     for k in range(width + 1):
         members = (k_of == k).nonzero().squeeze(1)
@@ -77,7 +79,7 @@ def fit(
         per = max(1, _TABLE_NUMBERS // (12 * n_starts * problem.x.shape[1]))
         for part in members.split(per) if len(members) else ():
             if time.monotonic() > until:
-                return out
+                return replace(out, cut_off=cut_off)
             guesses = n_starts * (_GUESSES_PER_START if k > 1 else 1)
             begin = starts_of(tokens[part], k, grammar, problem, guesses, generator)
             if theta is not None and k:
@@ -91,11 +93,11 @@ def fit(
             begin = _promising(batch, grammar, problem, begin, n_starts)
             limit = None if bound is None else bound[part]
             found = _two_runs(batch, grammar, problem, begin, iterations, limit, until)
-            out.theta[part, :k], out.sse[part] = found[0], found[2]
+            out.theta[part, :k], out.sse[part], cut_off[part] = found[0], found[2], found[3]
             out.beta[part, : batch.terms] = found[1][:, : batch.terms]
             if problem.offset:
                 out.beta[part, -1] = found[1][:, -1]
-    return out
+    return replace(out, cut_off=cut_off)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +132,8 @@ def _two_runs(
     iterations: tuple[int, int],
     bound: Tensor | None,
     until: float,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """(theta, beta, sse) of every formula at its best start."""
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """(theta, beta, sse) of every formula at its best start, and whether ``until`` cut its fit off."""
     programs = batch.programs(grammar)
     theta, beta, sse = levenberg_marquardt(programs, problem, begin, iterations[0])
     if problem.huber:
@@ -150,7 +152,7 @@ def _two_runs(
         found[0][rows], found[1][rows], found[2][rows] = theta[:, 0], beta[:, :, 0], now[:, 0]
         moving = found[2][rows] < last * (1 - _LEAST_PROGRESS)  # the others have arrived
         rows, two, left = rows[moving], two[moving], left - _CHECKED_STEPS
-    return found
+    return *found, _at(rows if left > 0 else rows[:0], found[2])
 
 
 def _two_robust_runs(
@@ -161,8 +163,8 @@ def _two_robust_runs(
     iterations: int,
     bound: Tensor | None,
     until: float,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """(theta, beta, Huber loss) of every formula from least squares' (theta, beta, sse) at every start.
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """(theta, beta, Huber loss, cut off) of every formula from least squares' (theta, beta, sse) at every start.
 
     Least squares' best start and the two of the least loss are reweighted a few times, and then again where that loss
     is within the ``bound``: what an outlier adds to the squared error says nothing about the formula.
@@ -176,14 +178,21 @@ def _two_robust_runs(
     found = (best[0][:, 0], best[1][:, :, 0], best[2][:, 0])
     rows = torch.isfinite(found[2]).nonzero().squeeze(1)
     for rounds in (_FIRST_REWEIGHTINGS, max(_MORE_REWEIGHTINGS, -(-iterations // _REWEIGHTING_STEPS))):
-        if not len(rows) or time.monotonic() > until:
+        if not len(rows):
             break
+        if time.monotonic() > until:
+            return *found, _at(rows, found[2])
         some = batch.programs(grammar, rows)
         theta[rows], beta[rows], loss[rows] = robust(some, problem, theta[rows], beta[rows], rounds)
         best = _pick(theta[rows], beta[rows], loss[rows], 1)
         found[0][rows], found[1][rows], found[2][rows] = best[0][:, 0], best[1][:, :, 0], best[2][:, 0]
         rows = rows if bound is None else rows[found[2][rows] <= bound[rows]]
-    return found
+    return *found, _at(rows[:0], found[2])
+
+
+def _at(rows: Tensor, like: Tensor) -> Tensor:
+    """True at these rows, bool [formula]."""
+    return torch.zeros_like(like, dtype=torch.bool).index_fill(0, rows, True)
 
 
 def robust(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -53,10 +55,14 @@ def absorb(
         starts=starts or (config.starts if state.generations else config.seed_starts),
         iterations=(10, 60) if thorough else (6, 14),
     )  # fmt: skip
-    state.n_fits += len(rows)
+    cut_off = fitted.cut_off
+    assert cut_off is not None
+    _forget(state, new.tokens[cut_off], no_offset[cut_off])
+    n_new = len(rows) - int(cut_off.sum())
+    state.n_fits += n_new
     born = torch.full_like(size, len(state.generations))
     _keep(state, Archive(new.tokens, fitted, size, source[rows], born, no_offset))
-    return Counts(len(candidates), unique, len(rows), int(safe.sum()))
+    return Counts(len(candidates), unique, n_new, int(safe.sum()))
 
 
 def _new_rows(state: SearchState, tokens: Tensor, size: Tensor, no_offset: Tensor) -> tuple[Tensor, int]:
@@ -64,11 +70,16 @@ def _new_rows(state: SearchState, tokens: Tensor, size: Tensor, no_offset: Tenso
     inputs = state.inputs
     sound = size <= inputs.config.max_complexity
     sound &= distinct_terms(tokens, inputs.grammar, inputs.problem)
-    keys = canonical_keys(tokens, inputs.grammar, inputs.problem.max_terms)
-    keys = keys.bitwise_xor(no_offset.long() * _NO_OFFSET)
+    keys = _keys(state, tokens, no_offset)
     rows = sound.nonzero().squeeze(1)
     rows = rows[_not_fitted(state, keys[rows])]
     return rows[inputs.accepts(tokens[rows])], len(keys.unique())
+
+
+def _keys(state: SearchState, tokens: Tensor, no_offset: Tensor) -> Tensor:
+    """Canonical keys [formula] of skeletons, which tell those without offset from the others."""
+    keys = canonical_keys(tokens, state.inputs.grammar, state.inputs.problem.max_terms)
+    return keys.bitwise_xor(no_offset.long() * _NO_OFFSET)
 
 
 def _not_fitted(state: SearchState, keys: Tensor) -> Tensor:
@@ -79,6 +90,13 @@ def _not_fitted(state: SearchState, keys: Tensor) -> Tensor:
     new = first & ~torch.isin(keys, state.fitted_keys)
     state.fitted_keys = torch.cat([state.fitted_keys, keys[new]])[-_KEYS_KEPT:]
     return order[new].sort().values
+
+
+def _forget(state: SearchState, tokens: Tensor, no_offset: Tensor) -> None:
+    """Let skeletons whose fit the clock cut off count as not fitted: a search with more time tries them again."""
+    if len(tokens):
+        again = torch.isin(state.fitted_keys, _keys(state, tokens, no_offset))
+        state.fitted_keys = state.fitted_keys[~again]
 
 
 def _fit_safely(
@@ -99,7 +117,7 @@ def _fit_safely(
         bound=None if worst is None else inputs.config.slack * worst, iterations=iterations, until=state.fit_until,
     )  # fmt: skip
     safe = _safe(state, new.tokens, size, fitted)
-    only_safe = Fit(fitted.theta, fitted.beta, torch.where(safe, fitted.sse, torch.inf))
+    only_safe = replace(fitted, sse=torch.where(safe, fitted.sse, torch.inf))
     if inputs.domain is not None:
         safe |= _second_chance(state, new.tokens, size, no_offset, only_safe, fitted.sse)
     return only_safe, safe
@@ -126,8 +144,8 @@ def _second_chance(
 ) -> Tensor:
     """Look for other constants of those formulas that would be elites with unsafe ones, of error ``unsafe_sse``.
 
-    A fast ripple or a pole between the points often fits best. What is found is put into ``fitted``; which
-    formulas are safe now, bool [formula].
+    A fast ripple or a pole between the points often fits best. What is found is put into ``fitted``, and whether the
+    clock cut the fits off; which formulas are safe now, bool [formula].
     """
     worst = state.worst_elite(size)
     worst = torch.full_like(unsafe_sse, torch.inf) if worst is None else worst
@@ -139,6 +157,9 @@ def _second_chance(
     chances = _CHANCES if state.generations else _SEED_CHANCES
     many = rows.repeat_interleave(chances)
     tried = _other_constants(state, tokens[many], no_offset[many], worst[many])
+    assert fitted.cut_off is not None
+    assert tried.cut_off is not None
+    fitted.cut_off[rows] |= tried.cut_off.view(-1, chances).any(1)
     lowest, which = tried.sse.view(-1, chances).min(1)
     which = which + torch.arange(len(rows), device=rows.device) * chances
     rows, which, lowest = (part[torch.isfinite(lowest)] for part in (rows, which, lowest))
@@ -162,9 +183,9 @@ def _other_constants(state: SearchState, tokens: Tensor, no_offset: Tensor, wors
         bound=worst,
         until=state.fit_until,
     )
-    tried = Fit(tried.theta, tried.beta, torch.where(tried.sse <= worst, tried.sse, torch.inf))
+    tried = replace(tried, sse=torch.where(tried.sse <= worst, tried.sse, torch.inf))
     safe = in_domain(tokens, inputs.grammar, tried, inputs.problem, inputs.domain)
-    return Fit(tried.theta, tried.beta, torch.where(safe, tried.sse, torch.inf))
+    return replace(tried, sse=torch.where(safe, tried.sse, torch.inf))
 
 
 def _keep(state: SearchState, new: Archive) -> None:

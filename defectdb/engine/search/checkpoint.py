@@ -61,6 +61,7 @@ def save(state: SearchState, path: Path) -> None:
     """Write the state under another name first, then rename: a kill leaves the last whole one."""
     facts = {
         "identity": identity(state.inputs), "n_fits": state.n_fits, "idle": state.idle,
+        "seeds_cut_off": state.seeds_cut_off,
         "history": [asdict(g) for g in state.generations],
     }  # fmt: skip
     arrays: dict[str, Any] = {name: value.detach().cpu().numpy() for name, value in _tensors(state).items()}
@@ -86,7 +87,8 @@ def _tensors(state: SearchState) -> dict[str, torch.Tensor]:
 def restore(state: SearchState, path: Path) -> None:
     """Put a saved state into the fresh one of a search with the same inputs.
 
-    What the search's own predicate refuses is dropped; what another one refused before is not tried again.
+    What the search's own predicate refuses is dropped; what another one refused before is not tried again. A
+    generation 0 that the clock cut off is to be done once more: only what was not fitted costs anything.
     Raises InputDataError for a file that is no such state, UsageError where data or settings differ.
     """
     facts, arrays = _read(path)
@@ -96,7 +98,8 @@ def restore(state: SearchState, path: Path) -> None:
         )
     device = state.inputs.config.device
     state.n_fits, state.idle = facts["n_fits"], facts["idle"]
-    state.generations = [_generation(kept) for kept in facts["history"]]
+    again = facts.get("seeds_cut_off", False)
+    state.generations = [] if again else [_generation(kept) for kept in facts["history"]]
     state.generator.set_state(arrays["generator"])
     state.fitted_keys, state.yields = arrays["seen"].to(device), arrays["yields"]
     state.archive = _accepted(_archive(arrays, "archive", device), state.inputs)

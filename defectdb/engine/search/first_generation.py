@@ -23,6 +23,7 @@ def first_generation(state: SearchState) -> Generation:
     begin = time.monotonic()
     counts = _given_seeds(state) + _sparse_sums(state)
     counts += _small_skeletons(state)
+    state.seeds_cut_off = state.seconds_left() < 0 and state.best_mse() > state.inputs.config.target_mse
     return state.record(begin, counts)
 
 

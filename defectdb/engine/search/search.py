@@ -79,7 +79,7 @@ class Search:
             self._save()
             self.report(next_generation(state))
         self._save()
-        front = [] if state.empty else self._front(folds)
+        front = [] if state.empty else self._front(folds, begin + self.inputs.config.time_limit)
         inexact = not state.empty and state.best_mse() > self.inputs.config.target_mse
         rounded = round_formulas(state, pairs) if inexact else []
         return Outcome(front, state.generations, time.monotonic() - begin, state.n_fits, rounded)
@@ -98,13 +98,14 @@ class Search:
         if self.state_file is not None:
             save(self.state, self.state_file)
 
-    def _front(self, folds: Tensor | None) -> list[Scored]:
+    def _front(self, folds: Tensor | None, end: float) -> list[Scored]:
+        """The scored front; ``end`` of the time limit, in seconds of the monotonic clock."""
         inputs, state = self.inputs, self.state
         rows = make_folds(inputs.problem) if folds is None else folds.to(inputs.config.device)
         unrestricted = not inputs.grammar.required and inputs.accepts.predicate is None
         return final_front(
             state.elites, inputs.grammar, inputs.problem, inputs.domain, rows, state.generator,
-            state.stop_at if inputs.config.algebra else 0.0, mean=unrestricted,
+            algebra_until=state.stop_at if inputs.config.algebra else 0.0, polish_until=end, mean=unrestricted,
         )  # fmt: skip
 
 

@@ -33,6 +33,7 @@ class SearchState:
     ``yields`` [source]: new elites per fit, relative to the mean of all sources.
     ``idle``: generations without progress at the end.
     ``generations``: counts and scores of every generation.
+    ``seeds_cut_off``: whether the clock ended generation 0 before every seed was fitted.
     ``stop_at``: when the search must end, in seconds of the monotonic clock.
     ``fit_until``: the same for fits; infinite while nothing is known that could be a result.
     """
@@ -47,6 +48,7 @@ class SearchState:
     yields: Tensor = field(default_factory=lambda: torch.ones(len(SOURCES), dtype=torch.float64))
     idle: int = 0
     generations: list[Generation] = field(default_factory=list)
+    seeds_cut_off: bool = False
     stop_at: float = math.inf
     fit_until: float = math.inf
 

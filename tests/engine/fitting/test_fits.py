@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -449,3 +450,17 @@ def test_a_fit_whose_time_is_over_fits_nothing():
         rows_of("exp mul c r", "square r"), KERNELS, problem, torch.Generator().manual_seed(0), until=0.0
     )
     assert torch.isinf(fitted.sse).all()
+    assert fitted.cut_off.all()
+
+
+@pytest.mark.parametrize("huber", [0.0, 0.1])
+def test_a_fit_says_which_formulas_the_clock_cut_off(monkeypatch, huber):
+    r = torch.linspace(1.0, 3.0, 9)
+    problem = Problem.of(r, torch.sin(2 * r) + 0.1 * torch.cos(9 * r), huber=huber)
+    rows, generator = rows_of("square r", "exp mul c r", "sin mul c r"), torch.Generator().manual_seed(0)
+    assert not fit(rows, KERNELS, problem, generator).cut_off.any()
+    clock = SimpleNamespace(monotonic=iter([0.0, *[0.0] * (2 if huber else 1), 9.0, 9.0, 9.0]).__next__)
+    monkeypatch.setattr("defectdb.engine.fitting.multistart.time", clock)
+    fitted = fit(rows, KERNELS, problem, generator, until=5.0)
+    assert fitted.cut_off.tolist() == [False, True, True]
+    assert torch.isfinite(fitted.sse[0])

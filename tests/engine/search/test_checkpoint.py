@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ import torch
 
 from defectdb.engine.grammar.grammar import Grammar
 from defectdb.engine.problem import Problem
+from defectdb.engine.programs.dressed import Dressed
 from defectdb.engine.safety.domain import Domain
+from defectdb.engine.search.absorb import absorb
 from defectdb.engine.search.checkpoint import identity, restore
 from defectdb.engine.search.search import Search
 from defectdb.engine.settings import ModelConfig, SearchConfig
@@ -99,3 +102,32 @@ def test_a_damaged_state_is_refused_in_words(state: bytes, tmp_path: Path, share
     file.write_bytes(state[: int(share * len(state))])
     with pytest.raises(InputDataError, match="not the state of a search; delete it to start anew"):
         restore(Search(PROBLEM, GRAMMAR, QUICK).state, file)
+
+
+def test_seeds_that_the_clock_cut_off_are_fitted_when_there_is_more_time(tmp_path: Path) -> None:
+    file, config = tmp_path / "state.npz", replace(QUICK, exhaustive_size=5)
+    whole = Search(PROBLEM, GRAMMAR, config, seeds=SEEDS)
+    whole.run()
+    cut = Search(PROBLEM, GRAMMAR, replace(config, time_limit=1e-6), seeds=SEEDS, state_file=file)
+    cut.run()
+    assert 0 < cut.state.n_fits < whole.state.n_fits
+    resumed = Search(PROBLEM, GRAMMAR, config, seeds=SEEDS, state_file=file)
+    outcome = resumed.run()
+    assert resumed.state.fitted_keys.sort().values.equal(whole.state.fitted_keys.sort().values)
+    assert outcome.n_fits == whole.state.n_fits
+    assert [g.generation for g in outcome.generations] == [0]
+    again = Search(PROBLEM, GRAMMAR, config, seeds=SEEDS, state_file=file)
+    assert again.run().n_fits == whole.state.n_fits  # nothing is left to do
+
+
+def test_a_skeleton_whose_fit_the_clock_cut_off_is_tried_again() -> None:
+    state = Search(PROBLEM, GRAMMAR, QUICK, Domain.of(R, Y)).state
+    made = Dressed.of(torch.tensor([GRAMMAR.encode(["exp", "mul", "c", "r"])]), GRAMMAR)
+    source = torch.zeros(1, dtype=torch.long)
+    state.fit_until = 0.0
+    assert absorb(state, made, source, source.bool()).new == 0
+    assert not len(state.fitted_keys)
+    state.fit_until = math.inf
+    assert absorb(state, made, source, source.bool()).new == 1
+    assert absorb(state, made, source, source.bool()).new == 0
+    assert state.n_fits == 1
