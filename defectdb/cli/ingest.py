@@ -34,6 +34,7 @@ _FILE = click.Path(path_type=Path)
     "--only", multiple=True, metavar="DATASET", help="Only this dataset of a 2DMD archive. Repeatable."
 )
 @click.option("--strict", is_flag=True, help="Load nothing if anything would be rejected.")
+@click.option("--any-number", is_flag=True, help="Take structures with more changes than point defects make.")
 @click.option("--dry-run", is_flag=True, help="Say what would be loaded; write nothing.")
 @click.option(
     "--cutoff", type=float, default=30.0, show_default=True, help="Longest image distance [angstrom]."
@@ -74,6 +75,7 @@ def ingest_command(
     name: str | None,
     only: tuple[str, ...],
     strict: bool,
+    any_number: bool,
     dry_run: bool,
     cutoff: float,
     max_displacement: float,
@@ -117,6 +119,7 @@ def ingest_command(
             format=format_,
             name=name,
             strict=strict,
+            any_number=any_number,
             dry_run=dry_run,
             cutoff=cutoff,
             max_displacement=max_displacement,

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import polars as pl
 
 from defectdb.cli.terminal import say
 from defectdb.errors import InputDataError
-from defectdb.ingest.load import counted
-from defectdb.ingest.recognise import some
+from defectdb.ingest.recognise import format_of_name, some
+from defectdb.ingest.report import counted
 
 if TYPE_CHECKING:
     from defectdb.cli import Settings
     from defectdb.ingest import LoadReport
+
+
+MOST_NAMES = 12  # of files left aside that are printed
 
 
 def demand_success(reports: list[LoadReport]) -> None:
@@ -42,11 +47,8 @@ def narrate(settings: Settings, report: LoadReport) -> None:
         )
     for example in report.energies.examples:
         say(settings, f"  {example}")
-    if report.aside:
-        say(
-            settings,
-            f"  left aside: {some(report.aside)}; such files are read where they are given by name",
-        )
+    for line in _left_aside(report.aside):
+        say(settings, line)
     for name, longer in list(report.renamed.items())[:3]:
         say(settings, f"  {name} is stored as {longer}: another structure has that name")
     for reject in report.rejects[:5]:
@@ -55,8 +57,21 @@ def narrate(settings: Settings, report: LoadReport) -> None:
         where = "" if report.dry_run else ": `defectdb rejects` lists them"
         say(settings, f"  and {len(report.rejects) - 5} more{where}")
 
+    for sentence in report.scatter:
+        say(settings, f"  scatter: {sentence}")
     for kind, count in Counter(note.kind for note in report.notes).items():
         say(settings, f"  noted: {kind} ({count}); `defectdb notes` lists them")
+
+
+def _left_aside(paths: tuple[str, ...]) -> Iterator[str]:
+    """Lines that name the files which were not read, and why."""
+    by_name = [path for path in paths if format_of_name(Path(path).name) is not None]
+    unknown = [path for path in paths if format_of_name(Path(path).name) is None]
+    if by_name:
+        yield f"  left aside: {some(by_name)}; such files are read where they are given by name"
+    if unknown:
+        more = "; --json names them all" if len(unknown) > MOST_NAMES else ""
+        yield f"  left aside, in no format that is known: {some(unknown, MOST_NAMES)}{more}"
 
 
 def plain(report: LoadReport) -> dict[str, object]:
@@ -65,7 +80,8 @@ def plain(report: LoadReport) -> dict[str, object]:
         "dataset_id": report.dataset_id, "format": report.format, "dry_run": report.dry_run,
         "loaded": report.loaded, "updated": report.updated, "unchanged": report.unchanged,
         "removed": report.removed, "rejected": report.rejected,
-        "notes": dict(Counter(note.kind for note in report.notes)), "left_aside": list(report.aside),
+        "notes": dict(Counter(note.kind for note in report.notes)), "scatter": list(report.scatter),
+        "left_aside": list(report.aside),
         "formation_energies": {
             "compared": report.energies.compared, "different": report.energies.different,
             "largest_difference": report.energies.largest,

@@ -10,11 +10,14 @@ from defectdb.ingest.records import Floats, Host, Integers
 from defectdb.schema.labels import ELEMENTS
 
 
-def formation_energy(energy: Floats, host: Host, counts: Integers, potentials: Mapping[str, float]) -> Floats:
-    """E_f = E - E(pristine) - sum over elements of (atoms added) * mu [eV]; NaN where a term is not known.
+def formation_energy(
+    energy: Floats, host: Host, counts: Integers, potentials: Mapping[str, float], charge: Floats
+) -> Floats:
+    """E_f = E - E(pristine) - sum over elements of (atoms added) * mu + q E_VBM [eV]; NaN where a term is not known.
 
-    ``counts`` (m, z): atoms by atomic number. Atoms removed count as negative additions, so that their
-    potentials are added.
+    ``counts`` (m, z): atoms by atomic number; atoms removed count as negative additions, so that their potentials are
+    added. ``charge`` q (m,) [e]: the Fermi level is at the valence band maximum; q times its height above that is to be
+    added elsewhere. No finite-size correction is applied. Zhang and Northrup, Phys. Rev. Lett. 67, 2339 (1991).
     """
     if host.energy is None or not potentials:
         return np.full(len(energy), np.nan)
@@ -22,7 +25,8 @@ def formation_energy(energy: Floats, host: Host, counts: Integers, potentials: M
     elements = np.flatnonzero(added.any(axis=0))
     mu = np.array([potentials.get(ELEMENTS[z - 1], np.nan) for z in elements])
     exchanged = np.where(added[:, elements] == 0, 0.0, added[:, elements] * mu).sum(axis=1)
-    return np.asarray(energy - host.energy - exchanged)
+    e_vbm = np.nan if host.e_vbm is None else host.e_vbm
+    return np.asarray(energy - host.energy - exchanged + np.where(charge == 0, 0.0, charge * e_vbm))
 
 
 def normalised_level(level: Floats, e1: Floats, host: Host) -> Floats:

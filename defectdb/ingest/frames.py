@@ -13,7 +13,7 @@ from defectdb.ingest.matching.defects import Found, joined_labels
 from defectdb.ingest.matching.pairs import combinations, pair_geometry, shell_index
 from defectdb.ingest.matching.site_occupation import SITE_TOLERANCE, element_counts
 from defectdb.ingest.records import Geometries, Host, Integers, Note
-from defectdb.ingest.targets import EnergyCheck, column, complete
+from defectdb.ingest.targets import EnergyCheck, charges, column, complete
 from defectdb.schema.labels import ELEMENTS
 
 _NO_TARGETS = ("descriptor", "source_path", "digest", "base", "size", "declared", "row", "displacement")
@@ -49,7 +49,9 @@ def assemble(
     numbers = table.drop(_NO_TARGETS, strict=False)
     counts = element_counts(geometries)
     wide = numbers.with_columns(n_defects=pl.Series(found.counts))
-    targets, check = complete(wide, host, formation_energy(column(wide, "energy"), host, counts, potentials))
+    charge = np.round(charges(wide))
+    formation = formation_energy(column(wide, "energy"), host, counts, potentials, charge)
+    targets, check = complete(wide, host, formation)
     structures = pl.DataFrame(
         {
             "structure_id": ids,
@@ -62,6 +64,7 @@ def assemble(
             "source_path": table["source_path"],
             "content_hash": content_hashes(table, numbers, host, potentials, cutoff),
             "defect_labels": joined_labels(found),
+            "charge": charge.astype(np.int32),
         }
     )
     return Block(structures, _defects(found, ids), _pairs(host, found, ids), targets, check)

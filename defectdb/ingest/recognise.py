@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,15 @@ RUN_FILES = ("vasprun.xml", "vasprun.xml.gz", "OUTCAR", "OUTCAR.gz")
 """The outputs that make a folder a VASP run; the first that is there is read."""
 STRUCTURE_SUFFIXES = (".cif", ".vasp", ".poscar", ".contcar")
 POSCAR_NAMES = ("POSCAR", "CONTCAR")
+_POSCAR_NAME = re.compile(r"(.*[._-])?S?(POSCAR|CONTCAR)(?![A-Za-z]).*", re.IGNORECASE)
+"""POSCAR, POSCAR-1, SPOSCAR, V_Mo_POSCAR, poscar.relaxed: names that people give to files of this format."""
+PACKED = (".gz", ".bz2", ".xz", ".zst", ".lzma", ".z", ".lz4")
+"""Endings of packed files; only gzip is unpacked, the others are told to be packed."""
+RUN_BESIDE = re.compile(
+    r"(INCAR|KPOINTS|POTCAR|WAVECAR|CHGCAR|CHG|OSZICAR|XDATCAR|DOSCAR|EIGENVAL|PROCAR|IBZKPT|REPORT|PCDAT|WAVEDER|"
+    r"LOCPOT|ELFCAR|AECCAR[012]|vaspout\.h5|vasprun\.xml|OUTCAR|POSCAR|CONTCAR)(\.gz)?", re.IGNORECASE,
+)  # fmt: skip
+"""Files that VASP reads and writes: beside the output of a run they belong to it."""
 XYZ = (".xyz", ".extxyz")
 TABLES = (".csv", ".parquet")
 DATASET_FILES = ("defects.csv.gz", "defects.csv")
@@ -61,13 +71,18 @@ def _is_file(entry: os.DirEntry[str]) -> bool:
         return False
 
 
+def unpacked_name(name: str) -> str:
+    """A file's name without the ending that says how it is packed."""
+    return next((name[: -len(end)] for end in PACKED if name.lower().endswith(end)), name)
+
+
 def format_of_name(name: str) -> str | None:
     """The format that a file's name promises, plain or gzipped; None where it promises none."""
     lower = name.lower()
-    plain = lower.removesuffix(".gz")
+    plain = unpacked_name(lower)
     if name in RUN_FILES or lower in RUN_FILES:
         return "vasp"
-    if plain.endswith(STRUCTURE_SUFFIXES) or name.startswith(POSCAR_NAMES):
+    if plain.endswith(STRUCTURE_SUFFIXES) or _POSCAR_NAME.fullmatch(plain):
         return "structure"
     if lower.endswith(XYZ):
         return "ase"
@@ -113,7 +128,7 @@ def survey(path: Path) -> Folder:
         if roots and any(folder == root or folder.startswith(root + os.sep) for root in roots):
             continue
         for name, found in _formats(folder, files):
-            if found in BY_NAME or roots:
+            if found is None or found in BY_NAME or roots:
                 aside.append(os.path.join(folder, name))  # noqa: PTH118
             elif found not in formats:
                 formats.append(found)
@@ -122,22 +137,24 @@ def survey(path: Path) -> Folder:
     return Folder(sorted(formats), aside)
 
 
-def _formats(folder: str, files: list[str]) -> Iterator[tuple[str, str]]:
-    """Files of a known format, with it; structure files beside a run's output belong to the run."""
+def _formats(folder: str, files: list[str]) -> Iterator[tuple[str, str | None]]:
+    """Files with their formats, None where none is known; files that belong to a run's output are left out."""
     is_run = any(name in RUN_FILES for name in files)
     for name in files:
         found = format_of_name(name)
         if found is None and name.lower().endswith(".db"):
             with reading(folder, name):
                 found = "ase" if is_sqlite(os.path.join(folder, name)) else None  # noqa: PTH118
-        if found is not None and not (found == "structure" and is_run):
-            yield name, found
+        if is_run and RUN_BESIDE.fullmatch(name) and name not in RUN_FILES:
+            continue
+        yield name, None if is_run and found == "structure" else found
 
 
 def _nothing(aside: list[str]) -> str:
-    if aside:
+    by_name = [path for path in aside if format_of_name(Path(path).name) in BY_NAME]
+    if by_name:
         return (
-            f"holds {some(aside)}: such files are read where they are given by name (tables with --mapping)"
+            f"holds {some(by_name)}: such files are read where they are given by name (tables with --mapping)"
         )
     return (
         "is in no format that is known: it holds no 2DMD dataset, VASP run, ASE database, extended xyz, CIF or "
@@ -145,7 +162,7 @@ def _nothing(aside: list[str]) -> str:
     )
 
 
-def some(paths: Sequence[str]) -> str:
+def some(paths: Sequence[str], most: int = 3) -> str:
     """The names of a few files, and how many more there are."""
-    names = ", ".join(Path(path).name for path in paths[:3])
-    return f"{names} and {len(paths) - 3} more" if len(paths) > 3 else names
+    names = ", ".join(Path(path).name for path in paths[:most])
+    return f"{names} and {len(paths) - most} more" if len(paths) > most else names

@@ -130,6 +130,7 @@ class Source:
     pristine: perfect supercells with their energies.
     potentials: chemical potential [eV] and where it is from, by element.
     rejects: rows that could not be read.
+    notes: remarks about structures that were read.
     density: 'low' or 'high', None outside the public archive.
     licence, citation, doi: how the data may be used and are to be cited.
     functional: name of the level of theory, None where the source does not say.
@@ -148,6 +149,7 @@ class Source:
     pristine: tuple[Pristine, ...] = ()
     potentials: dict[str, tuple[float, str]] = field(default_factory=dict)
     rejects: list[Reject] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
     density: str | None = None
     licence: str | None = None
     citation: str | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 import zipfile
 
@@ -107,7 +108,7 @@ def test_every_command_of_the_page_does_what_it_says(folder, monkeypatch, capfd)
     monkeypatch.chdir(folder)
     monkeypatch.delenv("DEFECTDB_PATH", raising=False)
     for command in COMMANDS:
-        assert run(command.split()) == 0, command
+        assert run(shlex.split(command)) == 0, command
         printed = capfd.readouterr()
         if "--bibtex" in command:
             assert "@article{Kazeev2023" in printed.out

@@ -121,7 +121,8 @@ def test_what_is_left_aside_is_said(ingest, tmp_path):
     code, [report], said = ingest(tmp_path / "all")
     assert (code, report["loaded"]) == (0, 1)
     assert report["left_aside"] == [str(tmp_path / "all" / n) for n in
-                                    ("mine.csv", "more.json", "old.zip", "vac.parquet")]  # fmt: skip
+                                    ("README.md", "mine.csv", "more.json", "old.zip", "vac.parquet")]  # fmt: skip
+    assert "left aside, in no format that is known: README.md" in said
     assert (
         "left aside: mine.csv, more.json, old.zip and 1 more; such files are read where they are given"
         in said

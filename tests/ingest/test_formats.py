@@ -303,7 +303,7 @@ def test_a_folder_of_cif_files_is_matched_to_stored_hosts(db, tmp_path):
         ("[potentials]\nXx = 1.0", "must give a number"),
         ("[potentials]\nMo = 'x'", "must give a number"),
         ("[[pristine]]\nmaterial = 'BN'\nsupercell = '5'", "in .*pristine.* of BN"),
-        ("[other]\nx = 1", r"write \[potentials\]"),
+        ("[other]\nx = 1", r"write functional = .*\[potentials\]"),
         ("not toml", "no TOML"),
     ],
 )  # fmt: skip

@@ -124,6 +124,8 @@ def test_a_mapping_with_a_byte_order_mark_and_a_table_with_semicolons(ingest, tm
     (tmp_path / "mine.csv").write_bytes(dos(b"label,where\nq,vac.cif\n"))
     assert ingest(tmp_path / "mine.csv", "--mapping", tmp_path / "map.toml")[:2] == (0, ["Vac_B"])
     (tmp_path / "mine.csv").write_bytes(b"label;where\nq;vac.cif\n")
+    assert ingest(tmp_path / "mine.csv", "--mapping", tmp_path / "map.toml")[0] == 0
+    (tmp_path / "mine.csv").write_bytes(b"label;where,\nq;vac.cif,\n")
     code, _, said = ingest(tmp_path / "mine.csv", "--mapping", tmp_path / "map.toml")
     assert code == 3
     assert "separate columns by commas" in said

@@ -8,34 +8,51 @@ from itertools import groupby
 
 import numpy as np
 
+VALENCES = {"B": 3.0, "N": 5.0, "C": 4.0, "Mo": 6.0, "S": 6.0, "W": 6.0, "Se": 6.0}
+"""Electrons that the pseudopotentials of these elements bring."""
+
+
+def neutral(elements: list[str]) -> float:
+    """Electrons of the neutral cell."""
+    return sum(VALENCES[element] for element in elements)
+
 
 def vasprun(
     elements: list[str], frac: np.ndarray, lattice: np.ndarray, *, energy: float, spins: list[list[tuple[float, float]]],
     final: np.ndarray | None = None, electronic_steps: int = 2, fermi: float = -0.5, nelm: int = 60,
+    electrons: float | None = None, weights: tuple[float, ...] = (1.0,),
 ) -> str:  # fmt: skip
-    """One ionic step. ``spins``: for one or two channels, (energy, occupation) of every band at one k-point."""
+    """One ionic step. ``electrons``: how many the run was given, where it says (``VALENCES`` make it neutral);
+    ``weights``: of the k-points, each with its share of the bands. ``spins``: for one or two channels, (energy, occupation) of every band at one k-point."""
     step = f'<scstep><energy><i name="e_fr_energy">{energy}</i><i name="e_wo_entrp">{energy}</i><i name="e_0_energy">{energy}</i></energy></scstep>'
     final = frac if final is None else final
     bands = "".join(
-        f'<set comment="spin {k + 1}"><set comment="kpoint 1">'
-        + "".join(f"<r> {e:.4f} {o:.4f} </r>" for e, o in channel)
-        + "</set></set>"
+        f'<set comment="spin {k + 1}">'
+        + "".join(
+            f'<set comment="kpoint {point + 1}">'
+            + "".join(f"<r> {e:.4f} {o:.4f} </r>" for e, o in channel[point :: len(weights)])
+            + "</set>"
+            for point in range(len(weights))
+        )
+        + "</set>"
         for k, channel in enumerate(spins)
     )
+    given = "" if electrons is None else f'<i name="NELECT">{electrons:16.8f}</i>'
     return f"""<?xml version="1.0" encoding="ISO-8859-1"?>
 <modeling>
 <generator><i name="program" type="string">vasp </i><i name="version" type="string">6.3.0 </i></generator>
 <incar><i type="int" name="ISPIN">{len(spins)}</i><i type="int" name="NELM">{nelm}</i></incar>
 <kpoints><generation param="Gamma"><v type="int" name="divisions">1 1 1</v></generation>
-<varray name="kpointlist"><v>0.0 0.0 0.0</v></varray><varray name="weights"><v>1.0</v></varray></kpoints>
-<parameters><separator name="electronic"><i type="int" name="NELM">{nelm}</i><i type="int" name="ISPIN">{len(spins)}</i></separator>
+<varray name="kpointlist">{"".join(f"<v>{k / 8} 0.0 0.0</v>" for k in range(len(weights)))}</varray>
+<varray name="weights">{"".join(f"<v>{w}</v>" for w in weights)}</varray></kpoints>
+<parameters><separator name="electronic"><i type="int" name="NELM">{nelm}</i><i type="int" name="ISPIN">{len(spins)}</i>{given}</separator>
 <separator name="ionic"><i type="int" name="NSW">0</i><i type="int" name="IBRION">-1</i></separator></parameters>
 <atominfo><atoms>{len(elements)}</atoms><types>{len(set(elements))}</types>
 <array name="atoms"><dimension dim="1">ion</dimension><field type="string">element</field><field type="int">atomtype</field>
 <set>{"".join(f"<rc><c>{e:2}</c><c>1</c></rc>" for e in elements)}</set></array>
 <array name="atomtypes"><dimension dim="1">type</dimension><field type="int">atomspertype</field><field type="string">element</field>
 <field>mass</field><field>valence</field><field type="string">pseudopotential</field>
-<set>{"".join(f"<rc><c>{elements.count(e)}</c><c>{e:2}</c><c>1.0</c><c>1.0</c><c>PAW_PBE {e} 01Jan2000</c></rc>" for e in dict.fromkeys(elements))}</set></array></atominfo>
+<set>{"".join(f"<rc><c>{elements.count(e)}</c><c>{e:2}</c><c>1.0</c><c>{VALENCES.get(e, 1.0)}</c><c>PAW_PBE {e} 01Jan2000</c></rc>" for e in dict.fromkeys(elements))}</set></array></atominfo>
 {_structure("initialpos", frac, lattice)}
 <calculation>{step * electronic_steps}{_structure("", final, lattice)}
 <varray name="forces">{"<v>0.0 0.0 0.0</v>" * len(elements)}</varray>
@@ -72,13 +89,23 @@ _TIMING = """
 
 def outcar(
     energies: list[float], spins: list[list[tuple[float, float]]], *, fermi: float = -0.5, mag: float = 0.0,
-    nsw: int = 0, electrons: bool = True, ions: bool = True, end: bool = True,
+    nsw: int = 0, electrons: bool = True, ions: bool = True, end: bool = True, version: str = "6.3.0", cycles: int = 2,
+    noncollinear: bool = False, elements: list[str] | None = None, given: float | None = None,
 ) -> str:  # fmt: skip
     """Ionic steps of these energies [eV]. ``spins``: (energy, occupation) of every band at each of two
     k-points, occupations to 2 where there is one channel; ``electrons``, ``ions``, ``end``: whether the last
-    step converged, the relaxation did, and the run came to its end."""
+    step converged, the relaxation did, and the run came to its end; ``cycles``: electronic steps of each ionic step;
+    ``given``: electrons of the run, which holds these ``elements``."""
     ibrion = 2 if nsw > 1 else -1
-    text = f""" vasp.6.3.0 20Jan22 (build Mar 01 2022 10:00:00) complex
+    runs = [(e, len(list(group))) for e, group in groupby(elements or [])]
+    types = "".join(
+        f"   POMASS =    1.000; ZVAL   = {VALENCES[e]:8.3f}    mass and valenz\n" for e, _ in runs
+    )
+    if runs:
+        types += f"   ions per type =     {' '.join(f'{n:4}' for _, n in runs)}\n"
+    if given is not None:
+        types += f"   NELECT = {given:12.4f}    total number of electrons\n"
+    text = f""" vasp.{version} 20Jan22 (build Mar 01 2022 10:00:00) complex
  running on    2 total cores
    k-points           NKPTS =      2   k-points in BZ     NKDIM =      2   number of bands    NBANDS=     {len(spins[0])}
    total plane-waves  NPLWV =   1000
@@ -87,10 +114,12 @@ def outcar(
    EDIFFG = -.1E-01   stopping-criterion for IOM
    NSW    =     {nsw:3}    number of steps for IOM
    IBRION =     {ibrion:3}    ionic relax: 0-MD 1-quasi-New 2-CG
+   LNONCOLLINEAR =      {"T" if noncollinear else "F"} non collinear calculations
 """
+    text += types
     for step, energy in enumerate(energies, start=1):
         last = step == len(energies)
-        for cycle in (1, 2):
+        for cycle in range(1, cycles + 1):
             text += f"\n--------------------------------------- Iteration {step:6}({cycle:4})  ---------------------------------------\n"
             magnetisation = f"{mag:13.7f}" if len(spins) == 2 else ""
             text += f"\n number of electron      12.0000000 magnetization {magnetisation}\n"

@@ -68,7 +68,8 @@ JOIN hosts AS h USING (host_id)
 JOIN exchanged AS x USING (structure_id)
 JOIN targets AS e ON e.structure_id = s.structure_id AND e.target = 'energy' AND e.spin = ''
 JOIN targets AS f ON f.structure_id = s.structure_id AND f.target = 'formation_energy' AND f.spin = ''
-WHERE h.energy IS NOT NULL AND NOT x.unknown AND abs(e.value - h.energy + x.mu - f.value) > 1e-6;
+WHERE h.energy IS NOT NULL AND NOT x.unknown AND (s.charge = 0 OR f.source = 'computed')
+  AND abs(e.value - h.energy + x.mu + s.charge * coalesce(h.e_vbm, 0) - f.value) > 1e-6;
 
 -- every term has its model and its formula
 SELECT 'model ' || t.model_id || ' ' || t.label AS example

@@ -9,10 +9,12 @@ import polars as pl
 
 from defectdb.errors import InputDataError
 from defectdb.ingest.matching.candidates import Candidates
-from defectdb.ingest.matching.lattices import plane_matrices
+from defectdb.ingest.matching.lattices import STRAIN, plane_matrices
 from defectdb.ingest.matching.site_occupation import element_counts
+from defectdb.ingest.matching.strain import nearest_supercell
 from defectdb.ingest.matching.supercells import multiple
-from defectdb.ingest.matching.unit_cells import cell_parameters, standard
+from defectdb.ingest.matching.unit_cells import LEAST_VACUUM, cell_parameters, standard, vacuum
+from defectdb.ingest.readers.cif import Atoms
 from defectdb.ingest.records import Floats, Geometries, Host, Integers, Reject, Source
 
 SAME_HEIGHT = 1e-3  # relative, between the heights of two cells
@@ -70,14 +72,37 @@ def assign(
     if len(silent):
         chosen, lost = _recognise(joined, silent, geometries, known)
         assigned += chosen
-        rows = joined["geometry"].gather(lost).to_numpy().astype(np.int64)
-        tilted = np.array([standard(lattice) is None for lattice in geometries.lattice[rows]], dtype=bool)
-        plane = "c is not perpendicular to a and b; the crystal must be periodic along a and b, the vacuum along c"
-        rejects += _unknown(joined, lost[tilted], plane, known.hosts)
-        names = ", ".join(sorted(known.crystals)) or "none; add --unit-cell"
-        unlike = f"no multiple of a known unit cell ({names}) has its lattice and elements"
-        rejects += _unknown(joined, lost[~tilted], unlike, known.hosts)
+        rejects += _strangers(joined, lost, geometries, known)
     return assigned, rejects
+
+
+def _strangers(
+    joined: pl.DataFrame, lost: Integers, geometries: Geometries, known: Candidates
+) -> list[Reject]:
+    """Structures on no known host, each with the reason why."""
+    names = ", ".join(sorted(known.crystals)) or "none; add --unit-cell"
+    rejects = []
+    for row, index in zip(lost.tolist(), joined["geometry"].gather(lost).to_list(), strict=True):
+        start, stop = geometries.offsets[index], geometries.offsets[index + 1]
+        atoms = Atoms(geometries.lattice[index], geometries.numbers[start:stop], geometries.frac[start:stop])
+        what = _why_unknown(atoms, known) or (
+            f"no multiple of a known unit cell ({names}) has its lattice and elements"
+        )
+        rejects += _unknown(joined, np.array([row]), what, known.hosts)
+    return rejects
+
+
+def _why_unknown(atoms: Atoms, known: Candidates) -> str | None:
+    """What is wrong with a structure's cell, None where it is merely of none of the known crystals."""
+    plane = standard(atoms.lattice)
+    if plane is None:
+        return "c is not perpendicular to a and b; the crystal must be periodic along a and b, the vacuum along c"
+    gap = vacuum(atoms.frac[:, 2], float(np.linalg.norm(atoms.lattice[2])))
+    if gap < LEAST_VACUUM:
+        return f"it is no layer: its atoms leave {gap:.1f} angstrom of vacuum along c; bulk crystals are not read yet"
+    materials = [c.material for c in known.crystals.values() if set(c.material.numbers) & set(atoms.numbers)]
+    near = nearest_supercell(plane[:2, :2], len(atoms.numbers), materials)
+    return None if near is None else f"its lattice is {near}; at most {100 * STRAIN:g} % is taken"
 
 
 def _by_height(hosts: list[Host], rows: Integers, lattices: Floats) -> list[tuple[Host, Integers]]:

@@ -5,26 +5,36 @@ from __future__ import annotations
 import numpy as np
 
 from defectdb.errors import InputDataError
-from defectdb.ingest.readers.cif import lattice_of
+from defectdb.ingest.matching.closeness import overlapping
+from defectdb.ingest.readers.cif import Atoms, lattice_of
 from defectdb.ingest.records import Floats, Material, UnitCell
 from defectdb.schema.labels import ELEMENTS
 
 LAYER_TOLERANCE = 0.05  # angstrom between sites of one atomic layer
+LEAST_VACUUM = 5.0  # angstrom; layers of bulk crystals are about 3 apart
 ANGLE_TOLERANCE = 0.05  # degrees by which published cells miss 60, 90 or 120
 
 
 def material_of(cell: UnitCell, material_id: str | None = None) -> Material:
     """The material of a unit cell: standard orientation (a along x), the layer clear of the cell's border.
 
-    Raises InputDataError where a and b are not perpendicular to c, or the cell holds no atoms.
+    Raises InputDataError where a and b are not perpendicular to c, two atoms are in one place, or there is no vacuum.
     """
     parameters = cell_parameters(cell.lattice)
     if not len(cell.numbers):
         raise InputDataError("the unit cell holds no atoms", member=cell.base)
+    if (what := overlapping(Atoms(cell.lattice, cell.numbers, cell.frac))) is not None:
+        raise InputDataError(f"two atoms in one place: {what}", member=cell.base)
     if np.abs(parameters[3:5] - 90).max() > 1:
         raise InputDataError("c must be perpendicular to a and b: the crystal is periodic in the plane",
                              member=cell.base)  # fmt: skip
     lattice = lattice_of(parameters)
+    gap = vacuum(cell.frac[:, 2], float(parameters[2]))
+    if gap < LEAST_VACUUM:
+        raise InputDataError(
+            f"is no layer: its atoms leave {gap:.1f} angstrom of vacuum along c, and a layer needs {LEAST_VACUUM:g}; "
+            "bulk crystals are not read yet", member=cell.base,
+        )  # fmt: skip
     frac = cell.frac % 1.0
     frac[:, 2] = lifted(frac[:, 2])
     zigzag, period = _zigzag(lattice)
@@ -44,6 +54,12 @@ def cell_parameters(lattice: Floats) -> Floats:
     lengths = np.linalg.norm(lattice, axis=1)
     cosines = [lattice[i] @ lattice[j] / (lengths[i] * lengths[j]) for i, j in ((1, 2), (0, 2), (0, 1))]
     return np.concatenate([lengths, np.degrees(np.arccos(np.clip(cosines, -1, 1)))])
+
+
+def vacuum(heights: Floats, height: float) -> float:
+    """The widest gap between atoms along c [angstrom], from fractional heights and the cell's height."""
+    order = np.sort(heights % 1.0)
+    return float(np.diff(np.append(order, order[0] + 1)).max()) * height
 
 
 def lifted(heights: Floats) -> Floats:

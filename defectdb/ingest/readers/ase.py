@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 from defectdb.errors import InputDataError
 from defectdb.ingest.archives.containers import MAX_TABLE_BYTES, reading
 from defectdb.ingest.readers.cif import MAX_ATOMS, Atoms
-from defectdb.ingest.readers.entries import Entry, digest_of
+from defectdb.ingest.readers.entries import Entry, digest_of, finite_numbers
 from defectdb.ingest.recognise import XYZ, files_below, is_sqlite
 from defectdb.ingest.records import Reject
 
@@ -107,14 +106,10 @@ def _entry(path: Path, count: int, atoms: Any, numbers: dict[str, Any], name: st
         why = "it needs a periodic cell, finite positions, and known elements"
         return Reject(where, count, "broken structure", why, structure_id)
     found = Atoms(lattice, atoms.numbers.astype(np.uint8), places @ np.linalg.inv(lattice))
-    return Entry(structure_id, where, found, digest_of(found), _finite(numbers), count)
-
-
-def _finite(numbers: dict[str, Any]) -> dict[str, float]:
-    """The entries that are single finite numbers."""
     plain = {
         str(key): float(value)
         for key, value in numbers.items()
         if isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
     }
-    return {key: value for key, value in plain.items() if math.isfinite(value) and key not in _IDS}
+    kept, remarks = finite_numbers(plain, _IDS)
+    return Entry(structure_id, where, found, digest_of(found), kept, count, remarks=remarks)

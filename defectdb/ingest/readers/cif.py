@@ -43,13 +43,22 @@ def parse_cif(text: bytes) -> Atoms:
 def atom_block(text: bytes) -> gemmi.cif.Block:
     """The one block with atom sites. Raises StructureFileError."""
     try:
-        document = gemmi.cif.read_string(text.removeprefix(BOM_UTF8).decode("utf-8"))
+        document = gemmi.cif.read_string(decoded(text))
     except (ValueError, RuntimeError) as cause:  # gemmi reports syntax errors as ValueError or RuntimeError
         raise StructureFileError(f"no CIF: {cause}") from cause
     blocks = [block for block in document if block.find_loop(_COLUMNS[0]).get_loop()]
     if len(blocks) != 1:
         raise StructureFileError(f"{len(blocks)} blocks with atom sites; one structure per file is read")
     return blocks[0]
+
+
+def decoded(data: bytes) -> str:
+    """The text of a structure file: UTF-8, or Latin-1 where it is none (comments alone hold such bytes)."""
+    plain = data.removeprefix(BOM_UTF8)
+    try:
+        return plain.decode("utf-8")
+    except UnicodeDecodeError:
+        return plain.decode("latin-1")
 
 
 def symmetric(block: gemmi.cif.Block) -> bool:
@@ -103,14 +112,15 @@ def listed(block: gemmi.cif.Block) -> Atoms:
         raise StructureFileError("a fractional coordinate is missing or no number") from cause
     if not np.isfinite(frac).all():
         raise StructureFileError("a fractional coordinate is missing or no number")
-    if "_atom_site_occupancy" in tags:
-        _demand_full(values[tags.index("_atom_site_occupancy") :: width])
     symbol = next((t for t in ("_atom_site_type_symbol", "_atom_site_label") if t in tags), None)
     if symbol is None:
         raise StructureFileError("no column _atom_site_type_symbol")
     symbols = values[tags.index(symbol) :: width]
     known = {text: atomic_number(text) for text in set(symbols)}
-    return Atoms(lattice, np.array([known[text] for text in symbols], dtype=np.uint8), frac)
+    atoms = Atoms(lattice, np.array([known[text] for text in symbols], dtype=np.uint8), frac)
+    if "_atom_site_occupancy" not in tags:
+        return atoms
+    return _occupied(atoms, values[tags.index("_atom_site_occupancy") :: width])
 
 
 class _Floats(dict[str, float]):
@@ -133,9 +143,17 @@ def _numbers(texts: list[str]) -> Floats:
         return np.array([gemmi.cif.as_number(text) for text in texts])
 
 
-def _demand_full(texts: list[str]) -> None:
-    if any(abs(gemmi.cif.as_number(text) - 1) > 1e-6 for text in set(texts) - {"1", "1.0", "?", "."}):
+def _occupied(atoms: Atoms, texts: list[str]) -> Atoms:
+    """The atoms of occupancy 1, without sites of occupancy 0. Raises StructureFileError for any between."""
+    shares = {text: gemmi.cif.as_number(text) for text in set(texts) - {"1", "1.0", "?", "."}}
+    if any(abs(share - 1) > 1e-6 and share != 0 for share in shares.values()):
         raise StructureFileError("a site is partially occupied; ordered structures only")
+    if all(shares.values()):
+        return atoms
+    keep = np.array([shares.get(text, 1.0) != 0 for text in texts])
+    if not keep.any():
+        raise StructureFileError("all sites have occupancy 0")
+    return Atoms(atoms.lattice, atoms.numbers[keep], atoms.frac[keep])
 
 
 def atomic_number(text: str) -> int:
@@ -157,13 +175,16 @@ def _expanded(block: gemmi.cif.Block) -> Atoms:
         raise StructureFileError(f"symmetry operations cannot be applied: {cause}") from cause
     if not 0 < len(sites) <= MAX_ATOMS:
         raise StructureFileError(f"{len(sites)} atoms; 1 to {MAX_ATOMS} are read")
-    if any(abs(site.occ - 1) > 1e-6 for site in sites):
+    if any(abs(site.occ - 1) > 1e-6 and site.occ != 0 for site in sites):
         raise StructureFileError("a site is partially occupied; ordered structures only")
-    frac = np.array([[site.fract.x, site.fract.y, site.fract.z] for site in sites])
+    occupied = [site for site in sites if site.occ != 0]
+    if not occupied:
+        raise StructureFileError("all sites have occupancy 0")
+    frac = np.array([[site.fract.x, site.fract.y, site.fract.z] for site in occupied])
     if not np.isfinite(frac).all():
         raise StructureFileError("a fractional coordinate is missing or no number")
     return Atoms(
-        lattice, np.array([atomic_number(site.element.name) for site in sites], dtype=np.uint8), frac
+        lattice, np.array([atomic_number(site.element.name) for site in occupied], dtype=np.uint8), frac
     )
 
 

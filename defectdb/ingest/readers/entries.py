@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,15 +15,24 @@ from defectdb.errors import InputDataError
 from defectdb.ingest.archives.containers import printable
 from defectdb.ingest.naming import OWN_FILES, longer_names
 from defectdb.ingest.readers.cif import Atoms, pack
-from defectdb.ingest.records import Floats, Geometries, Pristine, Reject, Source, UnitCell
+from defectdb.ingest.records import Floats, Geometries, Note, Pristine, Reject, Source, UnitCell
+
+ODD_NUMBERS = "numbers left out"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Entry:
-    """One structure: id, where it was read, its atoms, a digest of its bytes, its numbers by column name.
+    """One structure.
 
-    ``moved`` (atoms,) [angstrom]: how far every atom went when the structure was relaxed, None where that is
-    not known.
+    structure_id: its name.
+    path: where it was read.
+    atoms: its lattice, elements and places.
+    digest: SHA-256 of its bytes.
+    numbers: its numbers by column name; ``charge`` [e] among them.
+    row: line of a table or number of a frame.
+    descriptor: name of its combination of defects.
+    moved: how far every atom went when the structure was relaxed (atoms,) [angstrom], None where that is not known.
+    remarks: what is odd about its numbers.
     """
 
     structure_id: str
@@ -33,6 +43,7 @@ class Entry:
     row: int | None = None
     descriptor: str | None = None
     moved: Floats | None = None
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,6 +68,15 @@ def digest_of(atoms: Atoms, moved: Floats | None = None) -> str:
     return hashlib.sha256(data + (b"" if moved is None else moved.tobytes())).hexdigest()
 
 
+def finite_numbers(
+    numbers: Mapping[str, float], ids: Collection[str]
+) -> tuple[dict[str, float], tuple[str, ...]]:
+    """The finite ones of the numbers that are no ids, and a remark about each of the others."""
+    plain = {key: value for key, value in numbers.items() if key not in ids}
+    remarks = tuple(f"{key} is {value}" for key, value in plain.items() if not math.isfinite(value))
+    return {key: value for key, value in plain.items() if math.isfinite(value)}, remarks
+
+
 def source_from(found: Iterable[Entry | Reject], paths: list[Path], *, form: str, name: str) -> Source:
     """One dataset of the entries; a second entry of an id is a reject. Raises InputDataError for none."""
     entries, rejects = _sorted_out(found, form)
@@ -73,6 +93,7 @@ def source_from(found: Iterable[Entry | Reject], paths: list[Path], *, form: str
         batches=[(_geometries(kept, digests), [])],
         table=_table(kept),
         rejects=rejects,
+        notes=[Note(entry.structure_id, ODD_NUMBERS, what) for entry in kept for what in entry.remarks],
         complete=False,
     )
 

@@ -22,18 +22,27 @@ from defectdb.ingest.readers.structures import parse_poscar
 from defectdb.ingest.readers.tables import parse_table
 from defectdb.ingest.records import Reject
 
-_KEYS = frozenset({"id", "file", "cif", "descriptor", "targets"})
+_KEYS = frozenset({"id", "file", "cif", "descriptor", "charge", "targets"})
 
 
 @dataclass(frozen=True, slots=True)
 class Mapping:
-    """Which column holds what: ``file`` (names beside the table) or ``cif`` (text), a column per target."""
+    """Which column holds what.
+
+    targets: column by target.
+    id: names of the structures.
+    file: names of structure files beside the table.
+    cif: CIF texts; either this or ``file``.
+    descriptor: names of the combinations of defects.
+    charge: charges [e]; a table without this column holds neutral structures.
+    """
 
     targets: dict[str, str]
     id: str | None = None
     file: str | None = None
     cif: str | None = None
     descriptor: str | None = None
+    charge: str = "charge"
 
 
 def read_mapping(path: Path) -> Mapping:
@@ -51,7 +60,7 @@ def read_mapping(path: Path) -> Mapping:
     )
     if not strings or set(data) - _KEYS or ("file" in data) == ("cif" in data):
         raise InputDataError(
-            "write file = COLUMN or cif = COLUMN, optionally id and descriptor = COLUMN, and a table "
+            "write file = COLUMN or cif = COLUMN, optionally id, descriptor and charge = COLUMN, and a table "
             "[targets] with NAME = COLUMN", path=str(path),
         )  # fmt: skip
     return Mapping(targets=targets, **plain)
@@ -62,6 +71,7 @@ def read(paths: list[Path], mapping: Mapping) -> Iterator[Entry | Reject]:
     for path in paths:
         frame = _frame(path)
         wanted = [c for c in (mapping.id, mapping.file, mapping.cif, mapping.descriptor) if c is not None]
+        wanted += [mapping.charge] if mapping.charge != "charge" else []
         missing = sorted({*wanted, *mapping.targets.values()} - set(frame.columns))
         if missing:
             hint = "; separate columns by commas" if ";" in "".join(frame.columns) else ""
@@ -92,18 +102,21 @@ def _entry(path: Path, row: dict[str, Any], mapping: Mapping) -> Entry | Reject:
     """One row; a broken structure or number is a reject."""
     line = int(row["row"])
     name = None if mapping.id is None else row[mapping.id]
+    columns = mapping.targets | ({"charge": mapping.charge} if mapping.charge in row else {})
     try:
         content, where = _content(path, row, mapping)
         atoms = _atoms(content, where)
-        numbers = {target: _number(row[column], column) for target, column in mapping.targets.items()}
+        numbers = {target: _number(row[column], column) for target, column in columns.items()}
     except (StructureFileError, InputDataError) as cause:
         return Reject(str(path), line, "broken row", str(cause), None if name is None else str(name))
     structure_id = str(name) if name is not None else f"{path.stem}-{line}"
     descriptor = None if mapping.descriptor is None else row[mapping.descriptor]
     return Entry(
         structure_id, where, atoms, hashlib.sha256(content).hexdigest(),
-        {target: value for target, value in numbers.items() if value is not None}, line,
+        {target: value for target, value in numbers.items() if value is not None and not math.isnan(value)}, line,
         None if descriptor is None else str(descriptor),
+        remarks=tuple(f"{columns[target]} is {row[columns[target]]}"
+                      for target, value in numbers.items() if value is not None and math.isnan(value)),
     )  # fmt: skip
 
 
@@ -135,4 +148,4 @@ def _number(value: Any, column: str) -> float | None:
         raise StructureFileError(f"{value!r} in column {column} is no number") from cause
     if math.isinf(number):
         raise StructureFileError(f"{value!r} in column {column} is not finite")
-    return None if math.isnan(number) else number
+    return number

@@ -10,12 +10,16 @@ from typing import Any
 import numpy as np
 
 from defectdb.ingest.readers.cif import StructureFileError
+from defectdb.ingest.readers.electrons import outcar_charge
 from defectdb.ingest.readers.vasprun import Run, spin_levels
 
 _END = b"General timing and accounting informations for this job"
 _ELECTRONS = b"aborting loop because EDIFF is reached"
 _IONS = b"reached required accuracy"
 _FIRST_CYCLE = re.compile(rb"-+ Iteration +\d+\( +1\)")
+_CYCLE = re.compile(rb"-+ Iteration +\d+\( *(\d+)\)")
+_VERSION_5 = re.compile(rb"^ *vasp\.[1-5]\.", re.MULTILINE)
+_NONCOLLINEAR = re.compile(rb"^ +LNONCOLLINEAR *= *T", re.MULTILINE)
 _RELAXERS = (1, 2, 3)  # values of IBRION that relax the ions until EDIFFG is met
 _FERMI = re.compile(rb"E-fermi\s*:\s*(-?\d+\.\d+)")
 _STATES = re.compile(rb"^ +\d+ +(-?\d+\.\d+) +(-?\d+\.\d+) *\r?$", re.MULTILINE)
@@ -37,13 +41,18 @@ def read_outcar(data: bytes, occupied: float, n_atoms: int) -> Run:
     if outcar.final_energy is None:
         raise StructureFileError("holds no energy")
     energy = float(outcar.final_energy)
+    if not np.isfinite(energy):
+        raise StructureFileError("holds no finite energy")
     numbers = {"energy": energy, "energy_per_atom": energy / n_atoms}
     if fermi := _FERMI.findall(data):
         numbers["fermi_level"] = float(fermi[-1])  # pymatgen gives the first one where spins are paired
     if outcar.spin and outcar.total_mag is not None:
         numbers["total_mag"] = float(outcar.total_mag)
-    numbers |= spin_levels(_bands(data), occupied)
-    return Run({name: value for name, value in numbers.items() if np.isfinite(value)})
+    found, remarks = spin_levels(_bands(data), occupied)
+    numbers |= found
+    if charge := outcar_charge(data):
+        numbers["charge"] = charge
+    return Run({name: value for name, value in numbers.items() if np.isfinite(value)}, remarks=remarks)
 
 
 def _unconverged(data: bytes) -> str | None:
@@ -53,12 +62,20 @@ def _unconverged(data: bytes) -> str | None:
     last = 0
     for cycle in _FIRST_CYCLE.finditer(data):
         last = cycle.start()
-    if data.find(_ELECTRONS, last) < 0:
+    if data.find(_ELECTRONS, last) < 0 or (_VERSION_5.search(data) and _used_all_cycles(data, last)):
         return "the electrons did not converge"
     relaxes = _setting(data, b"IBRION") in _RELAXERS and _setting(data, b"NSW") > 1
     if relaxes and _IONS not in data:
         return "the ions did not converge"
     return None
+
+
+def _used_all_cycles(data: bytes, last: int) -> bool:
+    """Whether the ionic step that starts at byte ``last`` took all NELM electronic steps: VASP 5 says in either case
+    that it stopped because EDIFF was reached."""
+    cycles = [int(n) for n in _CYCLE.findall(data, last)]
+    most = _setting(data, b"NELM")
+    return bool(cycles) and 0 < most <= max(cycles)
 
 
 def _setting(data: bytes, name: bytes) -> int:
@@ -95,7 +112,7 @@ def _bands(data: bytes) -> dict[str, np.ndarray[Any, Any]]:
         if not states or not len(states[0]) or len({len(found) for found in states}) > 1:
             return {}
         channels[name] = np.stack(states)
-    if len(channels) == 1:
+    if len(channels) == 1 and not _NONCOLLINEAR.search(data):
         channels["up"][..., 1] /= 2  # both spins in one state
     return channels
 

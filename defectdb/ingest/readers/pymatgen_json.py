@@ -14,7 +14,7 @@ import numpy as np
 from defectdb.errors import InputDataError
 from defectdb.ingest.archives.containers import MAX_TABLE_BYTES, read_bounded, reading
 from defectdb.ingest.readers.cif import MAX_ATOMS, Atoms, StructureFileError, atomic_number
-from defectdb.ingest.readers.entries import Entry, digest_of
+from defectdb.ingest.readers.entries import Entry, digest_of, finite_numbers
 from defectdb.ingest.records import Reject
 
 _IDS = ("structure_id", "_id", "entry_id", "material_id", "id", "name")
@@ -64,8 +64,13 @@ def _entry(path: Path, count: int, key: str | None, item: Any) -> Entry | Reject
         atoms = _atoms(item.get("structure", item) if isinstance(item, dict) else item)
     except StructureFileError as cause:
         return Reject(where, count, "broken structure", str(cause), structure_id)
-    numbers = _numbers(item) | _numbers(item.get("data")) if "structure" in item else {}
-    return Entry(structure_id, where, atoms, digest_of(atoms), numbers, count)
+    numbers = {k: v for k, v in _numbers(item.get("structure", item)).items() if k == "charge"}
+    if "structure" in item:
+        numbers |= _numbers(item) | _numbers(item.get("data"))
+    if "charge_state" in numbers:
+        numbers["charge"] = numbers.pop("charge_state")
+    kept, remarks = finite_numbers(numbers, _IDS)
+    return Entry(structure_id, where, atoms, digest_of(atoms), kept, count, remarks=remarks)
 
 
 def _atoms(data: Any) -> Atoms:
@@ -92,8 +97,8 @@ def _atoms(data: Any) -> Atoms:
 
 
 def _numbers(item: Any) -> dict[str, float]:
-    """The entries that are single finite numbers."""
+    """The entries of a JSON object that are single numbers; integers beyond floating point as infinities."""
     if not isinstance(item, dict):
         return {}
     plain = {k: v for k, v in item.items() if isinstance(v, int | float) and not isinstance(v, bool)}
-    return {k: float(v) for k, v in plain.items() if abs(v) < 1e300 and math.isfinite(v) and k not in _IDS}
+    return {k: float(v) if isinstance(v, float) or abs(v) < 1e300 else math.inf for k, v in plain.items()}

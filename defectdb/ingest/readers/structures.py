@@ -14,10 +14,17 @@ from typing import IO, cast
 import numpy as np
 
 from defectdb.ingest.archives.containers import MAX_STRUCTURE_BYTES, check_growth, read_bounded, reading
-from defectdb.ingest.readers.cif import MAX_ATOMS, Atoms, StructureFileError, atomic_number
+from defectdb.ingest.readers.cif import MAX_ATOMS, Atoms, StructureFileError, atomic_number, decoded
 from defectdb.ingest.readers.cif_lines import CifReader
 from defectdb.ingest.readers.entries import Entry
-from defectdb.ingest.recognise import POSCAR_NAMES, RUN_FILES, STRUCTURE_SUFFIXES, files_below, format_of_name
+from defectdb.ingest.recognise import (
+    POSCAR_NAMES,
+    RUN_FILES,
+    STRUCTURE_SUFFIXES,
+    files_below,
+    format_of_name,
+    unpacked_name,
+)
 from defectdb.ingest.records import Reject
 
 
@@ -40,7 +47,7 @@ def structure_files(path: Path, *, runs: bool) -> list[tuple[str, str]]:
 
 def structure_id(folder: str, name: str) -> str:
     """The file's name without its suffix; a bare POSCAR goes by its folder's name."""
-    plain = name[:-3] if name.lower().endswith(".gz") else name
+    plain = unpacked_name(name)
     if plain.lower().endswith(STRUCTURE_SUFFIXES):
         return plain[: plain.rindex(".")]
     return Path(folder).resolve().name if plain in POSCAR_NAMES else plain
@@ -67,6 +74,11 @@ def read(paths: list[Path], *, runs: bool = True) -> Iterator[Entry | Reject]:
 
 def parse(name: str, data: bytes, reader: CifReader) -> Atoms:
     """The atoms in a file's unpacked bytes, by the file's name. Raises StructureFileError."""
+    packed = name[len(unpacked_name(name)) :].lower()
+    if packed not in ("", ".gz"):
+        raise StructureFileError(
+            f"is packed as {packed}; only gzip is unpacked: unpack it, or pack it with gzip"
+        )
     return reader.parse(data) if name.lower().removesuffix(".gz").endswith(".cif") else parse_poscar(data)
 
 
@@ -98,7 +110,7 @@ def contents(folder: str, name: str) -> bytes:
 def parse_poscar(data: bytes) -> Atoms:
     """The atoms of a VASP 5 POSCAR or CONTCAR. Raises StructureFileError."""
     try:
-        lines = data.decode("utf-8").splitlines()
+        lines = decoded(data).splitlines()
         return _poscar(lines)
     except IndexError as cause:
         raise StructureFileError("no POSCAR: it ends early") from cause

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import io
+from codecs import BOM_UTF8
 
 import polars as pl
 
@@ -23,8 +25,10 @@ def read_table(container: Container, name: str, required: tuple[str, ...]) -> pl
 
 def parse_table(data: bytes, path: str, member: str | None, required: tuple[str, ...]) -> pl.DataFrame:
     """All columns of CSV bytes as text, empty cells null, plus ``row``. Raises InputDataError."""
+    separator = _separator(data)
+    _demand_single_columns(data, separator, path, member)
     try:
-        frame = pl.read_csv(io.BytesIO(data), infer_schema=False)
+        frame = pl.read_csv(io.BytesIO(data), infer_schema=False, separator=separator)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, UnicodeDecodeError) as cause:
         first = (str(cause).splitlines() or ["unreadable"])[0]
         raise InputDataError(f"no CSV table: {first}", path=path, member=member) from cause
@@ -36,7 +40,40 @@ def parse_table(data: bytes, path: str, member: str | None, required: tuple[str,
         )  # fmt: skip
     unnamed = [c for c in frame.columns if not c.strip() or c == "row"]
     texts = frame.drop(unnamed).with_columns(pl.all().replace("", None))
+    if separator != ",":
+        texts = texts.with_columns(_decimal_points(column) for column in texts.columns)
     return texts.with_row_index("row", offset=2).with_columns(pl.col("row").cast(pl.Int64))
+
+
+def _header(data: bytes) -> str:
+    """The first line of a table."""
+    return data.removeprefix(BOM_UTF8).split(b"\n", 1)[0][:1_000_000].decode("utf-8", "replace")
+
+
+def _separator(data: bytes) -> str:
+    """What stands between the fields of a table: a comma, or a semicolon or tab where the header holds no comma."""
+    header = _header(data)
+    return next((mark for mark in (";", "\t") if mark in header and "," not in header), ",")
+
+
+def _demand_single_columns(data: bytes, separator: str, path: str, member: str | None) -> None:
+    """Raises InputDataError where a column name stands twice in the header."""
+    try:
+        names = [name.strip() for name in next(csv.reader([_header(data)], delimiter=separator), [])]
+    except csv.Error:
+        return  # the reader of the whole table says what is wrong
+    twice = sorted({name for name in names if name and names.count(name) > 1})
+    if twice:
+        raise InputDataError(
+            f"the column {', '.join(twice)} is there more than once", path=path, member=member
+        )
+
+
+def _decimal_points(column: str) -> pl.Expr:
+    """The column with decimal commas as points, where they are not also what separates fields."""
+    text = pl.col(column)
+    number = text.str.contains(r"^\s*[-+]?\d+,\d+([eE][-+]?\d+)?\s*$")
+    return pl.when(number).then(text.str.replace(",", ".", literal=True)).otherwise(text).alias(column)
 
 
 def numeric(

@@ -104,6 +104,7 @@ def _read_run(file: Path, structure_id: str, occupied: float) -> Entry | Reject:
         digest,
         run.numbers,
         moved=moved,
+        remarks=run.remarks,
     )
 
 

@@ -12,6 +12,8 @@ import numpy as np
 
 from defectdb.ingest.options import OCCUPIED
 from defectdb.ingest.readers.cif import Atoms, StructureFileError, atomic_number
+from defectdb.ingest.readers.electrons import vasprun_charge
+from defectdb.ingest.records import Floats
 
 SPINS = {"up": "majority", "down": "minority"}
 _FERMI = re.compile(rb'<i name="efermi">\s*([-+0-9.eE]{1,40})\s*</i>')
@@ -21,14 +23,17 @@ _FERMI = re.compile(rb'<i name="efermi">\s*([-+0-9.eE]{1,40})\s*</i>')
 class Run:
     """What one output file says.
 
-    ``numbers`` [eV, Bohr magnetons]; ``start`` and ``end`` are its first and last structure where it holds
-    them; ``unconverged`` says what did not converge, None where all did.
+    numbers: energies and levels [eV], magnetisation [Bohr magnetons], charge [e] where it is not 0.
+    start, end: first and last structure, None where the file holds none.
+    unconverged: what did not converge, None where all did.
+    remarks: what is odd about the numbers.
     """
 
     numbers: dict[str, float]
     start: Atoms | None = None
     end: Atoms | None = None
     unconverged: str | None = None
+    remarks: tuple[str, ...] = ()
 
 
 def read_vasprun(data: bytes, occupied: float) -> Run:
@@ -39,7 +44,8 @@ def read_vasprun(data: bytes, occupied: float) -> Run:
     if not run.converged:
         what = "electrons" if not run.converged_electronic else "ions"
         return Run({}, unconverged=f"the {what} did not converge")
-    return Run(_numbers(run, data, occupied), _atoms(run.initial_structure), _atoms(run.final_structure))
+    numbers, remarks = _numbers(run, data, occupied)
+    return Run(numbers, _atoms(run.initial_structure), _atoms(run.final_structure), remarks=remarks)
 
 
 def _refuse_entities(data: bytes) -> None:
@@ -64,28 +70,49 @@ def _atoms(structure: Any) -> Atoms:
     )
 
 
-def _numbers(run: Any, data: bytes, occupied: float) -> dict[str, float]:
-    """Energy, Fermi level, levels and gap (per spin where there are two), magnetisation."""
+def _numbers(run: Any, data: bytes, occupied: float) -> tuple[dict[str, float], tuple[str, ...]]:
+    """Energy, Fermi level, levels and gap (per spin where there are two), magnetisation, charge; remarks on them.
+
+    Raises StructureFileError where no finite energy can be read.
+    """
     energy = float(run.final_energy)
+    if not np.isfinite(energy):
+        raise StructureFileError("holds no finite energy")
     numbers = {"energy": energy, "energy_per_atom": energy / len(run.final_structure)}
     if fermi := _FERMI.findall(data):
         numbers["fermi_level"] = float(fermi[-1])  # pymatgen knows it only with the whole density of states
     channels = {spin.name: np.asarray(values) for spin, values in (run.eigenvalues or {}).items()}
-    numbers |= spin_levels(channels, occupied)
+    weights = np.asarray(run.actual_kpoints_weights, dtype=np.float64)
+    found, remarks = spin_levels(channels, occupied, weights)
+    numbers |= found
     if len(channels) == 2:
-        weights = np.asarray(run.actual_kpoints_weights)
         difference = channels["up"][..., 1].sum(axis=1) - channels["down"][..., 1].sum(axis=1)
         numbers["total_mag"] = float(weights @ difference / weights.sum())
-    return {name: value for name, value in numbers.items() if np.isfinite(value)}
+    if charge := vasprun_charge(data):
+        numbers["charge"] = charge
+    return {name: value for name, value in numbers.items() if np.isfinite(value)}, remarks
 
 
-def spin_levels(channels: dict[str, np.ndarray[Any, Any]], occupied: float) -> dict[str, float]:
-    """Levels of one channel by their plain names, of two (``up``, ``down``) by spin."""
+def spin_levels(
+    channels: dict[str, np.ndarray[Any, Any]], occupied: float, weights: Floats | None = None
+) -> tuple[dict[str, float], tuple[str, ...]]:
+    """Levels of one channel by their plain names, of two (``up``, ``down``) by spin; remarks on those left out.
+
+    ``weights`` (k-points,): points of no weight count only where their occupations follow from the energies.
+    """
     found: dict[str, float] = {}
+    remarks = []
     for spin, states in channels.items():
         suffix = "" if len(channels) == 1 else f"_{SPINS[spin]}"
-        found |= {f"{level}{suffix}": value for level, value in levels(states, occupied).items()}
-    return found
+        own = levels(states, occupied)
+        if own.get("homo_lumo_gap", 0.0) < 0 and weights is not None and weights.shape == states.shape[:1]:
+            own = levels(states[weights > 0], occupied)
+        if own.get("homo_lumo_gap", 0.0) < 0:
+            what = f" of {SPINS[spin]} spin" if suffix else ""
+            remarks.append(f"no levels: occupied states{what} lie above empty ones")
+            continue
+        found |= {f"{level}{suffix}": value for level, value in own.items()}
+    return found, tuple(remarks)
 
 
 def levels(states: np.ndarray[Any, Any], occupied: float = OCCUPIED) -> dict[str, float]:
