@@ -6,6 +6,7 @@ Commands are loaded when they are called: `defectdb --help` imports neither duck
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 import click
 
 from defectdb import __version__
+from defectdb.cli.interrupts import stoppable
 from defectdb.errors import DefectDBError, ExitCode
 
 DEFAULT_DATABASE = "defects.duckdb"
@@ -120,22 +122,44 @@ def main() -> None:
 
 def run(arguments: list[str]) -> int:
     """Run one command line; its exit code. Errors become one message on stderr, never a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal may know fewer characters than a table
     try:
-        cli.main(args=arguments, prog_name="defectdb", standalone_mode=False)
+        with stoppable():
+            cli.main(args=arguments, prog_name="defectdb", standalone_mode=False)
+        sys.stdout.flush()
     except click.exceptions.Exit as leave:
         return leave.exit_code
-    except click.Abort:
+    except (click.Abort, KeyboardInterrupt):
         print("interrupted", file=sys.stderr)
         return 130
-    except click.ClickException as error:
+    except SystemExit as leave:  # click's way out where the reader of stdout left
+        if not isinstance(leave.__context__, BrokenPipeError):
+            raise
+        return _output_ended(leave.__context__)
+    except (click.ClickException, DefectDBError, OSError) as error:
+        return _failed(error)
+    return ExitCode.DONE
+
+
+def _failed(error: click.ClickException | DefectDBError | OSError) -> int:
+    """Say what went wrong on stderr; the exit code."""
+    if isinstance(error, OSError):
+        return _output_ended(error)
+    if isinstance(error, click.ClickException):
         error.show()
         return ExitCode.BAD_USAGE if isinstance(error, click.UsageError) else ExitCode.FAILED
-    except DefectDBError as error:
-        if os.environ.get("DEFECTDB_DEBUG"):
-            raise
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except BrokenPipeError:  # the reader of stdout left, e.g. `| head`
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
+    if os.environ.get("DEFECTDB_DEBUG"):
+        raise error
+    print(f"error: {error}", file=sys.stderr)
+    return error.exit_code
+
+
+def _output_ended(error: OSError) -> ExitCode:
+    """Exit code where standard output is full or, which is no failure, closed by its reader (`| head`)."""
+    sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115  (nothing more is written there)
+    if isinstance(error, BrokenPipeError):
         return ExitCode.DONE
-    return ExitCode.DONE
+    print(f"error: {error.filename or 'standard output'}: {error.strerror or error}", file=sys.stderr)
+    return ExitCode.FAILED

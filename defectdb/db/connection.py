@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+from weakref import WeakSet
 
 import duckdb
 import polars as pl
@@ -32,6 +33,7 @@ class Database:
         self.read_only = read_only
         self._new = new
         self._in_transaction = False
+        _OPEN.add(self)
 
     def __enter__(self) -> Database:
         return self
@@ -56,7 +58,12 @@ class Database:
 
     def close(self) -> None:
         """Release the file's lock."""
+        _OPEN.discard(self)
         self._connection.close()
+
+    def stop(self) -> None:
+        """End the query that runs in another thread; it raises KeyboardInterrupt there."""
+        self._connection.interrupt()
 
     # ------------------------------------------------------------ reading
 
@@ -204,6 +211,15 @@ class Database:
             raise DatabaseError(f"{self.path} is open for reading only")
         if not self._in_transaction:
             raise DatabaseError("writes go through Database.transaction()")
+
+
+_OPEN: WeakSet[Database] = WeakSet()
+
+
+def stop_queries() -> None:
+    """End the queries of all open databases: they raise KeyboardInterrupt."""
+    for db in list(_OPEN):
+        db.stop()
 
 
 _YEARS = (-62_135_596_800, 253_402_300_799)  # first and last second of the years 1 to 9999, since 1970

@@ -24,7 +24,13 @@ def schema_version(connection: duckdb.DuckDBPyConnection) -> int:
     ).fetchall()
     if known == [(0,)]:
         return 0
-    [(version,)] = connection.execute("SELECT coalesce(max(version), 0) FROM schema_migrations").fetchall()
+    try:
+        [(version,)] = connection.execute(
+            "SELECT coalesce(max(CAST(version AS INTEGER)), 0) FROM schema_migrations"
+        ).fetchall()
+    except duckdb.Error as cause:
+        why = str(cause).splitlines()[0]
+        raise DatabaseError(f"the file's table schema_migrations is none of defectdb's: {why}") from cause
     newest = _migrations()[-1][0]
     if version > newest:
         raise DatabaseError(

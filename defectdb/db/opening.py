@@ -18,7 +18,7 @@ STORAGE_VERSION = "v1.4.0"  # files that DuckDB 1.4 and browsers can read
 _HOLDER = re.compile(r"\(PID (\d+)\)")
 _NO_EXTENSIONS = {
     "autoinstall_known_extensions": "false", "autoload_known_extensions": "false", "allow_persistent_secrets": "false",
-    "lock_configuration": "true",
+    "lock_configuration": "true", "allowed_configs": "[enable_progress_bar]",
 }  # fmt: skip
 _SEALED = {**_NO_EXTENSIONS, "enable_external_access": "false"}
 """A file may hold views and macros of somebody else: they must reach neither other files nor the network."""
@@ -59,7 +59,13 @@ def open_database(
 
 def connect_memory() -> duckdb.DuckDBPyConnection:
     """A new in-memory database without tables, sealed off from all files."""
-    return duckdb.connect(config=dict(_SEALED))
+    return _silent(duckdb.connect(config=dict(_SEALED)))
+
+
+def _silent(connection: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
+    """Without the progress bar that DuckDB draws between the data on standard output."""
+    connection.execute("SET enable_progress_bar = false")
+    return connection
 
 
 def _exists(file: Path) -> bool:
@@ -144,9 +150,8 @@ def _connect(file: Path, *, read_only: bool, files: bool) -> duckdb.DuckDBPyConn
     if read_only and file.stat().st_size == 0:
         raise DatabaseError(f"{file} is an empty file and no database")
     try:
-        return duckdb.connect(
-            str(file), read_only=read_only, config=dict(_NO_EXTENSIONS if files else _SEALED)
-        )
+        config = dict(_NO_EXTENSIONS if files else _SEALED)
+        return _silent(duckdb.connect(str(file), read_only=read_only, config=config))
     except duckdb.IOException as cause:
         text = str(cause)
         if "lock" in text.lower():

@@ -55,7 +55,7 @@ def _toml(path: Path) -> dict[str, Any]:
         text = path.read_bytes()
     try:
         return tomllib.loads(text.decode("utf-8-sig"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as cause:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as cause:
         raise InputDataError(f"no TOML: {cause}", path=str(path)) from cause
 
 

@@ -69,29 +69,32 @@ except DatabaseError as error:
     path = tmp_path / "race.duckdb"
     go = time.time() + 3
     racers = [python(code, path, go, name) for name in ("one", "two")]
-    codes = [racer.wait(60) for racer in racers]
-    assert set(codes) <= {0, 4}
+    told = [racer.communicate(timeout=120) for racer in racers]
+    codes = [racer.returncode for racer in racers]
+    assert set(codes) <= {0, 4}, told
     with open_database(path, read_only=True) as db:
         stored = db.frame("SELECT dataset_id FROM rejects ORDER BY ALL")["dataset_id"].to_list()
     assert stored == [name for name, code in zip(("one", "two"), codes, strict=True) if code == 0]
     assert [file.name for file in tmp_path.iterdir()] == ["race.duckdb"]
 
 
+def _is_busy(pid: int) -> bool:
+    """Whether threads beside the first have worked for half a second: DuckDB's, which compute the query."""
+    threads = [thread for thread in Path(f"/proc/{pid}/task").iterdir() if thread.name != str(pid)]
+    return sum(int((thread / "stat").read_text().rpartition(")")[2].split()[11]) for thread in threads) > 50
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks at a process's threads")
 def test_ctrl_c_while_duckdb_works_ends_the_command(tmp_path: Path) -> None:
     path = tmp_path / "a.duckdb"
     open_database(path, create=True).close()
     code = "import sys; from defectdb.cli import run; sys.exit(run(sys.argv[1:]))"
     long = "SELECT count(*) FROM range(3000000) a, range(3000000) b WHERE (a.range * b.range) % 7 = 3"
     working = python(code, "--db", path, "sql", long)
-    time.sleep(4)
-    for _ in range(20):  # until the query has begun
-        working.send_signal(signal.SIGINT)
-        try:
-            working.wait(2)
-            break
-        except subprocess.TimeoutExpired:
-            continue
-    out, told = working.communicate(timeout=20)
+    while working.poll() is None and not _is_busy(working.pid):
+        time.sleep(0.2)
+    working.send_signal(signal.SIGINT)
+    out, told = working.communicate(timeout=30)
     assert (working.returncode, out) == (130, "")
     assert told.strip() == "interrupted"
 
@@ -145,24 +148,14 @@ except DefectDBError as error:
         assert db.value("SELECT count(*) FROM structures") > 0
 
 
-def test_a_folder_that_may_not_be_written_is_named(tmp_path: Path) -> None:
-    folder = tmp_path / "folder"
-    folder.mkdir(mode=0o555)
-    code = """
-import os, sys
-if os.getuid() == 0:
-    os.setuid(65534)
-from defectdb.cli import run
-sys.exit(run(["--db", sys.argv[1], "ingest", sys.argv[2]]))
-"""
-    for parent in (tmp_path, *tmp_path.parents):
-        if parent.is_relative_to("/tmp/pytest-of-root") or parent == tmp_path:
-            parent.chmod(parent.stat().st_mode | 0o055)
-    refused = python(code, folder / "a.duckdb", tmp_path)
-    _, told = refused.communicate(timeout=60)
-    assert refused.returncode == 4, told
-    assert told.startswith("error: cannot make a database at")
-    assert "Traceback" not in told
+@pytest.mark.skipif(
+    not Path("/proc/self").exists(), reason="needs a folder in which root cannot write either"
+)
+def test_a_folder_that_may_not_be_written_is_named(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert run(["--db", "/proc/a.duckdb", "ingest", str(tmp_path)]) == 4
+    assert capsys.readouterr().err.startswith("error: cannot make a database at /proc/a.duckdb: ")
 
 
 def test_a_name_that_is_too_long_is_an_error(tmp_path: Path) -> None:
@@ -200,7 +193,7 @@ def test_drafts_of_killed_processes_are_removed_by_the_next_that_writes(tmp_path
     path = tmp_path / "a.duckdb"
     open_database(path, create=True).close()
     gone = python("pass")
-    gone.wait(30)
+    gone.communicate(timeout=60)
     (tmp_path / f".a.duckdb.{gone.pid}.draft").write_bytes(b"half")
     (tmp_path / f".a.duckdb.{gone.pid}.draft.wal").write_bytes(b"half")
     (tmp_path / f".a.duckdb.{os.getpid()}.draft").write_bytes(b"at work")

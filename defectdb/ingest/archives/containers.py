@@ -20,7 +20,7 @@ MAX_TABLE_BYTES = 1 << 30  # one CSV member, unpacked
 MAX_STRUCTURE_BYTES = 16 << 20  # one structure file, unpacked
 MAX_TOTAL_BYTES = 64 << 30  # all structure files of one dataset, unpacked
 MAX_MEMBERS = 5_000_000
-MAX_RATIO = 400  # unpacked to packed; real structure archives reach 40, gzip's limit is 1032
+MAX_RATIO = 100  # unpacked to packed, gzip within zip counted together; real structure archives reach 40
 FREE_BYTES = 64 << 20  # ratios are not looked at before this much has come out
 _CHUNK = 1 << 20
 _HARMLESS = str.maketrans("", "", "._-")  # characters of plain file names beside letters and digits
@@ -28,7 +28,7 @@ _BROKEN = (zlib.error, lzma.LZMAError, EOFError, gzip.BadGzipFile, zipfile.BadZi
 
 
 class Container(Protocol):
-    """Named members of one source."""
+    """Named members of one source; ``size`` is what a member takes up on disk, bytes."""
 
     @property
     def uri(self) -> str: ...
@@ -88,6 +88,7 @@ class ZipContainer:
     def _check(self) -> None:
         if len(self._zip.infolist()) > MAX_MEMBERS:
             raise InputDataError(f"holds more than {MAX_MEMBERS} members", path=self.uri)
+        self._check_sizes()
         for name, info in self._infos.items():
             check_name(name, self.uri)
             mode = info.external_attr >> 16
@@ -95,11 +96,23 @@ class ZipContainer:
                 raise InputDataError("is a link or a special file; archives may hold plain files only",
                                      path=self.uri, member=name)  # fmt: skip
 
+    def _check_sizes(self) -> None:
+        """Refuse members that lie on one another or that together unpack to more than the archive can hold."""
+        archive = self._path.stat().st_size
+        if sum(info.compress_size for info in self._infos.values()) > archive:
+            raise InputDataError("its members overlap; refused as a decompression bomb", path=self.uri)
+        total = sum(info.file_size for info in self._infos.values())
+        if total > FREE_BYTES and total > MAX_RATIO * archive:
+            raise InputDataError(
+                f"unpacks to {total:,} bytes, more than {MAX_RATIO} times its size; refused as a decompression bomb",
+                path=self.uri,
+            )
+
     def names(self) -> list[str]:
         return list(self._infos)
 
     def size(self, name: str) -> int:
-        return self._infos[name].file_size
+        return self._infos[name].compress_size
 
     def open(self, name: str) -> IO[bytes]:
         return self._zip.open(self._infos[name])

@@ -51,7 +51,7 @@ def read_mapping(path: Path) -> Mapping:
         text = path.read_bytes()
     try:
         data = tomllib.loads(text.decode("utf-8-sig"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as cause:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as cause:
         raise InputDataError(f"no TOML: {cause}", path=str(path)) from cause
     targets = data.get("targets", {})
     plain = {key: value for key, value in data.items() if key != "targets"}

@@ -99,7 +99,7 @@ def _about(container: Container, root: str) -> dict[str, str]:
         return {}
     try:
         data = tomllib.loads(read_member(container, member, MAX_STRUCTURE_BYTES).decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as cause:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as cause:
         raise InputDataError(f"no TOML: {cause}", path=container.uri, member=member) from cause
     return {key: value for key, value in data.items() if isinstance(value, str)}
 
