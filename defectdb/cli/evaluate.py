@@ -9,6 +9,7 @@ import click
 
 from defectdb.cli.completion import targets
 from defectdb.cli.options import dataset_option, material_option, seconds, seed_number
+from defectdb.cli.published import show_published
 from defectdb.cli.terminal import emit, progress_bar, say
 from defectdb.errors import UsageError
 
@@ -32,7 +33,9 @@ DIGITS = "{:.4g}"
 )
 @click.option("--by", metavar="GROUP", help="n_defects, descriptor, material or dataset (default: several).")
 @click.option("--target", metavar="T", shell_complete=targets, help="Only this target.")
-@click.option("--published", is_flag=True, help="Our errors beside published ones.")
+@click.option(
+    "--published", is_flag=True, help="The eight published sets: published errors, common models, ours."
+)
 @click.option("--extrapolate", "bound", metavar="r<R", help="Train below R angstrom, test beyond.")
 @click.option(
     "--few-data", "sizes", metavar="N,N...", help="Train on so many structures, test on a fifth held out."
@@ -98,13 +101,12 @@ def _stored(settings: Settings, options: dict[str, Any]) -> None:
     from defectdb.db.scope import make_scope
     from defectdb.db.stale import stale_sentence
     from defectdb.query.evaluate import coverage_sentences, evaluate, unpredicted
-    from defectdb.query.paper.published import accuracy
 
     style = options["style"]
     with open_database(settings.database, read_only=True) as db:
         scope = make_scope(db, options["material"], options["datasets"])
         if options["published"]:
-            emit(accuracy(db, scope), style or "table")
+            show_published(settings, db, scope, options["target"], style)
             return
         frame = evaluate(db, options["by"], options["target"], scope)
         left_out = unpredicted(db, scope, options["target"])

@@ -19,6 +19,7 @@ from defectdb.expressions.evaluation import evaluate_numpy
 from defectdb.expressions.expression import Expression, from_ast
 from defectdb.query.polars_math import to_polars
 from defectdb.schema.fields import TARGETS
+from defectdb.schema.labels import formula_order
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,7 @@ class Part:
     ``r_min``, ``r_max``: range of distances that it was learned on, angstrom.
     ``dz_min``, ``dz_max``: it holds for dz_min <= |dz| < dz_max, angstrom.
     ``images``: nearest, or sum over all periodic images.
+    ``cutoff``: from this distance on it is zero, angstrom; infinite where it never is.
     """
 
     formula_id: int
@@ -40,6 +42,7 @@ class Part:
     dz_min: float
     dz_max: float
     images: str
+    cutoff: float = np.inf
 
     def holds(self, dz: Floats) -> NDArray[np.bool_]:
         """Where the part's window contains |dz|."""
@@ -67,16 +70,17 @@ class Kernel:
         for part in self.parts:
             here = part.holds(dz)
             env = {"r": r[here], "dz": dz[here]}
-            values[here] = evaluate_numpy(part.expression, env, part.constants)
+            found = evaluate_numpy(part.expression, env, part.constants)
+            values[here] = np.where(env["r"] >= part.cutoff, 0.0, found)
         return values
 
     def within(self, r: Floats, dz: Floats) -> NDArray[np.bool_]:
-        """Where the formula was learned: elsewhere it extrapolates."""
-        inside = np.zeros(np.broadcast_shapes(np.shape(r), np.shape(dz)), dtype=bool)
+        """Where the formula was learned or is cut off: elsewhere it extrapolates."""
+        r, dz = np.broadcast_arrays(np.asarray(r), np.asarray(dz))
+        inside = np.zeros(r.shape, dtype=bool)
         for part in self.parts:
-            inside |= (
-                part.holds(np.asarray(dz)) & (np.asarray(r) >= part.r_min) & (np.asarray(r) <= part.r_max)
-            )
+            learned = (r >= part.r_min) & (r <= part.r_max)
+            inside |= part.holds(dz) & (learned | (r >= part.cutoff))
         return inside
 
     def polars(self, r: str = "distance", dz: str = "dz") -> pl.Expr:
@@ -85,7 +89,10 @@ class Kernel:
         result = pl.lit(None, dtype=pl.Float64)
         for part in self.parts:
             here = (pl.col(dz) >= part.dz_min) & (pl.col(dz) < part.dz_max)
-            result = pl.when(here).then(to_polars(part.expression, part.constants, columns)).otherwise(result)
+            value = to_polars(part.expression, part.constants, columns)
+            if np.isfinite(part.cutoff):
+                value = pl.when(pl.col(r) >= part.cutoff).then(0.0).otherwise(value)
+            result = pl.when(here).then(value).otherwise(result)
         return result
 
 
@@ -97,6 +104,8 @@ def kernel(
     Raises UnknownNameError, and UsageError where there is none or several materials have one.
     """
     label, _ = pair_label(db, label), known("target", target, list(TARGETS))
+    if formula_order(label) != 2:
+        raise UsageError(f"a kernel is a function of one pair's distance; {label} is no pair")
     if formula_id is not None:
         row = formula(db, formula_id)
         _demand_formula_of(row, label, target, scope)
@@ -130,6 +139,7 @@ def parts(rows: Sequence[dict[str, Any]]) -> tuple[Part, ...]:
             expression=from_ast(row["ast"]),
             constants=tuple(row["constants"]),
             **{name: row[name] for name in ("r_min", "r_max", "dz_min", "dz_max", "images")},
+            cutoff=np.inf if row["cutoff"] is None else row["cutoff"],
         )
         for row in rows
     )

@@ -24,6 +24,7 @@ from defectdb.query.placements.streaming import every_placement
 from defectdb.query.placements.structure_files import occupied, write_structures
 from defectdb.query.placements.supercells import Supercell, distances, parse_supercell, supercell
 from defectdb.query.predict import predict
+from defectdb.schema.labels import COMPOSITION
 from defectdb.schema.records import ModelRecord, TermRecord
 
 KNOWN = [("Vac_Mo,Vac_S", 15), ("Vac_S,Vac_S", 19), ("Vac_S,Se_S", 29), ("Vac_Mo,Vac_S,Vac_S", 743),
@@ -282,3 +283,36 @@ def test_the_command_prints_writes_and_predicts(toy_path: Path, tmp_path: Path, 
     assert run([*start, "--defects", "Vac_S,Vac_S", "--target", "formation_energy", "--every", "-o",
                 str(tmp_path / "x.parquet")]) == 0  # fmt: skip
     assert pl.read_parquet(tmp_path / "x.parquet").height == math.comb(128, 2)
+
+
+def test_cutoffs_and_composition_formulas_agree_with_the_sql_view(toy_path: Path, cell: Supercell) -> None:
+    with open_database(toy_path) as db:
+        with db.transaction():
+            run_id = toy.run(db)
+            pairs = [
+                toy.formula(run_id, label, "mul c0 exp div neg r 4", (0.3,), cutoff=7.0, r_max=6.5)
+                for label in toy.LABELS
+            ]
+            triple = toy.formula(run_id, "Vac_Mo-Vac_S-Vac_S", "exp neg add r12 r13", cutoff=9.0)
+            tokens = "add mul 0.1 mul n_vac_s n_vac_s add mul 0.01 v div n sites"
+            composition = toy.formula(run_id, COMPOSITION, tokens, r_min=1, r_max=2)
+            ids = append_formulas(db, [*pairs, triple, composition])
+            terms = [TermRecord(order=1, label=name, value=value) for name, value in toy.ENERGIES.items()]
+            terms += [
+                TermRecord(order=2, label=name, formula_id=key)
+                for name, key in zip(toy.LABELS, ids, strict=False)
+            ]
+            terms.append(TermRecord(order=3, label="Vac_Mo-Vac_S-Vac_S", formula_id=ids[-2]))
+            terms.append(TermRecord(order=0, label=COMPOSITION, formula_id=ids[-1]))
+            record = ModelRecord(run_id=run_id, material_id="MoS2", target="formation_energy", aggregator="sum",
+                                 trained_on="all", n_train=1)  # fmt: skip
+            activate_model(db, append_model(db, record, terms))
+        rows = predict(db, "formation_energy").select("structure_id", "value", "extrapolated").iter_rows()
+        expected = {key: (value, flag) for key, value, flag in rows}
+        for number, members in enumerate(toy.configurations(60)):
+            ordered = sorted(members, key=lambda m: m.label)
+            sites = np.array([[toy.site_number(m) for m in ordered]])
+            values, outside = screen(db, cell, "MoS2", [m.label for m in ordered], "formation_energy")(sites)
+            assert (values[0], outside[0]) == (pytest.approx(expected[f"s{number:04}"][0], abs=1e-9),
+                                               expected[f"s{number:04}"][1])  # fmt: skip
+    assert {flag for _, flag in expected.values()} == {True, False}

@@ -18,6 +18,7 @@ from defectdb.db.scope import Scope
 from defectdb.errors import UsageError
 from defectdb.expressions.evaluation import evaluate_numpy
 from defectdb.expressions.expression import from_ast
+from defectdb.learn.judging.peers import PEERS
 from defectdb.query.paper.digits_needed import digits_needed
 from defectdb.query.paper.paper import write_paper
 from defectdb.query.paper.published import accuracy, published
@@ -101,15 +102,27 @@ def test_the_accuracy_table_holds_ours_and_what_was_published_for_the_same_data(
     theirs = dict(table.select("method", "formation energy per site [meV]").iter_rows())
     assert theirs["SchNet"] == 65
     assert theirs["Symbolic (SEGVAE)"] == 4
-    assert pl.read_csv(folder / "accuracy.csv").height == 7
-    assert published().height == 48
+    assert pl.read_csv(folder / "accuracy.csv").height == 8
+    every = published()
+    assert every["set"].n_unique() == 8
+    assert every.height == 2 * (4 * 7 + 4)
 
 
 def test_the_command_prints_our_errors_beside_published_ones(paper, capsys) -> None:
     assert run(["--db", str(paper[0]), "evaluate", "--published", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
-    assert [row["method"] for row in rows][-1] == "this work, from pairs"
-    assert len(rows) == 7
+    assert len({row["set"] for row in rows}) == 8
+    own = [row for row in rows if row["set"] == "MoS2 low" and row["target"] == "formation_energy_per_site"]
+    assert [row["method"] for row in own if row["n"] is not None] == [*PEERS, "this work, from pairs"]
+    assert own[-1]["n"] == own[-1]["n_judged"] == 30
+    assert own[-1]["coverage"] == 1
+    nothing = [row for row in rows if row["n"] == 0]
+    assert {row["mae_mev"] for row in nothing} == {None}
+    assert run(["--db", str(paper[0]), "evaluate", "--published"]) == 0
+    out, err = capsys.readouterr()
+    assert "hBN" in out
+    assert "from pairs" in out
+    assert "the share of structures predicted" in err
 
 
 def test_the_provenance_names_hashes_versions_and_seeds(paper) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from defectdb.errors import InputDataError, UsageError
-from defectdb.schema.labels import split_label
+from defectdb.schema.labels import COMPOSITION, split_label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -86,6 +86,8 @@ def pretty(label: str) -> str:
 
 def _mathematics(label: str) -> str:
     """One defect's label as mathematics, with its charge where it has one."""
+    if label == COMPOSITION:
+        return label
     name, _, charge = label.partition("^")
     kind, site = name.split("_")
     above = f"^{{{charge}}}" if charge else ""

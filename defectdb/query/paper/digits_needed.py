@@ -10,7 +10,7 @@ import numpy as np
 from defectdb.db import Database
 from defectdb.expressions.evaluation import evaluate_numpy
 from defectdb.expressions.expression import Expression
-from defectdb.schema.labels import split_label
+from defectdb.schema.labels import COMPOSITION, count_variable, split_label
 from defectdb.schema.records import TRIPLE_VARIABLES
 
 SHARE = 0.01  # of the formula's own mean absolute error
@@ -37,7 +37,10 @@ def digits_needed(
 
 
 def _arguments(db: Database, row: Mapping[str, Any]) -> dict[str, Any]:
-    """Distinct arguments of the formula in its material: distances and |dz|, or edges of triangles, angstrom."""
+    """Distinct arguments of the formula in its material: distances and |dz|, or edges of triangles, angstrom; of a
+    composition the numbers of defects, of sites, and values in eV."""
+    if row["pair_label"] == COMPOSITION:
+        return _compositions(db, row)
     of_material = (
         "JOIN structures USING (structure_id) JOIN hosts USING (host_id) WHERE label = ? AND material_id = ?"
     )
@@ -52,3 +55,19 @@ def _arguments(db: Database, row: Mapping[str, Any]) -> dict[str, Any]:
             [row[name] for name in ("pair_label", "material_id", "dz_min", "dz_max")],
         )
     return {name: frame[name].to_numpy() for name in frame.columns}
+
+
+def _compositions(db: Database, row: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of a composition formula; the stored values stand for what the other terms give."""
+    frame = db.frame(
+        "SELECT s.defect_labels, s.n_defects AS n, h.n_sites AS sites, avg(t.value) AS v FROM structures AS s "
+        "JOIN hosts AS h USING (host_id) JOIN target_values AS t USING (structure_id) "
+        "WHERE h.material_id = ? AND t.target = ? AND s.n_defects > 0 GROUP BY ALL",
+        [row["material_id"], row["target"]],
+    )
+    sets = [labels.split("+") for labels in frame["defect_labels"]]
+    counts = {
+        count_variable(label): np.array([float(one.count(label)) for one in sets])
+        for label in {label for one in sets for label in one}
+    }
+    return counts | {name: frame[name].to_numpy().astype(np.float64) for name in ("n", "sites", "v")}

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -15,6 +16,7 @@ from defectdb.expressions.expression import from_ast
 from defectdb.query.export import escape_latex, render
 from defectdb.query.figures.style import NAMES, pretty
 from defectdb.query.paper.digits_needed import digits_needed
+from defectdb.schema.labels import COMPOSITION
 
 _COLUMNS = r"\begin{tabular}{ll>{\raggedright\arraybackslash}p{0.5\linewidth}llrrr}"
 _HEADS = {"|dz| [Å]": r"$|\Delta z|$ [Å]", "& r [Å]": "& $r$ [Å]"}
@@ -45,7 +47,7 @@ def formulas(db: Database, scope: Scope) -> pl.DataFrame:
                 "property": NAMES[row["target"]],
                 "latex": _breakable(to_latex(tree, constants, digits)),
                 "|dz| [Å]": _window(row["dz_min"], row["dz_max"]),
-                "r [Å]": f"{row['r_min']:.2f} to {row['r_max']:.2f}",
+                "r [Å]": _range(row),
                 "size": row["complexity"],
                 "MAE [meV]": round(1000 * row["mae_train"], 3),
                 "CV MAE [meV]": None if error is None else round(1000 * error, 3),
@@ -58,6 +60,13 @@ def _breakable(latex: str) -> str:
     """Mathematics that may go on in the next line: TeX never breaks between \\left and \\right."""
     plain = latex.replace(r"\left(", "(").replace(r"\right)", ")")
     return plain.replace(") (", r")\allowbreak (")
+
+
+def _range(row: Mapping[str, Any]) -> str:
+    """Where the formula was learned: distances in angstrom, or numbers of defects."""
+    if row["pair_label"] == COMPOSITION:
+        return f"{row['r_min']:.0f} to {row['r_max']:.0f} defects"
+    return f"{row['r_min']:.2f} to {row['r_max']:.2f}"
 
 
 def _window(low: float, high: float) -> str:

@@ -6,6 +6,7 @@ supercell; after that a candidate costs one look-up per pair.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -20,10 +21,11 @@ from defectdb.db.read import PREDICTED, known
 from defectdb.errors import UsageError
 from defectdb.expressions.arrays import Floats
 from defectdb.expressions.evaluation import evaluate_numpy
-from defectdb.query.kernels import Kernel, parts
+from defectdb.expressions.expression import variables
+from defectdb.query.kernels import Kernel, Part, parts
 from defectdb.query.placements.enumeration import replaced_element
 from defectdb.query.placements.supercells import Ints, Supercell, distances, image_distances
-from defectdb.schema.labels import join_labels
+from defectdb.schema.labels import COMPOSITION, count_variable, join_labels
 from defectdb.schema.records import TRIPLE_VARIABLES
 
 
@@ -39,6 +41,7 @@ class Screen:
     ``outside`` [pair of defects][site, site]: where a kernel extrapolates.
     ``triples``: three-body terms, each with the numbers of its three defects.
     ``geometry``: distances and |dz| [site, site] that three-body terms need, angstrom.
+    ``compositions``: formulas in the numbers of defects, which are added at last.
     """
 
     cell: Supercell
@@ -50,6 +53,7 @@ class Screen:
     outside: tuple[NDArray[np.bool_], ...]
     triples: tuple[tuple[tuple[int, int, int], Kernel], ...]
     geometry: tuple[Floats, Floats]
+    compositions: tuple[Part, ...]
 
     def __call__(self, sites: Ints) -> tuple[Floats, NDArray[np.bool_]]:
         """Predictions for rows of site numbers [placement, defect].
@@ -74,7 +78,20 @@ class Screen:
             extra, beyond = _triple_values(self.geometry, sites[:, members], labels, term)
             values += extra
             outside |= beyond
+        if self.compositions:
+            values = values + self._composed(values)
+            outside |= any(not part.r_min <= n <= part.r_max for part in self.compositions)
         return (values / n if self.target.endswith("_per_site") else values), outside
+
+    def _composed(self, values: Floats) -> Floats:
+        """What the composition adds [placement] to the values of all other terms, eV."""
+        env: dict[str, Any] = {count_variable(label): float(n) for label, n in Counter(self.labels).items()}
+        env |= {"n": float(len(self.labels)), "sites": float(len(self.cell.elements)), "v": values}
+        total = np.zeros(len(values))
+        for part in self.compositions:
+            needed = {name: env.get(name, 0.0) for name in variables(part.expression)}
+            total += evaluate_numpy(part.expression, needed, part.constants)
+        return total
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -138,6 +155,7 @@ def screen(db: Database, cell: Supercell, material: str, labels: Sequence[str], 
         outside=tuple(outside for _, outside in pairs),
         triples=triples,
         geometry=distances(cell, every, every) if triples else (np.empty((0, 0)), np.empty((0, 0))),
+        compositions=terms.kernel(0, COMPOSITION).parts,
     )
 
 
@@ -247,9 +265,11 @@ def _triple_values(
     values, beyond = np.zeros(len(sites)), np.zeros(len(sites), dtype=bool)
     env = dict(zip(TRIPLE_VARIABLES, [*edges[::-1], *heights[::-1]], strict=True))
     shortest, longest = np.minimum.reduce(edges), np.maximum.reduce(edges)
+    middle = edges[0] + edges[1] + edges[2] - shortest - longest
     for part in term.parts:
-        values += evaluate_numpy(part.expression, env, part.constants)
-        beyond |= (shortest < part.r_min) | (longest > part.r_max)
+        near = middle < part.cutoff  # a triangle of which two edges reach the cutoff is worth nothing
+        values += np.where(near, evaluate_numpy(part.expression, env, part.constants), 0.0)
+        beyond |= near & ((shortest < part.r_min) | (longest > part.r_max))
     return values, beyond
 
 
