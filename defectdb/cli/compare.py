@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from defectdb.cli.completion import labels, targets
+from defectdb.cli.options import dataset_option, material_option
 from defectdb.cli.terminal import emit, say
 
 if TYPE_CHECKING:
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 
 @click.command("compare")
 @click.argument("label", shell_complete=labels)
-@click.option("--material", metavar="M", help="Needed where several materials have pairs.")
+@material_option("Needed where several materials have pairs.")
+@dataset_option("Only rows of this dataset; repeatable.")
 @click.option(
     "--target", default="formation_energy", show_default=True, metavar="T", shell_complete=targets,
     help="formation_energy, homo_lumo_gap, homo or lumo.",
@@ -37,8 +39,8 @@ if TYPE_CHECKING:
               help="Draw the curves and errors: .png, .pdf or .svg")  # fmt: skip
 @click.pass_obj
 def compare_command(
-    settings: Settings, label: str, material: str | None, target: str, images: str | None, dz: float | None,
-    style: str | None, output: Path | None,
+    settings: Settings, label: str, material: str | None, datasets: tuple[str, ...], target: str,
+    images: str | None, dz: float | None, style: str | None, output: Path | None,
 ) -> None:  # fmt: skip
     """Compare a pair's formula with known laws (power law, Yukawa, Morse, RKKY ...) and with look-up tables.
 
@@ -52,10 +54,12 @@ def compare_command(
       defectdb compare Vac_Mo-Vac_S --target homo_lumo_gap --csv
     """
     from defectdb.db import open_database
+    from defectdb.db.scope import dataset_ids
     from defectdb.learn.judging.compare import as_frame, compare
 
     with open_database(settings.database, read_only=True) as db:
-        found = compare(db, label, target, material, images, dz)  # type: ignore[arg-type]
+        rows = dataset_ids(db, datasets)
+        found = compare(db, label, target, material, images, dz, rows)  # type: ignore[arg-type]
     if style is not None:
         emit(as_frame(found), style)
     else:

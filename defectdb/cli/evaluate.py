@@ -123,19 +123,22 @@ def _stored(settings: Settings, options: dict[str, Any]) -> None:
 
 def _extrapolate(settings: Settings, options: dict[str, Any]) -> None:
     from defectdb.db import open_database
+    from defectdb.db.scope import dataset_ids
     from defectdb.learn.judging.retrain import extrapolate, parse_bound
 
     bound = parse_bound(options["bound"])
     config, per_site = _config(options)
     with open_database(settings.database, read_only=True) as db, progress_bar(settings) as bar:
         display = _display(bar, f"training below {bound:g} A")
-        frame = extrapolate(db, config, bound, per_site=per_site, progress=display)
+        datasets = dataset_ids(db, options["datasets"])
+        frame = extrapolate(db, config, bound, datasets=datasets, per_site=per_site, progress=display)
     say(settings, f"{_asked(options)}: mean absolute errors in training below {bound:g} angstrom, and beyond")
     _emit_errors(frame, options["style"])
 
 
 def _few_data(settings: Settings, options: dict[str, Any]) -> None:
     from defectdb.db import open_database
+    from defectdb.db.scope import dataset_ids
     from defectdb.learn.judging.retrain import few_data
 
     sizes = _sizes(options["sizes"])
@@ -148,7 +151,8 @@ def _few_data(settings: Settings, options: dict[str, Any]) -> None:
             bar.update(whole, advance=0 if (size, seed) == (sizes[0], seeds[0]) else 1)
             return _display(bar, f"{size} structures, seed {seed}")
 
-        frame = few_data(db, config, sizes, seeds, per_site=per_site, progress=progress)
+        datasets = dataset_ids(db, options["datasets"])
+        frame = few_data(db, config, sizes, seeds, datasets=datasets, per_site=per_site, progress=progress)
     say(settings, f"{_asked(options)}: mean absolute errors on held-out structures")
     if options["style"] is None:
         import polars as pl

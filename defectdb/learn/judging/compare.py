@@ -26,13 +26,14 @@ from defectdb.learn.pairs.host_offsets import without_host_offsets
 from defectdb.learn.pairs.kernel_task import KernelTask
 from defectdb.learn.pairs.tasks import kernel_tasks
 from defectdb.learn.select import select_pairs
+from defectdb.learn.statements import quoted
 from defectdb.schema.records import Images
 
 DISCOVERED = "discovered"
 """Name of the formula in use among the laws."""
 
 BETTER = 1.05
-"""A law must beat the formula in use by this factor to count as better: the rule by which formulas are chosen."""
+"""A law must beat the formula in use by this factor to count as better."""
 
 
 @dataclass(frozen=True)
@@ -59,14 +60,16 @@ class Comparison:
 
 def compare(
     db: Database, label: str, target: str = "formation_energy", material: str | None = None,
-    images: Images | None = None, dz: float | None = None,
+    images: Images | None = None, dz: float | None = None, datasets: Sequence[str] = (),
 ) -> list[Comparison]:  # fmt: skip
     """The active formula of every |dz| window of the label (of the one that holds ``dz``) beside the baselines.
 
-    ``images``: nearest or sum; by default what the formula was learned with. Raises UnknownNameError, and
+    ``images``: nearest or sum; by default what the formula was learned with. ``datasets`` (empty: all) leave out rows
+    of others. Raises UnknownNameError, and
     UsageError where no formula is active or no window holds ``dz``.
     """
-    asked = LearnConfig(target=target, material=material, device="cpu")
+    where = f"dataset_id IN ({', '.join(quoted(name) for name in datasets)})" if datasets else None
+    asked = LearnConfig(target=target, material=material, device="cpu", where=where)
     job = settle(db, asked, [label])
     active = _active(db, job)
     job = replace(job, config=asked.model_copy(update={"images": images or active["images"][0]}))

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import polars as pl
 
 from defectdb.db import Database
+from defectdb.db.scope import IN_SCOPE, Scope
 from defectdb.db.scratch import add_structures, excerpt
 from defectdb.errors import SelectionError, UsageError
 from defectdb.learn.config import LearnConfig
@@ -32,7 +33,8 @@ def parse_bound(text: str) -> float:
 
 
 def extrapolate(
-    db: Database, config: LearnConfig, bound: float, *, per_site: bool = False, progress: Progress | None = None
+    db: Database, config: LearnConfig, bound: float, *, datasets: Sequence[str] = (), per_site: bool = False,
+    progress: Progress | None = None,
 ) -> pl.DataFrame:  # fmt: skip
     """Errors (eV) of models trained on the structures whose every pair is nearer than ``bound`` (angstrom).
 
@@ -41,7 +43,7 @@ def extrapolate(
     undefined (structures without a prediction) and the mean absolute error of every method of ``COLUMNS``.
     Raises SelectionError where a part is empty. The database stays as it is.
     """
-    material, structures = _structures(db, config)
+    material, structures = _structures(db, config, datasets)
     part = structures.with_columns(beyond=pl.col("reach").fill_null(0.0) >= bound)
     below, beyond = part.filter(~pl.col("beyond")), part.filter("beyond")
     if beyond.is_empty() or not (below["n_defects"] == 2).any():
@@ -63,8 +65,8 @@ def extrapolate(
 
 
 def few_data(
-    db: Database, config: LearnConfig, sizes: Sequence[int], seeds: Sequence[int], *, per_site: bool = False,
-    progress: Callable[[int, int], Progress] | None = None,
+    db: Database, config: LearnConfig, sizes: Sequence[int], seeds: Sequence[int], *, datasets: Sequence[str] = (),
+    per_site: bool = False, progress: Callable[[int, int], Progress] | None = None,
 ) -> pl.DataFrame:  # fmt: skip
     """Errors (eV) on held-out structures of models trained on few others, a row for every size and seed.
 
@@ -73,7 +75,7 @@ def few_data(
     on top. From pairs, structures with two defects are drawn, else any. ``progress`` makes the display of a size
     and seed. Raises SelectionError where fewer structures than a size can be drawn. The database stays as it is.
     """
-    material, structures = _structures(db, config)
+    material, structures = _structures(db, config, datasets)
     single, many = structures.filter(n_defects=1), structures.filter(pl.col("n_defects") > 1)
     held, rest = many.filter(fold=0), many.filter(pl.col("fold") > 0)
     pool = rest.filter(n_defects=2) if config.protocol == "pairs" else rest
@@ -94,15 +96,15 @@ def few_data(
     return pl.concat(rows)
 
 
-def _structures(db: Database, config: LearnConfig) -> tuple[str, pl.DataFrame]:
+def _structures(db: Database, config: LearnConfig, datasets: Sequence[str]) -> tuple[str, pl.DataFrame]:
     """The material, and of its structures with a value of the target: id, number of defects, kind, reach, fold.
 
-    ``reach`` is the distance of the farthest pair, angstrom.
+    ``reach`` is the distance of the farthest pair, angstrom. ``datasets`` (empty: all) leave out those of others.
     """
     check_target(config.target)
     material = choose_material(db, config.material)
     frame = db.frame(
-        """
+        f"""
         SELECT
             s.structure_id, s.n_defects,
             (SELECT string_agg(d.label, '-' ORDER BY d.label) FROM defects AS d
@@ -112,10 +114,10 @@ def _structures(db: Database, config: LearnConfig) -> tuple[str, pl.DataFrame]:
         FROM structures AS s
         JOIN hosts AS h USING (host_id)
         JOIN target_values AS t ON t.structure_id = s.structure_id AND t.target = $target
-        WHERE h.material_id = $material AND s.n_defects > 0
+        WHERE {IN_SCOPE} AND s.n_defects > 0
         ORDER BY s.structure_id
         """,
-        {"folds": N_FOLDS, "target": config.target, "material": material},
+        {"folds": N_FOLDS, "target": config.target, **Scope(material, tuple(datasets)).parameters()},
     )
     return material, frame
 
