@@ -94,7 +94,8 @@ class Problem:
         joint = mixing if groups is None else groups
         if joint is not None and joint.dim() != 2:
             raise SelectionError(
-                f"what joins points has the shape {tuple(joint.shape)}; give mixing [row, point] or groups [row, place]"
+                f"points are joined by an array of shape {tuple(joint.shape)}; give mixing [row, point] or groups "
+                "[row, member]"
             )
         rows = points if joint is None else len(joint)
         if rows != len(self.y):
@@ -111,7 +112,7 @@ class Problem:
             or int(groups.min()) < 0
             or int(groups.max()) >= points
         ):
-            raise SelectionError(f"groups must be numbers of points, from 0 to {points - 1}, [row, place]")
+            raise SelectionError(f"groups must be numbers of points, from 0 to {points - 1}, [row, member]")
         if self.extreme not in ("min", "max"):
             raise SelectionError(f"unknown extreme {self.extreme!r}; try min, max")
         if not (math.isfinite(self.huber) and self.huber >= 0):
@@ -154,7 +155,7 @@ class Problem:
     def reach(self) -> float:
         """The largest size of a variable, or 1: nonlinear constants are looked for on this scale.
 
-        Of sums the first points count alone: the images far behind them follow.
+        Of sums the first points count alone: the images farther away follow.
         """
         size = self.x.abs().amax(0)
         if self.mixing is not None:
@@ -183,8 +184,8 @@ class Problem:
         """The rows' extremes and the points that have them, both [..., row], from values [..., point]."""
         assert self.groups is not None
         grouped = values[..., self.groups]
-        extreme, place = grouped.min(-1) if self.extreme == "min" else grouped.max(-1)
-        points = self.groups.expand_as(grouped).gather(-1, place.unsqueeze(-1)).squeeze(-1)
+        extreme, member = grouped.min(-1) if self.extreme == "min" else grouped.max(-1)
+        points = self.groups.expand_as(grouped).gather(-1, member.unsqueeze(-1)).squeeze(-1)
         return extreme, points
 
     def scale(self) -> Tensor:
@@ -197,8 +198,8 @@ class Problem:
         mean = (self.weight * self.y).sum(-1, keepdim=True) / self.weight.sum(-1, keepdim=True).clamp(
             min=1e-300
         )
-        plain = (self.weight * (self.y - mean).square()).sum(-1).sqrt()
-        return torch.maximum(plain, (1e-3 * self.weight * self.y.square()).sum(-1).sqrt() * 1e-3)
+        spread = (self.weight * (self.y - mean).square()).sum(-1).sqrt()
+        return torch.maximum(spread, (1e-3 * self.weight * self.y.square()).sum(-1).sqrt() * 1e-3)
 
     @cached_property
     def root(self) -> Tensor | None:

@@ -231,16 +231,16 @@ class SymbolicRegressor:
         """Where a formula must have values, and over one variable no pole: among the points and between them."""
         return Domain.between(problem.x) if self.safe else None
 
-    def _choose(self, plain: list[Scored], data: Data) -> Scored:
-        """The simplest exact formula, or else the one that describes the data in the fewest digits.
+    def _choose(self, rounded: list[Scored], data: Data) -> Scored:
+        """The simplest exact formula, or else the one that describes the data at the least length (in nats).
 
-        Formulas in round numbers (``plain``) compete with the front. One with as many constants as rows is not exact.
+        Formulas in round numbers (``rounded``) compete with the front. One with as many constants as rows is not exact.
         """
         size = data.mean(data.y**2)
         exact = [s for s in self.front_ if s.mse <= 1e-16 * size and math.isfinite(s.mae_cv)]
-        if exact or not plain:
+        if exact or not rounded:
             return exact[0] if exact else self.front_[select(self.front_)]
-        return min((*self.front_, *plain), key=lambda s: description_length(s, data))
+        return min((*self.front_, *rounded), key=lambda s: description_length(s, data))
 
     @property
     def equations_(self) -> list[dict[str, Any]]:

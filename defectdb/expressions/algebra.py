@@ -29,8 +29,8 @@ from defectdb.expressions.sympy_trees import TreeWriter
 
 Formula = tuple[Expression, tuple[float, ...]]
 Sympy = Any
-Way = Callable[[Sympy], Sympy]
-_MOST = 6  # forms of one formula that are worth a look
+Rewriting = Callable[[Sympy], Sympy]
+_MAX_FORMS = 6  # forms of one formula that are worth a look
 _REFUSALS = (
     NotImplementedError, ValueError, TypeError, AttributeError, ArithmeticError, RecursionError, KeyError,
 )  # fmt: skip
@@ -59,7 +59,7 @@ def shorter_forms(
             continue
         if complexity(written) < length:
             found.setdefault(tuple(to_prefix(written)), (written, tuple(writer.constants)))
-    return sorted(found.values(), key=lambda f: (complexity(f[0]), to_prefix(f[0])))[:_MOST]
+    return sorted(found.values(), key=lambda f: (complexity(f[0]), to_prefix(f[0])))[:_MAX_FORMS]
 
 
 def _symbolic(expression: Expression, constants: Sequence[float]) -> tuple[Sympy, dict[Sympy, float]]:
@@ -83,14 +83,14 @@ def _forms(tree: Sympy, names: Sequence[Sympy], thorough: bool) -> Iterator[Symp
     """The tree as sympy rewrites it: in milliseconds, or ``thorough``, in tenths of a second or never."""
     import sympy
 
-    for way in _thorough(names) if thorough else _quick(names):
+    for rewriting in _thorough(names) if thorough else _quick(names):
         try:
-            yield way(tree)
+            yield rewriting(tree)
         except (*_REFUSALS, sympy.PolynomialError):
             continue
 
 
-def _quick(names: Sequence[Sympy]) -> list[Way]:
+def _quick(names: Sequence[Sympy]) -> list[Rewriting]:
     import sympy
 
     def gathered(node: Sympy) -> Sympy:
@@ -106,7 +106,7 @@ def _quick(names: Sequence[Sympy]) -> list[Way]:
     ]  # fmt: skip
 
 
-def _thorough(names: Sequence[Sympy]) -> list[Way]:
+def _thorough(names: Sequence[Sympy]) -> list[Rewriting]:
     import sympy
 
     trigonometric = cache(sympy.trigsimp)
@@ -114,7 +114,7 @@ def _thorough(names: Sequence[Sympy]) -> list[Way]:
 
 
 def _like_terms(node: Sympy, names: Sequence[Sympy]) -> Sympy:
-    """A sum whose terms that differ in their constants alone are one."""
+    """The sum with like terms joined: those that differ in their constants alone."""
     import sympy
 
     sums: dict[Sympy, Sympy] = defaultdict(lambda: sympy.Integer(0))

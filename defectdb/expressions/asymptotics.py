@@ -25,9 +25,13 @@ Formula = tuple[Expression, tuple[float, ...]]
 
 @dataclass(frozen=True, slots=True)
 class Tail:
-    """A formula at infinite distance: its value (eV) and slope (eV per angstrom).
+    """A formula at infinite distance.
 
-    NaN where it oscillates without a limit, infinite where it grows, None where sympy found nothing in time.
+    ``value`` (eV): its limit.
+    ``slope`` (eV per angstrom): limit of its derivative.
+
+    Both are NaN where the formula oscillates without a limit, infinite where it grows, None where sympy found nothing
+    in time.
     """
 
     value: float | None

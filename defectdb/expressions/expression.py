@@ -26,28 +26,41 @@ _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?")
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """An input of the formula, e.g. the distance ``r`` in angstrom."""
+    """An input of the formula.
+
+    ``name``: e.g. ``r``, the distance in angstrom.
+    """
 
     name: str
 
 
 @dataclass(frozen=True, slots=True)
 class Constant:
-    """The ``index``-th fitted constant of the formula."""
+    """A fitted constant of the formula.
+
+    ``index``: its number, from 0.
+    """
 
     index: int
 
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """A literal number of the formula."""
+    """A literal number of the formula.
+
+    ``value``: the number.
+    """
 
     value: float
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """An operator applied to its operands."""
+    """An operator applied to its operands.
+
+    ``operator``: its name in ``OPERATORS``.
+    ``args``: the operands, as many as its arity says.
+    """
 
     operator: str
     args: tuple[Expression, ...]
@@ -177,7 +190,7 @@ def from_prefix(tokens: Sequence[str]) -> Expression:
 def to_ast(expression: Expression) -> str:
     """Compact JSON: ``["mul",{"const":0},{"var":"r"}]``."""
 
-    def plain(node: Expression) -> Any:
+    def nested(node: Expression) -> Any:
         match node:
             case Variable(name):
                 return {"var": name}
@@ -186,9 +199,9 @@ def to_ast(expression: Expression) -> str:
             case Number(value):
                 return {"num": int(value) if value.is_integer() else value}
             case Call(operator, args):
-                return [operator, *(plain(arg) for arg in args)]
+                return [operator, *(nested(arg) for arg in args)]
 
-    return json.dumps(plain(expression), separators=(",", ":"))
+    return json.dumps(nested(expression), separators=(",", ":"))
 
 
 def from_ast(text: str) -> Expression:

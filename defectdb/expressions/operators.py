@@ -40,7 +40,12 @@ SUM, PRODUCT, SIGN, POWER, CALL = range(1, 6)  # how tightly a Python expression
 
 @dataclass(frozen=True, slots=True)
 class Infix:
-    """How an operator reads in Python: the text, how tightly it binds, how tightly each operand must."""
+    """How an operator is written in Python.
+
+    ``template``: text over its operands ``{0}``, ``{1}``.
+    ``binds``: how tightly it binds, from SUM to CALL.
+    ``operands`` [operand]: how tightly each operand must bind to stand without parentheses.
+    """
 
     template: str
     binds: int
@@ -49,11 +54,16 @@ class Infix:
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """One operator.
+    """One operator of the formula language.
 
-    ``apply(m, *operands)`` computes it with the functions of ``m``. ``sql`` and ``c`` are templates over
-    already parenthesised operands ``{0}``, ``{1}``; ``infix`` says where parentheses are needed. ``families``
-    are those that it counts for when functions are nested: none for algebra.
+    ``name``: its token.
+    ``arity``: operands, 1 or 2.
+    ``apply``: function that computes it, ``apply(m, *operands)`` with the functions of ``m``.
+    ``sql``, ``c``: templates over operands ``{0}``, ``{1}`` in parentheses.
+    ``infix``: how it is written in Python.
+    ``families``: those that it counts for when functions are nested; none for algebra.
+    ``commutative``: whether its operands may change sides.
+    ``complexity``: tokens that it counts for.
     """
 
     name: str
@@ -127,7 +137,7 @@ def _operators() -> list[Operator]:
         _function("cos", lambda m, x: m.cos(x), _COS, family=trig),
         _function("tanh", lambda m, x: m.tanh(x), family=expo),
         _function("abs", lambda m, x: m.abs(x), c="fabs({0})"),
-        Operator(  # a damped oscillation: in nature one thing, in plain operators five tokens
+        Operator(  # a damped oscillation: in nature one thing, in other operators five tokens
             "damped", 2, lambda m, x, y: m.exp(-x) * m.cos(y),
             f"(exp(-{{0}}) * {_COS.replace('{0}', '{1}')})", "(exp(-{0}) * cos({1}))",
             Infix("exp(-{0})*cos({1})", PRODUCT, (POWER, 0)), (expo, trig),

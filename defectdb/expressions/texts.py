@@ -69,7 +69,7 @@ def to_infix(expression: Expression, constants: Sequence[float] = (), digits: in
 
 
 def to_python(expression: Expression, constants: Sequence[float] = (), name: str = "formula") -> str:
-    """Source of a plain Python function of the formula's variables, with its import."""
+    """Source of a Python function of the formula's variables, with its import."""
     body = to_infix(expression, constants)
     called = sorted(set(re.findall(r"\b(sqrt|exp|log|sin|cos|tanh)\(", body)))
     imports = f"from math import {', '.join(called)}\n\n\n" if called else ""

@@ -63,8 +63,8 @@ def distinct_points(x: Tensor) -> Tensor:
     steps = torch.cat([gaps.new_zeros(len(x), 1), gaps], dim=1).long().cumsum(1)
     value = torch.zeros_like(steps).scatter_(1, order, steps)  # number of the value [variable, point]
     point: Tensor = torch.unique(value, dim=1, return_inverse=True)[1]
-    place = torch.arange(len(point), device=x.device)
-    first = torch.full_like(place, len(point)).scatter_reduce_(0, point, place, "amin")
+    index = torch.arange(len(point), device=x.device)
+    first = torch.full_like(index, len(point)).scatter_reduce_(0, point, index, "amin")
     return first[: int(point.max()) + 1].argsort().argsort()[point]
 
 

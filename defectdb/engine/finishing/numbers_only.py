@@ -1,6 +1,6 @@
 """Formulas in whole and half numbers: fitted ones rounded, and pairs of small functions without fitted constants.
 
-What noise has bent may be a plain law.
+Noise shifts the constants of a law away from the whole numbers that they are: rounding them may find it.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def round_number_formulas(rounded: Archive, grammar: Grammar, problem: Problem) 
 
 
 def _literal(node: Expression, constants: list[float]) -> Expression:
-    """The tree with numbers in the places of its constants."""
+    """The tree with its constants replaced by literal numbers."""
     if isinstance(node, Constant):
         return Number(constants[node.index])
     if isinstance(node, Call):

@@ -84,7 +84,7 @@ def round_numbers(
     """Integers, halves and quarters for constants, one after another, while the error stays below ``limit``.
 
     The other constants are refitted every time. A constant that carries one of the grammar's units stays, and so does
-    one that takes fewer digits, as well as the data know it, than the round number: that would be no simpler.
+    one that takes fewer nats than the round number, at the precision that the data give it: that would be no simpler.
     """
     for index in range(n_constants(expression)):
         value = constants[index]
@@ -102,21 +102,22 @@ def round_numbers(
             fixed, others = renumbered(trial, constants)
             others = others if data.loss(fixed, others) <= limit else data.refit(fixed, others)
             if data.loss(fixed, others) <= limit:
-                places = _places(trial)
+                indices = _constant_indices(trial)
                 refitted = list(constants)
-                for place, new in zip(places, others, strict=True):
-                    refitted[place] = new
+                for kept, new in zip(indices, others, strict=True):
+                    refitted[kept] = new
                 expression, constants = trial, tuple(refitted)
                 break
     return renumbered(expression, constants)
 
 
-def _places(expression: Expression) -> list[int]:
+def _constant_indices(expression: Expression) -> list[int]:
+    """Indices of the constants, in prefix order."""
     return [node.index for node in walk(expression) if isinstance(node, Constant)]
 
 
 def _with_number(node: Expression, index: int, value: float) -> Expression:
-    """The tree with a literal number in the place of one constant."""
+    """The tree with one constant replaced by a literal number."""
     if isinstance(node, Constant):
         return Number(value) if node.index == index else node
     if isinstance(node, Call):

@@ -39,7 +39,7 @@ class Data:
 
     @classmethod
     def of(cls, problem: Problem, grammar: Grammar) -> Data:
-        """Copies of the problem's rows: a tensor sent to another process leaves its memory, and a view behind."""
+        """The problem's rows, copied: a tensor's own memory moves when the tensor is sent to another process."""
         local = problem.to("cpu")
         x = {name: local.x[i].numpy().copy() for i, name in enumerate(grammar.variables)}
         mixing = None if local.mixing is None else local.mixing.numpy().copy()

@@ -43,11 +43,11 @@ def simplify(expression: Expression, constants: Sequence[float]) -> tuple[Expres
 
 
 def renumbered(expression: Expression, values: Sequence[float]) -> tuple[Expression, tuple[float, ...]]:
-    """Constants numbered in prefix order, each place its own."""
+    """The formula with its constants numbered in prefix order, every occurrence with a number and value of its own."""
     order = [node.index for node in walk(expression) if isinstance(node, Constant)]
-    places = iter(range(len(order)))
+    numbers = iter(range(len(order)))
     names = [
-        f"c{next(places)}" if isinstance(node, Constant) else text
+        f"c{next(numbers)}" if isinstance(node, Constant) else text
         for node, text in zip(walk(expression), to_prefix(expression), strict=True)
     ]
     return from_prefix(names), tuple(values[i] for i in order)
@@ -62,7 +62,7 @@ def _rewritten(node: Expression, values: list[float]) -> Expression:
     known = [_value(arg, values) for arg in args]
     if all(v is not None for v in known):
         if all(isinstance(arg, Number) for arg in args) and node.operator not in ("neg", "mul", "add", "sub"):
-            return node  # 1/3 and sqrt(2) say more than their digits
+            return node  # 1/3 and sqrt(2) say more than 0.333 and 1.414
         return _folded(node, values)
     return _unary(node, values) if len(args) == 1 else _binary(node, known, values)
 

@@ -75,9 +75,12 @@ def shortened(
 
 
 class Algebra:
-    """The helper process, as long as it is needed: ``with Algebra(until) as algebra``.
+    """A process that shortens formulas by sympy's algebra; a context manager that ends it.
 
-    ``until`` on the monotonic clock it is ended. ``seconds`` of processor time go to one formula.
+    ``until``: when it is ended at the latest, in seconds of the monotonic clock.
+    ``seconds``: processor time for one formula.
+    ``command``: the program and its arguments.
+    ``process``: the running process; None before the first formula and after its end.
     """
 
     def __init__(self, until: float, seconds: float = SECONDS, command: Sequence[str] = COMMAND) -> None:
@@ -153,7 +156,7 @@ class Algebra:
 
 
 def _operators(expression: Expression, grammar: Grammar) -> list[str]:
-    """Operators that a formula may be written with: the grammar's operators, the plain ones and its own."""
+    """Operators that a formula may be written with: the grammar's, sums and products, and its own."""
     own = {node.operator for node in walk(expression) if isinstance(node, Call)}
     allowed = (set(grammar.index) | set(_COMMON_OPERATORS)) - set(grammar.forbidden) | own
     return [name for name in OPERATORS if name in allowed]

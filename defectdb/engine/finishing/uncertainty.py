@@ -41,7 +41,7 @@ def description_length(scored: Scored, data: Data) -> float:
     """Nats that data and formula take together, with the noise that the formula itself leaves; infinite without values.
 
     The rows of some weight take ``nats_of`` their mean loss (n/2 log(mean squared error) of least squares), the formula
-    tokens x log(kinds of tokens), its constants and literal numbers their ``digits`` (Bartlett, Desmond & Ferreira,
+    tokens x log(kinds of tokens), its constants and literal numbers what ``nats`` says (Bartlett, Desmond & Ferreira,
     IEEE Trans. Evol. Comput. 2023, with the likelihood's maximum over the unknown standard deviation).
     """
     n, k = data.n_rows, len(scored.constants)
@@ -49,14 +49,14 @@ def description_length(scored: Scored, data: Data) -> float:
     if not math.isfinite(loss) or n <= k:
         return math.inf
     fisher = data.information(scored.expression, scored.constants)
-    digits = sum(map(nats_of_constant, scored.constants, fisher))
+    constants = sum(map(nats_of_constant, scored.constants, fisher))
     numbers = sum(nats_of_number(node.value) for node in walk(scored.expression) if isinstance(node, Number))
     kinds = {
         name[:1] if name[1:].isdigit() and name[0] == "c" else name for name in to_prefix(scored.expression)
     }
     form = scored.complexity * math.log(max(2, len(kinds)))
     rows = nats_of(loss / float(data.weight.sum()), n, data.huber)
-    return rows + form + digits + numbers
+    return rows + form + constants + numbers
 
 
 def averaged(front: Sequence[Scored], env: dict[str, Floats]) -> tuple[Floats, Floats]:

@@ -1,7 +1,7 @@
 """First guesses of a formula's constants, by the part that each plays: size, position, frequency or rate.
 
-A constant added to a variable puts something at a place, which lies within the data, and so does one that a variable
-divides; one that multiplies a variable inside a sine or cosine is a frequency, and the data's spacing bounds it
+A constant added to a variable shifts something to a position within the data, and so does one that a variable divides;
+one that multiplies a variable inside a sine or cosine is a frequency, and the data's spacing bounds it
 (Nyquist); inside an exponential it is a rate, mostly of a decay. Guessing these as what they are finds in a few starts
 what log-uniform sizes miss.
 """
@@ -20,12 +20,12 @@ from defectdb.engine.problem import Problem
 from defectdb.engine.programs.compiling import build
 from defectdb.expressions.operators import OPERATORS, Family
 
-_ROLE_SHARE = 0.6  # share of the starts in which places, frequencies and units are guessed as such
-_OUTSIDE_SHARE = 0.15  # how far places may lie outside the data, as a share of their range
+_ROLE_SHARE = 0.6  # share of the starts in which positions, frequencies and units are guessed as such
+_OUTSIDE_SHARE = 0.15  # how far positions may lie outside the data, as a share of their range
 _LENGTH_FACTOR = 2.5  # times the largest value of a variable: what it divides
 _MAX_DECAYS = 10.0  # within the data's range, at the most
 _SMALLEST_SIZE, _LARGEST_SIZE = 0.05, 6.0
-_SIZE, _PLACE, _ZERO, _LENGTH, _FREQUENCY, _RATE = range(6)
+_SIZE, _POSITION, _ZERO, _LENGTH, _FREQUENCY, _RATE = range(6)
 _ADD, _SUBTRACT, _MULTIPLY, _DIVIDE, _EXPONENTIAL, _WAVE = range(6)
 
 
@@ -80,9 +80,9 @@ def _roles(tokens: Tensor, k: int, grammar: Grammar) -> tuple[Tensor, Tensor]:
     at = (tokens == grammar.constant).nonzero()[:, 1].view(n, k)
     kind, number = _tables(grammar, tokens.device)
 
-    def token(place: Tensor) -> Tensor:
-        inside = (place >= 0) & (place < length)
-        return torch.where(inside, tokens.gather(1, place.clamp(0, length - 1)), PAD)
+    def token(position: Tensor) -> Tensor:
+        inside = (position >= 0) & (position < length)
+        return torch.where(inside, tokens.gather(1, position.clamp(0, length - 1)), PAD)
 
     before, binary = token(at - 1), kind[token(at - 2)]
     second = (number[before] >= 0) & (binary >= 0) & (binary <= _DIVIDE)
@@ -90,7 +90,7 @@ def _roles(tokens: Tensor, k: int, grammar: Grammar) -> tuple[Tensor, Tensor]:
     beside = torch.where(second, number[before], number[token(at + 1)])
     here, outer = kind[token(above)], [kind[token(above - up)] for up in (1, 2, 3)]
     role = torch.full_like(at, _SIZE)
-    role = torch.where(here == _ADD, _PLACE, role)
+    role = torch.where(here == _ADD, _POSITION, role)
     role = torch.where(here == _SUBTRACT, _ZERO, role)
     role = torch.where((here == _DIVIDE) & ~second, _LENGTH, role)
     role = torch.where((here == _MULTIPLY) & (outer[0] == _EXPONENTIAL), _RATE, role)

@@ -102,7 +102,12 @@ def fit(
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """Formulas of one number of constants, which of them have no offset, and their summands at the most."""
+    """Formulas with one number of constants.
+
+    ``tokens`` [formula, position]: the skeletons.
+    ``no_offset`` [formula]: which do without the problem's offset; None: none does.
+    ``terms``: the largest number of summands.
+    """
 
     tokens: Tensor
     no_offset: Tensor | None

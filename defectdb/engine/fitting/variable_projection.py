@@ -49,13 +49,20 @@ def _columns(programs: Programs, table: Tensor, problem: Problem, deciding: Tens
 
 @dataclass(slots=True)
 class _Trial:
-    """One evaluation of all formulas at all starts."""
+    """One evaluation of all formulas at all starts.
 
-    sse: Tensor  # [formula, start]
-    beta: Tensor  # [formula, column, start]
-    hessian: Tensor | None  # [formula, start, k, k]
-    gradient: Tensor | None  # [formula, start, k]
-    deciding: Tensor | None  # [formula, start, row]
+    ``sse`` [formula, start]: weighted sum of squared errors.
+    ``beta`` [formula, column, start]: coefficients of the summands and, last, the offset.
+    ``hessian`` [formula, start, k, k]: Gauss-Newton approximation; None where no derivatives were asked for.
+    ``gradient`` [formula, start, k]: half the derivative of ``sse``; None where none was asked for.
+    ``deciding`` [formula, start, row]: points that have the rows' extremes; None where rows are no extremes.
+    """
+
+    sse: Tensor
+    beta: Tensor
+    hessian: Tensor | None
+    gradient: Tensor | None
+    deciding: Tensor | None
 
 
 def _size(programs: Programs, problem: Problem) -> Tensor:
@@ -68,12 +75,18 @@ def _size(programs: Programs, problem: Problem) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class _Linear:
-    """The linear part, solved: what is left of the rows, coefficients, orthonormal columns and their sizes."""
+    """The linear coefficients solved for.
 
-    rest: Tensor  # [formula, start, row]
-    beta: Tensor  # [formula, column, start]
-    basis: list[Tensor]  # each [formula, start, row]
-    size: Tensor  # [formula, term, start]
+    ``rest`` [formula, start, row]: residuals, times the root of the weights.
+    ``beta`` [formula, column, start]: coefficients of the summands and, last, the offset.
+    ``basis``: orthonormal columns, each [formula, start, row].
+    ``size`` [formula, term, start]: norm of every summand's own column.
+    """
+
+    rest: Tensor
+    beta: Tensor
+    basis: list[Tensor]
+    size: Tensor
 
 
 def _solved(programs: Programs, table: Tensor, problem: Problem, deciding: Tensor | None) -> _Linear:

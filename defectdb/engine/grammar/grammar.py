@@ -22,7 +22,7 @@ from defectdb.expressions.expression import names_variable
 from defectdb.expressions.operators import OPERATORS
 
 PAD = 0
-"""Index that fills sequences behind their end."""
+"""Index that fills sequences after their end."""
 
 DEFAULT_OPERATORS = (
     "add", "sub", "mul", "div", "neg", "inv", "square", "cube", "sqrt", "exp", "log", "sin", "cos", "tanh",

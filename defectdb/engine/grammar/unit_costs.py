@@ -34,7 +34,11 @@ _CONSTANT = ONE << _FIELD_BITS
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """All units with exponents of up to ``half`` steps, by index; ``stride`` [base unit]."""
+    """The units whose exponents are within bounds, numbered by an index.
+
+    ``half``: largest exponent, in steps; the least is minus that.
+    ``stride`` [base unit]: by how much the index grows with the exponent of a base unit.
+    """
 
     half: int
     stride: tuple[int, ...]
@@ -189,16 +193,16 @@ class _Builder:
 
     def _packed(self, context: int) -> Tensor:
         """Cost of an operand [depth, unit]: without a constant, or where that is impossible or longer with one."""
-        plain = self.tokens[context]
-        loose = torch.full_like(plain, _IMPOSSIBLE_TOKENS)
+        pure = self.tokens[context]
+        loose = torch.full_like(pure, _IMPOSSIBLE_TOKENS)
         if self.grammar.constant > 0:
             loose[:] = 1
             if context:  # no bare constant: its product with a variable
                 loose[:] = 3 if self.products else _IMPOSSIBLE_TOKENS
                 loose[0] = _IMPOSSIBLE_TOKENS
-        with_one, without = loose * ONE + _CONSTANT, plain * ONE
-        lazy = torch.where(plain < _IMPOSSIBLE_TOKENS, without, with_one)
-        eager = torch.where(plain <= loose, without, with_one)
+        with_one, without = loose * ONE + _CONSTANT, pure * ONE
+        lazy = torch.where(pure < _IMPOSSIBLE_TOKENS, without, with_one)
+        eager = torch.where(pure <= loose, without, with_one)
         return (lazy & _LOW_BITS) | (eager & ~_LOW_BITS)
 
     def _own(self, slot: Tensor, factor: Tensor, depth: int, token: int) -> Tensor:

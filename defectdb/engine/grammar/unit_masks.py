@@ -27,10 +27,19 @@ _MAX_SUMMANDS = 3  # up to so many the order of decoding is the order in which s
 
 
 class _Top(NamedTuple):
-    """What stands in the top slot of every formula [batch]; ``unit``, ``leaf_unit`` [batch, base unit].
+    """The top slot of every formula: the operand that is written next.
 
-    ``passed`` [batch, slot] is what its unit adds to those of the waiting slots, ``below`` what that of the slot it
-    passes to adds to those further down; zero once that slot is free.
+    ``slot`` [batch]: its number.
+    ``given`` [batch]: whether its unit is given.
+    ``unit`` [batch, base unit]: that unit; where it is not given, the one it will have if it becomes its leaf.
+    ``leaf`` [batch]: token of the variable that it is taken to become.
+    ``leaf_unit`` [batch, base unit]: that variable's unit.
+    ``sink`` [batch]: the waiting slot that it passes its unit to; the number of slots for none.
+    ``power`` [batch]: power of its unit that it passes on.
+    ``summand`` [batch]: whether it is a summand with a coefficient of its own.
+    ``left`` [batch]: levels that the tree may still grow below it.
+    ``passed`` [batch, slot]: power of its unit that reaches each waiting slot; 0 once the sink is free.
+    ``below`` [batch, slot]: power of the sink's unit that reaches the slots below the sink; 0 once the sink is free.
     """
 
     slot: Tensor
@@ -47,10 +56,16 @@ class _Top(NamedTuple):
 
 
 class _Parent(NamedTuple):
-    """The tokens that become parents [batch]: their kind, whether their own unit is given, and what operands inherit.
+    """The token written last in every formula, where it takes operands, and what these inherit.
 
-    ``leaf`` is the variable to expect as first operand, ``leaf_unit`` its unit; ``splits``: sums whose operands are
-    summands with coefficients of their own.
+    ``kind`` [batch]: its ``UnitRule``, as a number.
+    ``given`` [batch]: whether its own unit is given.
+    ``unit`` [batch, base unit]: that unit.
+    ``leaf`` [batch]: token of the variable to expect as its first operand.
+    ``leaf_unit`` [batch, base unit]: that variable's unit.
+    ``sink`` [batch]: the waiting slot that it passes its unit to; the number of slots for none.
+    ``power`` [batch]: power of its unit that it passes on.
+    ``splits`` [batch]: whether it is a sum whose operands are summands with coefficients of their own.
     """
 
     kind: Tensor
@@ -64,14 +79,20 @@ class _Parent(NamedTuple):
 
 
 class UnitState:
-    """Units on the stack of a ``Decoder``; one row for every formula [batch], one column for every slot.
+    """Units of the open slots of a ``Decoder``.
 
-    ``state`` [batch, slot, field] holds of every slot its mode (an operand of _ANY unit, of a _GIVEN one, or _WAITING
-    for its sibling to be complete); its leaf, the variable that it is taken to become; its sink, the waiting slot to
-    which an operand of any unit passes its own (the number of slots: none), and the power to which it does; whether it
-    is a summand with a coefficient of its own; then its unit [base unit], which is given, or will be if every operand
-    of any unit becomes its leaf. ``chain`` [batch, slot, slot]: what a waiting slot's unit adds to that of itself and
-    those below. ``free``: a waiting slot whose sibling holds a free factor.
+    ``state`` [batch, slot, field]: what is known of every slot, in these fields:
+        mode: an operand of _ANY unit, of a _GIVEN one, or _WAITING for its sibling to be complete;
+        leaf: token of the variable that it is taken to become;
+        sink: the waiting slot that an operand of any unit passes its own to; the number of slots for none;
+        power: power of its unit that it passes on;
+        summand: whether it is a summand with a coefficient of its own;
+        unit [base unit]: given, or what it will be if every operand of any unit becomes its leaf.
+    ``chain`` [batch, slot, slot]: power of a waiting slot's unit that reaches itself and the slots below.
+    ``free`` [batch, slot]: whether a waiting slot's sibling holds a free factor.
+    ``splits`` [batch]: sums that may still be split into summands.
+    ``step``: tokens written so far.
+    ``seen``: the top slot of the present state; None where it is to be read anew.
     """
 
     def __init__(self, grammar: Grammar, batch: int, slots: int, device: torch.device | str) -> None:

@@ -24,8 +24,8 @@ def point_features(x: Tensor, y: Tensor) -> Tensor:
     over [0, 1] than over [3, 14]. Nothing depends on the order of the points.
     """
     middle, spread = x.mean(1, keepdim=True), x.std(1, correction=0, keepdim=True)
-    place = torch.cat([middle.asinh(), (spread + 1e-6).log()]).expand(-1, x.shape[1])
-    at = torch.cat([(x - middle) / spread.clamp(min=1e-12), place]).T.expand(len(y), -1, -1)
+    range_of_x = torch.cat([middle.asinh(), (spread + 1e-6).log()]).expand(-1, x.shape[1])
+    at = torch.cat([(x - middle) / spread.clamp(min=1e-12), range_of_x]).T.expand(len(y), -1, -1)
     level = y - y.mean(1, keepdim=True)
     level = level / level.std(1, correction=0, keepdim=True).clamp(min=1e-300)
     return torch.cat([at, level.unsqueeze(2)], dim=2).clamp(-6.0, 6.0).float()

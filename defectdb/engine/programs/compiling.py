@@ -86,8 +86,12 @@ def build(
 
 @dataclass(frozen=True, slots=True)
 class _TokenRows:
-    """What is known of every token [token]: operands, the table's row of variables and literal numbers (-1 for others),
-    whether it joins summands; and the numbers' values.
+    """Facts about a grammar's tokens that the node table needs.
+
+    ``arity`` [token]: operands.
+    ``rows`` [token]: the table's row of variables and literal numbers; -1 for other tokens.
+    ``splits`` [token]: whether a token joins summands.
+    ``numbers`` [number]: values of the literal numbers.
     """
 
     arity: Tensor
@@ -117,7 +121,13 @@ def _leaf_rows(grammar: Grammar, device: torch.device) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True, slots=True)
 class _RowTable:
-    """The table's row of every token [formula, position], as far as it is known, and what the rows hang on."""
+    """The node table while its rows are handed out.
+
+    ``row_of`` [formula, position]: the table's row of every token, as far as it is known.
+    ``child`` [formula, position, 2]: positions of every token's operands.
+    ``grammar``: the formulas' grammar.
+    ``first_constant``: row of the first constant.
+    """
 
     row_of: Tensor
     child: Tensor
@@ -150,11 +160,11 @@ class _RowTable:
         if none == stop - start:
             return Group(name, start, stop, operands, owners)
         active = ((start, start + first + both), (start + first, stop))[: len(operands)]
-        places = tuple(
+        adjoint_rows = tuple(
             rows[begin - start : end - start] - self.first_constant
             for rows, (begin, end) in zip(operands, active, strict=True)
         )
-        return Group(name, start, stop, operands, owners, active, places)
+        return Group(name, start, stop, operands, owners, active, adjoint_rows)
 
 
 def _counts(keys: Tensor, n_names: int) -> Iterator[tuple[int, list[int]]]:

@@ -14,7 +14,7 @@ def finish(
 ) -> tuple[Expression, list[float]]:
     """One fitted skeleton [position] as a complete expression and its constants in order.
 
-    An offset of exactly zero is left out: plain formulas have none.
+    An offset of exactly zero is left out: formulas fitted without one have none.
     """
     skeleton = from_prefix(grammar.decode(tokens.tolist()))
     inner = theta.tolist()

@@ -86,7 +86,7 @@ class Group:
     ``operands``: for every operand the rows [node] that it is read from.
     ``owners`` [node]: the formulas that the nodes belong to.
     ``active``: for every operand the rows, from and to, of the nodes in which it holds constants.
-    ``places``: for every operand these operands' rows [node] among the adjoints.
+    ``adjoint_rows``: for every operand these operands' rows [node] among the adjoints.
     """
 
     operator: str
@@ -95,7 +95,7 @@ class Group:
     operands: tuple[Tensor, ...]
     owners: Tensor
     active: tuple[tuple[int, int], ...] = ()
-    places: tuple[Tensor, ...] = ()
+    adjoint_rows: tuple[Tensor, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +184,7 @@ class Programs:
                 )
                 above = adjoint[start - self.first_constant : stop - self.first_constant]
                 change = _DERIVATIVES[group.operator][side](above, table[start:stop], x, y)
-                adjoint.index_copy_(0, group.places[side], change)
+                adjoint.index_copy_(0, group.adjoint_rows[side], change)
         count = self.n_formulas * self.n_constants
         return adjoint[:count].view(self.n_formulas, self.n_constants, *table.shape[1:])
 

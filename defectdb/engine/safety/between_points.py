@@ -71,9 +71,17 @@ class Resolution:
         left[interval == 0], right[interval == last] = _NO_CHORD, _NO_CHORD
         reach = torch.stack([left, right])
         flat = _ROUND_OFF_SHARE * float(means.max() - means.min())
-        places = torch.searchsorted(grid, nodes).clamp(max=len(grid) - 1)  # means of equal points round
+        indices = torch.searchsorted(grid, nodes).clamp(max=len(grid) - 1)  # means of equal points round
         return cls(
-            places, track, interval, turn_interval, reach, means.diff().abs(), noise, flat, grid[track].diff()
+            indices,
+            track,
+            interval,
+            turn_interval,
+            reach,
+            means.diff().abs(),
+            noise,
+            flat,
+            grid[track].diff(),
         )
 
     def to(self, device: torch.device | str) -> Resolution:

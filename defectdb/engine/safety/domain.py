@@ -29,7 +29,7 @@ _NEAR_DISTANCES = (
 )  # distances looked at, as fractions of the largest
 _SAME_DISTANCE = 1e-6  # distances nearer than this share of the largest are one distance
 MAX_OVERSHOOT = 0.25  # how far beyond the data's range a formula may swing, as a fraction of that range
-MAX_DRIFT = 0.5  # the same, of the whole range allowed, for the tail behind the data: slow laws go on
+MAX_DRIFT = 0.5  # the same, of the whole range allowed, for the tail beyond the data: slow laws go on
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +69,9 @@ class Domain:
         """
         order = x.argsort(stable=True)
         xs, ys = x[order], y[order]
-        place = _places(xs)
-        count = torch.bincount(place).to(x)
-        distinct, means = (torch.zeros_like(count).index_add_(0, place, v) / count for v in (xs, ys))
+        index = _distinct_indices(xs)
+        count = torch.bincount(index).to(x)
+        distinct, means = (torch.zeros_like(count).index_add_(0, index, v) / count for v in (xs, ys))
         spread = float(means.max() - means.min()) or max(abs(float(means[0])), 1.0)
         low, high = float(xs[0]), float(xs[-1])
         largest = max(abs(low), abs(high))
@@ -91,7 +91,7 @@ class Domain:
         bottom, top = float(means.min()) - margin, float(means.max()) + margin
         near, jump = 1.01 * largest * _NEAR_DISTANCES[-1], MAX_JUMP * spread
         track = torch.searchsorted(inside, torch.cat([even, distinct]).unique()).clamp(max=n_inside - 1)
-        resolution = Resolution.of(distinct, means, inside, track, _noise(ys, place, means))
+        resolution = Resolution.of(distinct, means, inside, track, _noise(ys, index, means))
         return cls(grid.unsqueeze(0), n_inside, bottom, top, roughness, tail, near, jump, resolution)
 
     @classmethod
@@ -146,22 +146,22 @@ def _uneven(low: float, high: float, points: int) -> Tensor:
 
     On an even grid an oscillation of the grid's own frequency would look like a constant.
     """
-    place = torch.arange(points, dtype=torch.float64)
-    place[1:-1] += 0.7 * ((place[1:-1] * 0.6180339887498949) % 1.0 - 0.5)
-    return low + (high - low) * place / (points - 1)
+    index = torch.arange(points, dtype=torch.float64)
+    index[1:-1] += 0.7 * ((index[1:-1] * 0.6180339887498949) % 1.0 - 0.5)
+    return low + (high - low) * index / (points - 1)
 
 
-def _places(xs: Tensor) -> Tensor:
-    """The place [point] of every sorted distance among the distinct ones; lattices repeat distances to round-off."""
+def _distinct_indices(xs: Tensor) -> Tensor:
+    """Index [point] of every sorted distance among the distinct ones; lattices repeat distances to round-off."""
     apart = xs.diff() > _SAME_DISTANCE * torch.maximum(xs[-1].abs(), xs[0].abs())
     return torch.cat([apart.new_zeros(1), apart]).long().cumsum(0)
 
 
-def _noise(ys: Tensor, place: Tensor, means: Tensor) -> float:
+def _noise(ys: Tensor, index: Tensor, means: Tensor) -> float:
     """Noise of the data: differences at equal points, or half the median step."""
     step = 0.5 * float(means.diff().abs().median()) if len(means) > 1 else 0.0
     high, low = (
-        torch.zeros_like(means).scatter_reduce(0, place, ys, how, include_self=False)
+        torch.zeros_like(means).scatter_reduce(0, index, ys, how, include_self=False)
         for how in ("amax", "amin")
     )
     return max(step, float((high - low).amax()))

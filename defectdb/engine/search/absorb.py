@@ -11,10 +11,10 @@ from defectdb.engine.finishing.numbers_only import round_halves
 from defectdb.engine.fitting.archive import Archive
 from defectdb.engine.fitting.fitted import Fit
 from defectdb.engine.fitting.multistart import fit
+from defectdb.engine.programs.candidates import Candidates
 from defectdb.engine.programs.canonical import canonical_keys
 from defectdb.engine.programs.compiling import count_constants
 from defectdb.engine.programs.complexity import complexities, distinct_terms
-from defectdb.engine.programs.dressed import Dressed
 from defectdb.engine.safety.fitted_values import in_domain
 from defectdb.engine.search.offspring import SOURCES
 from defectdb.engine.search.outcome import Counts
@@ -31,7 +31,7 @@ _SEED_CHANCES, _CHANCES = (
 
 def absorb(
     state: SearchState,
-    candidates: Dressed,
+    candidates: Candidates,
     source: Tensor,
     no_offset: Tensor,
     *,
@@ -101,7 +101,7 @@ def _forget(state: SearchState, tokens: Tensor, no_offset: Tensor) -> None:
 
 def _fit_safely(
     state: SearchState,
-    new: Dressed,
+    new: Candidates,
     size: Tensor,
     no_offset: Tensor,
     *,

@@ -45,7 +45,7 @@ def identity(inputs: SearchInputs) -> str:
 
 
 def _pieces(value: Any) -> Iterator[bytes]:
-    """The content of records, tensors and plain values as bytes."""
+    """The content of records, tensors and numbers as bytes."""
     if is_dataclass(value) and not isinstance(value, type):
         for field in fields(value):
             yield field.name.encode()
@@ -72,8 +72,12 @@ def save(state: SearchState, path: Path) -> None:
 
 def _tensors(state: SearchState) -> dict[str, torch.Tensor]:
     """Everything in a state that is a tensor, by name."""
-    found = {"generator": state.generator.get_state(), "seen": state.fitted_keys, "yields": state.yields}
-    for kept, archive in (("archive", state.archive), ("literal", state.rounded)):
+    found = {
+        "generator": state.generator.get_state(),
+        "fitted_keys": state.fitted_keys,
+        "yields": state.yields,
+    }
+    for kept, archive in (("archive", state.archive), ("rounded", state.rounded)):
         if archive is not None:
             found |= {f"{kept}.{name}": getattr(archive, name) for name in _ARCHIVE}
             found |= {f"{kept}.fit.{name}": getattr(archive.fit, name) for name in _FIT}
@@ -101,9 +105,9 @@ def restore(state: SearchState, path: Path) -> None:
     again = facts.get("seeds_cut_off", False)
     state.generations = [] if again else [_generation(kept) for kept in facts["history"]]
     state.generator.set_state(arrays["generator"])
-    state.fitted_keys, state.yields = arrays["seen"].to(device), arrays["yields"]
+    state.fitted_keys, state.yields = arrays["fitted_keys"].to(device), arrays["yields"]
     state.archive = _accepted(_archive(arrays, "archive", device), state.inputs)
-    state.rounded = _accepted(_archive(arrays, "literal", device), state.inputs)
+    state.rounded = _accepted(_archive(arrays, "rounded", device), state.inputs)
     model, optimizer = state.network
     model.load_state_dict(_part(arrays, "model."))
     moments = optimizer.state_dict()

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import torch
 
-from defectdb.engine.programs.dressed import Dressed
+from defectdb.engine.programs.candidates import Candidates
 from defectdb.engine.search.absorb import absorb
 from defectdb.engine.search.outcome import Counts, Generation
 from defectdb.engine.search.state import SearchState
@@ -32,7 +32,7 @@ def _given_seeds(state: SearchState) -> Counts:
     seeds, config = state.inputs.seeds, state.inputs.config
     if seeds is None or not len(seeds) or state.enough():
         return Counts()
-    made = Dressed.of(seeds.to(config.device), state.inputs.grammar)
+    made = Candidates.of(seeds.to(config.device), state.inputs.grammar)
     source = torch.zeros(len(made), dtype=torch.long, device=config.device)
     return absorb(state, made, source, source.bool(), thorough=True)
 
@@ -63,6 +63,6 @@ def _small_skeletons(state: SearchState) -> Counts:
             break
         state.fit_until = math.inf if state.empty else state.stop_at
         source = torch.zeros(len(part), dtype=torch.long, device=config.device)
-        counts += absorb(state, Dressed.of(part, state.inputs.grammar), source, flags)
+        counts += absorb(state, Candidates.of(part, state.inputs.grammar), source, flags)
     state.fit_until = state.stop_at
     return counts

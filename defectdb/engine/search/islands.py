@@ -37,7 +37,11 @@ class Islands:
 
 @dataclass(frozen=True, slots=True)
 class _Task:
-    """One search as it travels to a process."""
+    """One search as it is sent to a process.
+
+    ``problem``, ``grammar``, ``config``, ``domain``: as in ``Search``.
+    ``seeds`` [formula, position]: skeletons to try first; None for none.
+    """
 
     problem: Problem
     grammar: Grammar

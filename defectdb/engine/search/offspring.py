@@ -9,7 +9,7 @@ from defectdb.engine.fitting.archive import Archive
 from defectdb.engine.grammar.decoding import grammar_masks
 from defectdb.engine.grammar.grammar import PAD, Grammar
 from defectdb.engine.network.segvae import SEGVAE
-from defectdb.engine.programs.dressed import Dressed
+from defectdb.engine.programs.candidates import Candidates
 from defectdb.engine.programs.tree_structure import subtree_ends
 from defectdb.engine.search.variation import (
     add_up,
@@ -35,52 +35,54 @@ def shares(yields: Tensor, population: int) -> list[int]:
     return [max(32, int(n)) for n in (share * population).tolist()]
 
 
-def elites(archive: Archive, grammar: Grammar, count: int, generator: torch.Generator) -> Dressed:
-    """Parents drawn from the archive, better ones more often, dressed in their constants."""
+def elites(archive: Archive, grammar: Grammar, count: int, generator: torch.Generator) -> Candidates:
+    """Parents drawn from the archive with their constants, better ones more often."""
     rows = torch.multinomial(archive.merit() + 0.05, count, replacement=True, generator=generator)
-    return Dressed.of(archive.tokens[rows], grammar, archive.fit.theta[rows])
+    return Candidates.of(archive.tokens[rows], grammar, archive.fit.theta[rows])
 
 
-def inherited(tokens: Tensor, parents: Dressed) -> Dressed:
+def inherited(tokens: Tensor, parents: Candidates) -> Candidates:
     """Children [formula, position] in the constants of the tokens with which both they and their parents begin,
     and of those with which both end.
     """
     length = tokens.shape[1]
     head = (tokens == parents.tokens).long().cumprod(1).bool()
     longer = (parents.tokens != PAD).sum(1, keepdim=True) - (tokens != PAD).sum(1, keepdim=True)
-    source = torch.arange(length, device=tokens.device) + longer  # the parent's place, counted from the end
+    source = (
+        torch.arange(length, device=tokens.device) + longer
+    )  # the parent's position, counted from the end
     inside, source = (source >= 0) & (source < length), source.clamp(0, length - 1)
     alike = (tokens == PAD) | (inside & (tokens == parents.tokens.gather(1, source)))
     tail = alike.flip(1).long().cumprod(1).flip(1).bool()
     values = torch.where(tail, parents.values.gather(1, source), torch.nan)
-    return Dressed(tokens, torch.where(head, parents.values, values))
+    return Candidates(tokens, torch.where(head, parents.values, values))
 
 
 def neighbours(
-    parents: Dressed, model: SEGVAE, generator: torch.Generator, data_points: Tensor | None = None
-) -> Dressed:
+    parents: Candidates, model: SEGVAE, generator: torch.Generator, data_points: Tensor | None = None
+) -> Candidates:
     """Formulas that the decoder writes near the parents in latent space."""
     codes = model.codes_around(parents.tokens, _NOISE_WIDTHS, generator, data_points)
     return inherited(model.sample(codes, generator, _SAMPLING_TEMPERATURE), parents)
 
 
 def regrown(
-    parents: Dressed,
+    parents: Candidates,
     model: SEGVAE,
     grammar: Grammar,
     generator: torch.Generator,
     data_points: Tensor | None = None,
-) -> Dressed:
-    """Put what the decoder writes there in the place of a random subtree; those that fit.
+) -> Candidates:
+    """Replace a random subtree of every parent by what the decoder writes there; the formulas that fit.
 
-    The decoder has read the parent up to that place, and knows of the whole from near its place in latent space.
+    The decoder has read the parent up to that position, and its code is near the parent's in latent space.
     """
     codes = model.codes_around(parents.tokens, _NOISE_WIDTHS, generator, data_points)
     start = random_positions(parents.tokens, generator)
     written = model.sample(codes, generator, _SAMPLING_TEMPERATURE, (parents.tokens, start))
     lines = torch.arange(len(start), device=start.device)
     stop, size = (subtree_ends(rows, grammar)[lines, start] for rows in (parents.tokens, written))
-    out, fits = splice(parents, start, stop, Dressed.of(written, grammar), start, size - start)
+    out, fits = splice(parents, start, stop, Candidates.of(written, grammar), start, size - start)
     return out[fits]
 
 
@@ -91,18 +93,18 @@ def breed(
     counts: list[int],
     generator: torch.Generator,
     data_points: Tensor | None = None,
-) -> tuple[Dressed, Tensor]:
+) -> tuple[Candidates, Tensor]:
     """One generation's formulas from every source, all obeying the grammar, and where each came from.
 
     ``data_points`` [1, point, feature] are the data that a conditional network sees.
     """
 
-    def parents(i: int) -> Dressed:
+    def parents(i: int) -> Candidates:
         return elites(archive, grammar, counts[i], generator)
 
     prior = model.sample(model.random_codes(counts[0], generator, data_points), generator)
     made = [
-        Dressed.of(prior, grammar),
+        Candidates.of(prior, grammar),
         neighbours(parents(1), model, generator, data_points),
         regrown(parents(2), model, grammar, generator, data_points),
         crossover(parents(3), parents(3), grammar, generator),
@@ -112,6 +114,6 @@ def breed(
         add_up(parents(7), parents(7), grammar),
     ]
     source = torch.cat([torch.full((len(m),), i + 1) for i, m in enumerate(made)]).to(archive.tokens.device)
-    whole = Dressed.cat(made)
+    whole = Candidates.cat(made)
     valid = grammar_masks(whole.tokens, grammar)[1]
     return whole[valid], source[valid]

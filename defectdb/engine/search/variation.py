@@ -1,7 +1,7 @@
 """Genetic operators on batches of formulas: crossover, mutation, relabelling, wrapping and sums.
 
 Offspring inherit their parents' fitted constants, so that a fit continues where the parents' fits ended.
-Formulas travel as ``Dressed``: token indices with, at the place of every constant, its value (NaN where it
+Formulas travel as ``Candidates``: token indices with, at the position of every constant, its value (NaN where it
 has none yet).
 """
 
@@ -13,19 +13,19 @@ from torch import Tensor
 from defectdb.engine.grammar.decoding import random_formulas
 from defectdb.engine.grammar.grammar import PAD, Grammar
 from defectdb.engine.grammar.token_kinds import token_kinds
-from defectdb.engine.programs.dressed import Dressed
+from defectdb.engine.programs.candidates import Candidates
 from defectdb.engine.programs.tree_structure import subtree_ends
 
 
 def random_positions(tokens: Tensor, generator: torch.Generator) -> Tensor:
-    """One place in every sequence [formula, position], padding left out; int64 [formula]."""
+    """One random position in every sequence [formula, position], padding left out; int64 [formula]."""
     weight = (tokens != PAD).double()
     return torch.multinomial(weight, 1, generator=generator).squeeze(1)
 
 
 def splice(
-    whole: Dressed, start: Tensor, stop: Tensor, piece: Dressed, begin: Tensor, size: Tensor
-) -> tuple[Dressed, Tensor]:
+    whole: Candidates, start: Tensor, stop: Tensor, piece: Candidates, begin: Tensor, size: Tensor
+) -> tuple[Candidates, Tensor]:
     """Replace [start, stop) of every sequence by ``size`` tokens of ``piece`` from ``begin``; and whether it
     fits.
     """
@@ -34,17 +34,19 @@ def splice(
     start, stop, begin, size = (x.unsqueeze(1) for x in (start, stop, begin, size))
     inside = (at >= start) & (at < start + size)
     from_piece = (at - start + begin).clamp(0, length - 1)
-    behind = at - size + (stop - start)
-    source = torch.where(at < start, at, behind.clamp(0, length - 1))
-    gone = (at >= start + size) & (behind >= length)
+    shifted = at - size + (stop - start)
+    source = torch.where(at < start, at, shifted.clamp(0, length - 1))
+    gone = (at >= start + size) & (shifted >= length)
     tokens = torch.where(inside, piece.tokens.gather(1, from_piece), whole.tokens.gather(1, source))
     values = torch.where(inside, piece.values.gather(1, from_piece), whole.values.gather(1, source))
     fits = (whole.tokens != PAD).sum(1) + (size - (stop - start)).squeeze(1) <= length
-    return Dressed(tokens.masked_fill(gone, PAD), values.masked_fill(gone, torch.nan)), fits
+    return Candidates(tokens.masked_fill(gone, PAD), values.masked_fill(gone, torch.nan)), fits
 
 
-def crossover(parents: Dressed, donors: Dressed, grammar: Grammar, generator: torch.Generator) -> Dressed:
-    """Put a random subtree of each donor in the place of a random subtree of each parent; those that fit."""
+def crossover(
+    parents: Candidates, donors: Candidates, grammar: Grammar, generator: torch.Generator
+) -> Candidates:
+    """Replace a random subtree of each parent by a random subtree of each donor; the formulas that fit."""
     ends, donor_ends = subtree_ends(parents.tokens, grammar), subtree_ends(donors.tokens, grammar)
     lines = torch.arange(len(parents), device=ends.device)
     start, begin = random_positions(parents.tokens, generator), random_positions(donors.tokens, generator)
@@ -52,8 +54,8 @@ def crossover(parents: Dressed, donors: Dressed, grammar: Grammar, generator: to
     return out[fits]
 
 
-def mutate(parents: Dressed, grammar: Grammar, generator: torch.Generator) -> Dressed:
-    """Put a small random formula, or one time in four a constant, in the place of a random subtree; those
+def mutate(parents: Candidates, grammar: Grammar, generator: torch.Generator) -> Candidates:
+    """Replace a random subtree by a small random formula, or one time in four by a constant; those
     that fit.
     """
     n, device = len(parents), parents.tokens.device
@@ -65,12 +67,12 @@ def mutate(parents: Dressed, grammar: Grammar, generator: torch.Generator) -> Dr
         fresh = torch.where(constant.unsqueeze(1), lone, fresh)
     start = random_positions(parents.tokens, generator)
     stop = subtree_ends(parents.tokens, grammar)[torch.arange(n, device=device), start]
-    piece = Dressed.of(fresh, grammar)
+    piece = Candidates.of(fresh, grammar)
     out, fits = splice(parents, start, stop, piece, torch.zeros_like(start), (fresh != PAD).sum(1))
     return out[fits]
 
 
-def relabel(parents: Dressed, grammar: Grammar, generator: torch.Generator) -> Dressed:
+def relabel(parents: Candidates, grammar: Grammar, generator: torch.Generator) -> Candidates:
     """Exchange one random token for another of the same arity; one that is alone of its arity stays."""
     arity = token_kinds(grammar, parents.tokens.device).arity
     same = (arity.unsqueeze(0) == arity.unsqueeze(1)).double().fill_diagonal_(0.0)
@@ -78,10 +80,12 @@ def relabel(parents: Dressed, grammar: Grammar, generator: torch.Generator) -> D
     same += torch.diag((same.sum(1) == 0).double())
     position = random_positions(parents.tokens, generator).unsqueeze(1)
     fresh = torch.multinomial(same[parents.tokens.gather(1, position).squeeze(1)], 1, generator=generator)
-    return Dressed(parents.tokens.scatter(1, position, fresh), parents.values.scatter(1, position, torch.nan))
+    return Candidates(
+        parents.tokens.scatter(1, position, fresh), parents.values.scatter(1, position, torch.nan)
+    )
 
 
-def wrap(parents: Dressed, grammar: Grammar, generator: torch.Generator) -> Dressed:
+def wrap(parents: Candidates, grammar: Grammar, generator: torch.Generator) -> Candidates:
     """Put a random operator above a random subtree, with a random leaf as the other operand; those that fit."""
     n, device = len(parents), parents.tokens.device
     operators = torch.tensor([i for i, a in enumerate(grammar.arity) if a > 0], device=device)
@@ -93,11 +97,11 @@ def wrap(parents: Dressed, grammar: Grammar, generator: torch.Generator) -> Dres
     head[:, 1] = leaf[torch.randint(len(leaf), (n,), generator=generator, device=device)]
     start = random_positions(parents.tokens, generator)
     size = token_kinds(grammar, device).arity[op]
-    out, fits = splice(parents, start, start, Dressed.of(head, grammar), torch.zeros_like(start), size)
+    out, fits = splice(parents, start, start, Candidates.of(head, grammar), torch.zeros_like(start), size)
     return out[fits]
 
 
-def add_up(parents: Dressed, donors: Dressed, grammar: Grammar) -> Dressed:
+def add_up(parents: Candidates, donors: Candidates, grammar: Grammar) -> Candidates:
     """The sum of every parent and donor; those that fit. Their coefficients are fitted apart (see
     ``constants``).
     """
@@ -106,7 +110,7 @@ def add_up(parents: Dressed, donors: Dressed, grammar: Grammar) -> Dressed:
         return parents[rows[:0]]
     sizes = (parents.tokens != PAD).sum(1), (donors.tokens != PAD).sum(1)
     joined, fits = splice(parents, sizes[0], sizes[0], donors, rows, sizes[1])
-    head = Dressed.of(torch.full_like(parents.tokens, grammar.index["add"]), grammar)
+    head = Candidates.of(torch.full_like(parents.tokens, grammar.index["add"]), grammar)
     out, room = splice(joined, rows, rows, head, rows, rows + 1)
     fits &= room & (sizes[0] + sizes[1] + 1 <= parents.tokens.shape[1])
     return out[fits]

@@ -1,6 +1,6 @@
 """Pairs of small functions, without fitted constants, that lie nearest the data.
 
-A fit bends with the noise; a law in whole numbers does not. So all pairs of a library's functions are valued at once,
+A fit bends with the noise; a law in whole numbers does not. So all pairs of many functions are valued at once,
 by matrix products (the squared error of s f g against y is |y|^2 - 2 s (y f).g + s^2 f^2.g^2), and the best few of
 every length are kept.
 """
@@ -46,7 +46,12 @@ Found = tuple[str, float, float, int, int]
 
 @dataclass(frozen=True, slots=True)
 class _Side:
-    """Functions [function] of one length: their rows in the library and values [function, point]."""
+    """Functions of one length that stand on one side of a pair.
+
+    ``size``: their tokens.
+    ``rows`` [function]: their rows in the set of all functions.
+    ``values`` [function, point]: their values.
+    """
 
     size: int
     rows: Tensor
@@ -55,7 +60,12 @@ class _Side:
 
 @dataclass(frozen=True, slots=True)
 class _Goal:
-    """What pairs must come near: ``outer`` function around them, values and weights [point]."""
+    """What pairs must come near.
+
+    ``outer``: name of the function around the pair; empty for none.
+    ``y`` [point]: values of the pair.
+    ``weight`` [point]: weights.
+    """
 
     outer: str
     y: Tensor
@@ -103,9 +113,11 @@ def _all_nearest(few: FunctionSet, many: FunctionSet, goal: _Goal, grammar: Gram
 
 def _families(problem: Problem, grammar: Grammar) -> Iterator[tuple[FunctionSet, FunctionSet]]:
     """Both sides of the pairs: polynomials and their quotients, then functions of all operators."""
-    plain = tuple(n for n in _POLYNOMIAL_OPERATORS if n in grammar.operators and n not in grammar.forbidden)
-    if plain:
-        narrow = replace(grammar, operators=plain, required=())
+    polynomial = tuple(
+        n for n in _POLYNOMIAL_OPERATORS if n in grammar.operators and n not in grammar.forbidden
+    )
+    if polynomial:
+        narrow = replace(grammar, operators=polynomial, required=())
         some = small_functions(narrow, problem.x, 7, _POLYNOMIAL_FUNCTIONS).written_in(narrow, grammar)
         yield some, some
     whole = small_functions(grammar, problem.x, 6, _RIGHT_FUNCTIONS)
@@ -113,7 +125,7 @@ def _families(problem: Problem, grammar: Grammar) -> Iterator[tuple[FunctionSet,
 
 
 def _sides(some: FunctionSet) -> Iterator[_Side]:
-    """The library in parts of one length; single precision is enough for a shortlist."""
+    """The functions by length; single precision is enough for a shortlist."""
     for size in some.size.unique().tolist():
         rows = (some.size == size).nonzero().squeeze(1)
         for part in rows.split(_BLOCK_FUNCTIONS):

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from defectdb.engine.grammar.grammar import PAD, Grammar
 from defectdb.engine.problem import Problem
-from defectdb.engine.programs.dressed import Dressed
+from defectdb.engine.programs.candidates import Candidates
 from defectdb.engine.safety.domain import Domain
 from defectdb.engine.seeds.small_skeletons import skeletons
 from defectdb.engine.seeds.sparse_sums import sparse_seeds
@@ -52,7 +52,7 @@ def sparse_sums(
     config: SearchConfig,
     domain: Domain | None,
     until: float = math.inf,
-) -> Dressed:
+) -> Candidates:
     """Sums of few small functions, all of them finite over the domain, as many as are found ``until`` then."""
     beyond = None if domain is None else domain.grid[:, ::8]
     most = _SUMMED_FUNCTIONS if beyond is None else _SUMMED_FUNCTIONS // 3

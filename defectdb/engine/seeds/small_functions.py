@@ -158,11 +158,11 @@ def _joined(grammar: Grammar, name: str, a: FunctionSet, b: FunctionSet) -> Func
     if OPERATORS[name].commutative and a is b:
         fits &= i >= j
     i, j = i[fits], j[fits]
-    place = torch.arange(grammar.max_length, device=device) - 1
-    first = a.tokens[i].gather(1, place.clamp(min=0).expand(len(i), -1))
-    behind = (place - a.size[i].unsqueeze(1)).clamp(min=0)
-    tokens = torch.where(place < a.size[i].unsqueeze(1), first, b.tokens[j].gather(1, behind))
-    ended = place >= (a.size[i] + b.size[j]).unsqueeze(1)
+    position = torch.arange(grammar.max_length, device=device) - 1
+    first = a.tokens[i].gather(1, position.clamp(min=0).expand(len(i), -1))
+    in_second = (position - a.size[i].unsqueeze(1)).clamp(min=0)
+    tokens = torch.where(position < a.size[i].unsqueeze(1), first, b.tokens[j].gather(1, in_second))
+    ended = position >= (a.size[i] + b.size[j]).unsqueeze(1)
     tokens = tokens.masked_fill(ended, 0)
     tokens[:, 0] = grammar.index[name]
     values = OPERATORS[name].apply(TorchMathematics(), a.values[i], b.values[j])

@@ -19,7 +19,7 @@ from torch import Tensor
 from defectdb.engine.fitting.batched_linear import coefficients, dot, orthonormal
 from defectdb.engine.grammar.grammar import PAD, Grammar
 from defectdb.engine.problem import Problem
-from defectdb.engine.programs.dressed import Dressed
+from defectdb.engine.programs.candidates import Candidates
 from defectdb.engine.seeds.small_functions import FunctionSet, products, small_functions
 
 _BEAM_PRODUCTS = 80_000_000  # products of one beam step: states x functions x rows
@@ -41,7 +41,11 @@ Names = list[str]
 
 @dataclass(frozen=True, slots=True)
 class _Choice:
-    """Columns [sum, term] chosen and their squared errors [sum]."""
+    """Chosen sums of functions.
+
+    ``columns`` [sum, term]: rows of the functions summed.
+    ``error`` [sum]: weighted squared error.
+    """
 
     columns: Tensor
     error: Tensor
@@ -55,13 +59,13 @@ def sparse_seeds(
     limit: int = 12_000,
     beyond: Tensor | None = None,
     until: float = math.inf,
-) -> Dressed:
-    """Sums, quotients of sums and functions of sums that come near the data, dressed in their constants.
+) -> Candidates:
+    """Sums, quotients of sums and functions of sums that come near the data, with their constants.
 
     ``size`` tokens and ``limit`` functions bound the library; functions must be finite at ``beyond`` [variable,
     point] too. Nothing new is begun after ``until`` (seconds of the monotonic clock).
     """
-    nothing = Dressed.of(
+    nothing = Candidates.of(
         torch.zeros(0, grammar.max_length, dtype=torch.long, device=problem.x.device), grammar
     )
     if problem.groups is not None or not {"c", "add", "mul"} <= set(grammar.index):
@@ -79,7 +83,7 @@ def sparse_seeds(
             found += search()
     rows = [(names, theta) for names, theta in found if len(names) <= grammar.max_length]
     rows = [(names, theta) for names, theta in rows if names.count("c") <= grammar.max_constants]
-    return _dressed(rows, grammar, problem.x.device)
+    return _candidates(rows, grammar, problem.x.device)
 
 
 def _searches(
@@ -95,11 +99,11 @@ def _searches(
 
 def _families(bricks: FunctionSet, grammar: Grammar) -> Iterator[FunctionSet]:
     """The powers and products of the variables alone, then all the smallest functions: few enough to look closely."""
-    plain = [
+    polynomial = [
         grammar.index[name] for name in (*_POLYNOMIAL_OPERATORS, *grammar.variables) if name in grammar.index
     ]
     allowed = torch.zeros(len(grammar.tokens), dtype=torch.bool, device=bricks.tokens.device)
-    allowed[[PAD, *plain]] = True
+    allowed[[PAD, *polynomial]] = True
     yield bricks[allowed[bricks.tokens].all(1).nonzero().squeeze(1)]
     yield bricks[(bricks.size <= 3).nonzero().squeeze(1)]
 
@@ -121,7 +125,7 @@ def _columns(values: Tensor, problem: Problem) -> Tensor:
 
 
 def _sums(bricks: FunctionSet, problem: Problem, grammar: Grammar) -> list[tuple[Names, list[float]]]:
-    """Plain sums; coefficients are found again by every fit, so only the forms are given."""
+    """Sums; coefficients are found again by every fit, so only the forms are given."""
     columns, target = _columns(bricks.values, problem), _columns(problem.y, problem)
     found: list[tuple[Names, list[float]]] = []
     for choice in _beam(columns, target, bricks.size, problem, terms=problem.max_terms):
@@ -217,9 +221,9 @@ def _best(error: Tensor, cost: Tensor, chosen: Tensor, width: int) -> tuple[Tens
     flat = torch.cat([s.topk(min(len(s), 3 * width), largest=False).indices for s in scores]).unique()
     state, column = flat // len(cost), flat % len(cost)
     whole = torch.cat([chosen[state], column.unsqueeze(1)], dim=1).sort(dim=1).values
-    _, place = torch.unique(whole, dim=0, return_inverse=True)
-    first = torch.full((int(place.max()) + 1,), len(flat), device=flat.device)
-    first = first.scatter_reduce(0, place, torch.arange(len(flat), device=flat.device), "amin")
+    _, group = torch.unique(whole, dim=0, return_inverse=True)
+    first = torch.full((int(group.max()) + 1,), len(flat), device=flat.device)
+    first = first.scatter_reduce(0, group, torch.arange(len(flat), device=flat.device), "amin")
     ranks = [s[flat[first]].argsort()[: max(1, width // 2)] for s in scores]
     kept = first[torch.cat(ranks).unique()]
     return state[kept], column[kept]
@@ -283,18 +287,18 @@ def _scaled_sum(
         parts.append([literal if exact else "c"])
         theta += [] if exact else [offset]
     for names, scale in terms:
-        plain = abs(scale - 1.0) < _LITERAL_DISTANCE
-        parts.append([*([] if plain else ["mul", "c"]), *names])
-        theta += [] if plain else [scale]
+        unscaled = abs(scale - 1.0) < _LITERAL_DISTANCE
+        parts.append([*([] if unscaled else ["mul", "c"]), *names])
+        theta += [] if unscaled else [scale]
     return _added(parts), theta
 
 
-def _dressed(rows: list[tuple[Names, list[float]]], grammar: Grammar, device: torch.device) -> Dressed:
+def _candidates(rows: list[tuple[Names, list[float]]], grammar: Grammar, device: torch.device) -> Candidates:
     unique = {tuple(names): theta for names, theta in rows}
     width = max((len(theta) for theta in unique.values()), default=0)
     tokens = [grammar.encode(names) for names in unique]
     values = [[*theta, *[math.nan] * (width - len(theta))] for theta in unique.values()]
-    return Dressed.of(
+    return Candidates.of(
         torch.tensor(tokens, dtype=torch.long, device=device).view(len(unique), grammar.max_length),
         grammar,
         torch.tensor(values, dtype=torch.float64, device=device).view(len(unique), width),

@@ -27,9 +27,9 @@ def fit_laws(task: KernelTask, seed: int = 0) -> list[Fitted]:
 
     Constants out of the task's domain (frequencies between the points, poles) count only where no others fit.
     """
-    plains = (False, True) if task.offset else (True,)
-    skeletons = [replace(law, plain=plain) for law in law_skeletons() for plain in plains]
-    scored = _fitted([law.name for law in LAWS for _ in plains], skeletons, task, seed)
+    flags = (False, True) if task.offset else (True,)
+    skeletons = [replace(law, no_offset=flag) for law in law_skeletons() for flag in flags]
+    scored = _fitted([law.name for law in LAWS for _ in flags], skeletons, task, seed)
     best: dict[str, Fitted] = {}
     for found in scored:
         known = best.get(found.law)
@@ -49,9 +49,9 @@ def refit(task: KernelTask, name: str, expression: Expression, constants: tuple[
 def _fitted(names: Sequence[str], skeletons: Sequence[Skeleton], task: KernelTask, seed: int) -> list[Fitted]:
     grammar, tokens = encoded(skeletons)
     problem = replace(problem_of(task), max_terms=max(s.n_terms for s in skeletons))
-    plain = torch.tensor([s.plain for s in skeletons]) if problem.offset else None
+    no_offset = torch.tensor([s.no_offset for s in skeletons]) if problem.offset else None
     domain = domain_of(task)
-    best = best_fits(tokens, grammar, problem, domain, skeletons, plain, seed)
+    best = best_fits(tokens, grammar, problem, domain, skeletons, no_offset, seed)
     safe = in_domain(tokens, grammar, best, problem, domain)
     classes = distance_classes(task)
     blind = cross_validate(tokens, grammar, best, problem, class_folds(task), 40)

@@ -27,7 +27,7 @@ STARTS = 3
 
 def law_skeletons() -> list[Skeleton]:
     """The skeletons of ``LAWS`` without offset, their inner constants unknown (NaN)."""
-    return [replace(skeleton_of(law.skeleton, (math.nan,) * 9), plain=True) for law in LAWS]
+    return [replace(skeleton_of(law.skeleton, (math.nan,) * 9), no_offset=True) for law in LAWS]
 
 
 def encoded(skeletons: Sequence[Skeleton]) -> tuple[Grammar, Tensor]:
@@ -41,20 +41,24 @@ def encoded(skeletons: Sequence[Skeleton]) -> tuple[Grammar, Tensor]:
 
 def best_fits(
     tokens: Tensor, grammar: Grammar, problem: Problem, domain: Domain, skeletons: Sequence[Skeleton],
-    plain: Tensor | None, seed: int,
+    no_offset: Tensor | None, seed: int,
 ) -> Fit:  # fmt: skip
-    """The best fit of every skeleton, from its own constants where it has them, else from random ones."""
+    """The best fit of every skeleton, from its own constants where it has them, else from random ones.
+
+    ``tokens`` [formula, position]: the skeletons as ``encoded`` gives them.
+    ``no_offset`` [formula]: which do without the problem's offset; None: none does.
+    """
     width = max((len(s.theta) for s in skeletons), default=0)
     given = [[*s.theta, *[math.nan] * (width - len(s.theta))] for s in skeletons]
     theta = torch.tensor(given, dtype=torch.float64)
     known = bool(torch.isfinite(theta).any())
     copies = 1 if known else COPIES
     many = tokens.repeat_interleave(copies, 0)
-    flags = None if plain is None else plain.repeat_interleave(copies)
+    repeated = None if no_offset is None else no_offset.repeat_interleave(copies)
     starts = theta.repeat_interleave(copies, 0) if width else None
     tried = fit(
         many, grammar, problem, torch.Generator().manual_seed(seed), starts=1 if known else STARTS,
-        iterations=(15, 60), theta=starts, no_offset=flags,
+        iterations=(15, 60), theta=starts, no_offset=repeated,
     )  # fmt: skip
     safe = in_domain(many, grammar, tried, problem, domain).view(-1, copies)
     sse = tried.sse.view(-1, copies)

@@ -1,4 +1,4 @@
-"""Finished formulas to skeletons that can be fitted again: free coefficients and offset taken off, constants kept."""
+"""The skeleton of a finished formula, to be fitted again: without coefficients and offset, with its constants."""
 
 from __future__ import annotations
 
@@ -10,20 +10,23 @@ from defectdb.expressions.expression import Call, Constant, Expression, Number, 
 
 @dataclass(frozen=True, slots=True)
 class Skeleton:
-    """Prefix ``names`` of the summands without coefficients, and ``theta``, the values of the inner constants.
+    """A formula without its coefficients and its offset.
 
-    Every constant is named ``c0``. ``plain``: no offset; ``n_terms``: summands.
+    ``names`` [position]: prefix names of the summands; every constant is named ``c0``.
+    ``theta`` [constant]: values of the constants inside the summands, in order.
+    ``no_offset``: whether the formula has no offset.
+    ``n_terms``: summands.
     """
 
     names: tuple[str, ...]
     theta: tuple[float, ...]
-    plain: bool
+    no_offset: bool
     n_terms: int
 
     @property
     def n_constants(self) -> int:
         """Everything that a fit adjusts: inner constants, a coefficient for every summand, the offset."""
-        return len(self.theta) + self.n_terms + (not self.plain)
+        return len(self.theta) + self.n_terms + (not self.no_offset)
 
 
 def skeleton_of(expression: Expression, constants: tuple[float, ...]) -> Skeleton:

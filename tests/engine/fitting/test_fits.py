@@ -360,7 +360,7 @@ def test_data_that_say_nothing_are_refused_with_the_reason(x, y, weight, message
         ({"weight": [1.0, *[0.0] * 9]}, "no variable varies"),
         ({"mixing": torch.ones(10, 9)}, r"mixing has the shape \(10, 9\)"),
         ({"mixing": torch.full((10, 10), torch.nan)}, "give finite numbers"),
-        ({"mixing": torch.ones(10)}, "what joins points"),
+        ({"mixing": torch.ones(10)}, "points are joined by an array of shape"),
         ({"groups": torch.full((10, 2), 10)}, "numbers of points, from 0 to 9"),
         ({"groups": torch.zeros(10, 2)}, "numbers of points"),
         ({"groups": torch.zeros(10, 2).long(), "mixing": torch.ones(10, 10)}, "not both"),

@@ -21,7 +21,7 @@ from defectdb.engine.network.pretrained import pretrained, with_values
 from defectdb.engine.network.segvae import SEGVAE, divergence
 from defectdb.engine.network.training import train
 from defectdb.engine.problem import Problem
-from defectdb.engine.programs.dressed import Dressed
+from defectdb.engine.programs.candidates import Candidates
 from defectdb.engine.regressor import SymbolicRegressor
 from defectdb.engine.search.offspring import SOURCES, breed, inherited, neighbours, regrown
 from defectdb.engine.search.outcome import Generation, Outcome
@@ -168,10 +168,10 @@ def test_training_on_a_few_formulas_makes_them_likelier(generator):
     assert losses[-1] < 0.8 * losses[0]
 
 
-def parents(count: int) -> Dressed:
+def parents(count: int) -> Candidates:
     """div exp mul c r c and its constants 1 and 2, many times."""
     row = torch.tensor([GRAMMAR.encode(["div", "exp", "mul", "c0", "r", "c1"])])
-    return Dressed.of(
+    return Candidates.of(
         row.expand(count, -1).clone(), GRAMMAR, torch.tensor([[1.0, 2.0]]).double().expand(count, 2)
     )
 

@@ -12,7 +12,7 @@ import torch
 
 from defectdb.engine.grammar.grammar import Grammar
 from defectdb.engine.problem import Problem
-from defectdb.engine.programs.dressed import Dressed
+from defectdb.engine.programs.candidates import Candidates
 from defectdb.engine.safety.domain import Domain
 from defectdb.engine.search.absorb import absorb
 from defectdb.engine.search.checkpoint import identity, restore
@@ -122,7 +122,7 @@ def test_seeds_that_the_clock_cut_off_are_fitted_when_there_is_more_time(tmp_pat
 
 def test_a_skeleton_whose_fit_the_clock_cut_off_is_tried_again() -> None:
     state = Search(PROBLEM, GRAMMAR, QUICK, Domain.of(R, Y)).state
-    made = Dressed.of(torch.tensor([GRAMMAR.encode(["exp", "mul", "c", "r"])]), GRAMMAR)
+    made = Candidates.of(torch.tensor([GRAMMAR.encode(["exp", "mul", "c", "r"])]), GRAMMAR)
     source = torch.zeros(1, dtype=torch.long)
     state.fit_until = 0.0
     assert absorb(state, made, source, source.bool()).new == 0

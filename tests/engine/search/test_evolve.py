@@ -10,7 +10,7 @@ from defectdb.engine.fitting.fitted import Fit
 from defectdb.engine.grammar.decoding import random_formulas
 from defectdb.engine.grammar.grammar import PAD, Grammar
 from defectdb.engine.network.segvae import SEGVAE
-from defectdb.engine.programs.dressed import Dressed
+from defectdb.engine.programs.candidates import Candidates
 from defectdb.engine.programs.tree_structure import subtree_ends
 from defectdb.engine.search.offspring import SOURCES, breed, elites, neighbours, shares
 from defectdb.engine.search.variation import add_up, crossover, mutate, relabel, wrap
@@ -27,11 +27,11 @@ def generator() -> torch.Generator:
 
 
 @pytest.fixture
-def parents(generator: torch.Generator) -> Dressed:
+def parents(generator: torch.Generator) -> Candidates:
     """Formulas whose every constant has a value of its own."""
     rows = random_formulas(GRAMMAR, 300, generator, leaf_bias=0.3)
     theta = torch.arange(300 * 6, dtype=torch.float64).view(300, 6) + 0.5
-    return Dressed.of(rows, GRAMMAR, theta)
+    return Candidates.of(rows, GRAMMAR, theta)
 
 
 def names(row: torch.Tensor) -> list[str]:
@@ -46,7 +46,7 @@ def complete(row: torch.Tensor) -> bool:
     return True
 
 
-def check_values(made: Dressed) -> None:
+def check_values(made: Candidates) -> None:
     """A value stands at constants only."""
     elsewhere = made.tokens != GRAMMAR.constant
     assert torch.isnan(made.values[elsewhere]).all()
@@ -62,7 +62,7 @@ def test_subtrees_end_where_a_parser_ends_them(parents):
 
 
 def test_crossover_swaps_one_subtree_and_keeps_every_value_at_its_constant(parents, generator):
-    donors = Dressed(parents.tokens.flip(0), parents.values.flip(0))
+    donors = Candidates(parents.tokens.flip(0), parents.values.flip(0))
     made = crossover(parents, donors, GRAMMAR, generator)
     assert len(made) > 100
     assert all(complete(row) for row in made.tokens)
@@ -75,7 +75,7 @@ def test_crossover_swaps_one_subtree_and_keeps_every_value_at_its_constant(paren
 
 def test_a_value_stays_with_its_own_constant_when_a_subtree_before_it_changes():
     row = torch.tensor([GRAMMAR.encode(["add", "mul", "c0", "r", "exp", "mul", "c1", "r"])])
-    whole = Dressed.of(row, GRAMMAR, torch.tensor([[2.0, -7.0]], dtype=torch.float64))
+    whole = Candidates.of(row, GRAMMAR, torch.tensor([[2.0, -7.0]], dtype=torch.float64))
     generator = torch.Generator().manual_seed(0)
     for _ in range(30):
         made = mutate(whole, GRAMMAR, generator)
@@ -104,13 +104,13 @@ def test_a_relabelled_formula_differs_in_just_one_token(parents, generator):
 def test_a_token_that_is_alone_of_its_arity_stays(generator):
     small = Grammar(operators=("mul", "exp"), numbers=(), constants=False)
     rows = torch.tensor([small.encode(["mul", "exp", "r", "r"])] * 20)
-    assert torch.equal(relabel(Dressed.of(rows, small), small, generator).tokens, rows)
+    assert torch.equal(relabel(Candidates.of(rows, small), small, generator).tokens, rows)
 
 
 def test_a_sum_is_the_sum_of_its_parents(parents):
     small = (parents.tokens != PAD).sum(1) <= 8
     short = parents[small.nonzero().squeeze(1)]
-    other = Dressed(short.tokens.flip(0), short.values.flip(0))
+    other = Candidates(short.tokens.flip(0), short.values.flip(0))
     made = add_up(short, other, GRAMMAR)
     assert len(made) == len(short)
     for row, a, b in zip(made.tokens, short.tokens, other.tokens, strict=True):
@@ -124,7 +124,7 @@ def test_theta_is_read_back_in_order():
         [GRAMMAR.encode(["add", "mul", "c0", "r", "exp", "mul", "c1", "r"]), GRAMMAR.encode(["r"])]
     )
     theta = torch.tensor([[2.0, -7.0], [0.0, 0.0]], dtype=torch.float64)
-    back = Dressed.of(row, GRAMMAR, theta).theta(GRAMMAR)
+    back = Candidates.of(row, GRAMMAR, theta).theta(GRAMMAR)
     assert back[0].tolist() == [2.0, -7.0]
     assert torch.isnan(back[1]).all()
 

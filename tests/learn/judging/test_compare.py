@@ -132,7 +132,7 @@ def test_formulas_are_taken_apart_for_another_fit(
 ) -> None:
     found = skeleton_of(from_prefix(formula.split()), (0.1, 2.0, -0.5))
     assert " ".join(found.names) == names
-    assert (found.theta, found.plain, found.n_terms) == (theta, plain, terms)
+    assert (found.theta, found.no_offset, found.n_terms) == (theta, plain, terms)
 
 
 def test_refitting_a_disturbed_formula_returns_to_the_truth() -> None:

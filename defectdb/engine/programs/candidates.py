@@ -11,7 +11,7 @@ from defectdb.engine.grammar.grammar import Grammar
 
 
 @dataclass(frozen=True, slots=True)
-class Dressed:
+class Candidates:
     """Skeletons with inherited constants.
 
     ``tokens`` [formula, position]: the skeletons in prefix form.
@@ -22,8 +22,8 @@ class Dressed:
     values: Tensor
 
     @classmethod
-    def of(cls, tokens: Tensor, grammar: Grammar, theta: Tensor | None = None) -> Dressed:
-        """Dress sequences in their fitted constants [formula, k], or in none."""
+    def of(cls, tokens: Tensor, grammar: Grammar, theta: Tensor | None = None) -> Candidates:
+        """Sequences [formula, position] with their fitted constants [formula, k], or with none."""
         values = torch.full(tokens.shape, torch.nan, dtype=torch.float64, device=tokens.device)
         if theta is None or not theta.shape[1]:
             return cls(tokens, values)
@@ -34,11 +34,11 @@ class Dressed:
     def __len__(self) -> int:
         return len(self.tokens)
 
-    def __getitem__(self, rows: Tensor) -> Dressed:
-        return Dressed(self.tokens[rows], self.values[rows])
+    def __getitem__(self, rows: Tensor) -> Candidates:
+        return Candidates(self.tokens[rows], self.values[rows])
 
     def theta(self, grammar: Grammar) -> Tensor:
-        """The values in order, [formula, k]; NaN behind a formula's last constant."""
+        """The values in order, [formula, k]; NaN after a formula's last constant."""
         is_constant = self.tokens == grammar.constant
         width = int(is_constant.sum(1).max()) if len(self) else 0
         order = torch.where(is_constant, is_constant.long().cumsum(1) - 1, width)
@@ -46,6 +46,6 @@ class Dressed:
         return out.scatter_(1, order, torch.where(is_constant, self.values, torch.nan))[:, :width]
 
     @staticmethod
-    def cat(parts: list[Dressed]) -> Dressed:
+    def cat(parts: list[Candidates]) -> Candidates:
         """All parts, one after another."""
-        return Dressed(torch.cat([p.tokens for p in parts]), torch.cat([p.values for p in parts]))
+        return Candidates(torch.cat([p.tokens for p in parts]), torch.cat([p.values for p in parts]))

@@ -9,9 +9,9 @@ import torch
 from defectdb.engine.fitting.multistart import fit
 from defectdb.engine.grammar.grammar import Grammar
 from defectdb.engine.problem import Problem
-from defectdb.engine.programs.dressed import Dressed
+from defectdb.engine.programs.candidates import Candidates
 from defectdb.engine.seeds.small_functions import products, small_functions
-from defectdb.engine.seeds.sparse_sums import _Choice, _dressed, _solved, sparse_seeds
+from defectdb.engine.seeds.sparse_sums import _candidates, _Choice, _solved, sparse_seeds
 from defectdb.expressions.evaluation import evaluate_numpy
 from defectdb.expressions.expression import from_prefix
 
@@ -37,7 +37,7 @@ X = torch.linspace(0.1, 1.9, 20, dtype=torch.float64).unsqueeze(0)
 XY = torch.rand(2, 40, generator=torch.Generator().manual_seed(1), dtype=torch.float64) + 0.05
 
 
-def best_error(grammar: Grammar, problem: Problem, made: Dressed) -> float:
+def best_error(grammar: Grammar, problem: Problem, made: Candidates) -> float:
     """Lowest squared error of the seeds after their fit, with or without offset, as a share of the data's squares."""
     errors = []
     for plain in (False, True):
@@ -146,7 +146,9 @@ def test_coefficients_are_those_of_least_squares_and_nothing_for_dependent_colum
 
 
 def test_constants_of_seeds_are_not_rounded():
-    made = _dressed([(["mul", "c", "x"], [0.1]), (["add", "c", "mul", "c", "x"], [0.3, -0.7])], ONE, X.device)
+    made = _candidates(
+        [(["mul", "c", "x"], [0.1]), (["add", "c", "mul", "c", "x"], [0.3, -0.7])], ONE, X.device
+    )
     assert made.theta(ONE)[:, 0].tolist() == [0.1, 0.3]
     assert made.theta(ONE)[1, 1] == -0.7
-    assert len(_dressed([], ONE, X.device)) == 0
+    assert len(_candidates([], ONE, X.device)) == 0
