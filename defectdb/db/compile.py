@@ -40,7 +40,17 @@ _SELF_JOIN = (
 _EXTREMES = "min(value) AS least, max(value) AS most"
 _NO_EXTREMES = "CAST(NULL AS DOUBLE) AS least, CAST(NULL AS DOUBLE) AS most"
 _UNJUDGED = "(SELECT *, CAST(NULL AS DOUBLE) AS decider FROM scope)"
-_STRUCTURE_COLUMNS = {"n": "CAST(s.n_defects AS DOUBLE)", "sites": "CAST(s.n_sites AS DOUBLE)", "v": "s.base"}
+_STRUCTURE_COLUMNS = {
+    "n": "CAST(s.n_defects AS DOUBLE)", "sites": "CAST(s.n_sites AS DOUBLE)", "v": "s.base",
+    "least": "s.least", "most": "s.most",
+}  # fmt: skip
+_ALL_EXTREMES = {
+    "whole_kernel": "\n        {} AS whole,",
+    "whole_extremes": " min(whole) AS least_whole, max(whole) AS most_whole,",
+    "all_extremes": (
+        "\n        least(s.least, p.least_whole) AS least, greatest(s.most, p.most_whole) AS most,"
+    ),
+}
 _COMPOSED = "CASE WHEN isfinite(coalesce(y.value, 0)) THEN b.base + coalesce(y.value, 0) END"
 _COUNT = "CAST(len(list_filter(string_split(lower(defect_labels), '+'), lambda x: x = '{}')) AS DOUBLE)"
 _MIDDLE_EDGE = "({0} + {1} + {2} - least({0}, {1}, {2}) - greatest({0}, {1}, {2}))"
@@ -200,11 +210,13 @@ def predictions_sql(
     cases = cases_of(nearest, _PAIR_COLUMNS) + [(row["formula_id"], "l.value") for row in summed]
     images, own = cases_of(summed, _IMAGE_COLUMNS), cases_of(summed, _OWN_COLUMNS)
     threes = cases_of(triples, _TRIPLE_COLUMNS)
+    kernels = _dispatch(cases)
     return _template("predictions").substitute(
         choice=choice,
         every_dz=f"{EVERY_DZ!r}::DOUBLE",
         outputs=_outputs(),
-        pair_kernels=_dispatch(cases),
+        pair_kernels=kernels,
+        **_whole_parts(compositions, kernels),
         lattice=_template("lattice").substitute(kernels=_dispatch(images), self_kernels=_dispatch(own))
         if summed
         else "",
@@ -222,6 +234,14 @@ def predictions_sql(
         ),
         **_composition_parts(compositions),
     )
+
+
+def _whole_parts(compositions: Sequence[Mapping[str, Any]], kernels: str) -> dict[str, str]:
+    """What the predictions need for the extremes over all terms: nothing where no composition formula knows them."""
+    used = {name for row in compositions for name in variables(tree_of(str(row["ast"])))}
+    if used.isdisjoint(("least", "most")):
+        return dict.fromkeys(_ALL_EXTREMES, "")
+    return {name: text.format(kernels) for name, text in _ALL_EXTREMES.items()}
 
 
 def _composition_parts(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:

@@ -10,12 +10,14 @@ import numpy as np
 
 from defectdb.db import Database
 from defectdb.expressions.arrays import Flags, Floats
+from defectdb.learn.composition.learn_gap import both_selections, dense_model, report, with_dense
+from defectdb.learn.composition.structures import DenseStructures, load_dense
 from defectdb.learn.config import LearnConfig
 from defectdb.learn.from_pairs import learn_pairs
-from defectdb.learn.job import Job, settle
+from defectdb.learn.job import Job, known_labels, settle
 from defectdb.learn.material.fit_model import Fitted, Learn, fit_model, nested_residual
 from defectdb.learn.material.placed_formulas import Part
-from defectdb.learn.material.structures import load_structures
+from defectdb.learn.material.structures import ModelData, load_structures
 from defectdb.learn.outcome import Learned, Progress
 from defectdb.learn.pairs.kernel_task import Kernel, KernelTask
 from defectdb.learn.pairs.measured import with_constants
@@ -44,9 +46,13 @@ def learn_model(db: Database, config: LearnConfig, progress: Progress | None = N
         return learn_pairs(db, config, None, progress)
     progress = progress or Progress()
     begin = time.monotonic()
-    job = settle(db, config)
+    job = settle(db, config, source="pairs")
+    dense = None if job.target == "formation_energy" else load_dense(db, job, progress.note)
+    if dense is not None and not known_labels(db, job.material):
+        return _learn_dense(db, job, dense, progress, begin)
     data = load_structures(db, job)
-    run_id = open_run(db, "model", job, data.selection)
+    selection = data.selection if dense is None else both_selections(data.selection, dense.selection)
+    run_id = open_run(db, "model", job, selection)
     try:
         everything = np.ones(len(data.y), dtype=bool)
         log, blind_log = list[Kernel](), list[Kernel]()
@@ -58,12 +64,51 @@ def learn_model(db: Database, config: LearnConfig, progress: Progress | None = N
         rows = [generation_rows(k, run_id) for k in log]
         rows += [generation_rows(k, run_id, " without a fold") for k in blind_log]
         new = replace(_new_model(job, fitted), generations=rows)
+        if dense is not None:
+            new = _with_dense(db, job, new, data, fitted, dense, progress)
         model_id, ids = publish(db, run_id, job, new)
     except BaseException:
         fail_run(db, run_id)
         raise
     used = [term.kernel for term in new.terms]
     return Learned(run_id, model_id, job.material, used, ids, time.monotonic() - begin)
+
+
+def _learn_dense(db: Database, job: Job, dense: DenseStructures, progress: Progress, begin: float) -> Learned:
+    """The model of a gap or level of a material of dense structures alone."""
+    run_id = open_run(db, "model", job, dense.selection)
+    try:
+        new, residual, blind = dense_model(job, dense)
+        report(progress.note, [("dense structures", blind)])
+        model_id, ids = publish(db, run_id, job, _judged(new, residual, blind))
+    except BaseException:
+        fail_run(db, run_id)
+        raise
+    used = [term.kernel for term in new.terms]
+    return Learned(run_id, model_id, job.material, used, ids, time.monotonic() - begin)
+
+
+def _with_dense(
+    db: Database, job: Job, new: NewModel, data: ModelData, fitted: Fitted, dense: DenseStructures,
+    progress: Progress,
+) -> NewModel:  # fmt: skip
+    """The model of low density extended to the dense structures, with the errors of both."""
+    both, law = with_dense(db, job, new, data.selection.frame, fitted.residual, dense)
+    parts = [("dilute structures", fitted.residual_cv), ("dense structures", law.residual_cv)]
+    report(progress.note, parts)
+    residual = np.concatenate([fitted.residual, law.residual])
+    return _judged(both, residual, np.concatenate([fitted.residual_cv, law.residual_cv]))
+
+
+def _judged(new: NewModel, residual: Floats, blind: Floats) -> NewModel:
+    """The model with its errors: residuals in training and left out [structure], eV."""
+    blind = np.abs(blind)
+    return replace(
+        new,
+        mae_train=float(np.abs(residual).mean()),
+        mae_cv=float(blind.mean()),
+        interval_90=conformal_quantile(blind, 0.9),
+    )
 
 
 def _learner(db: Database, job: Job, progress: Progress, log: list[Kernel]) -> Learn:
@@ -88,21 +133,19 @@ def _learner(db: Database, job: Job, progress: Progress, log: list[Kernel]) -> L
 
 def _new_model(job: Job, fitted: Fitted) -> NewModel:
     """The fitted model with its errors."""
-    residual, blind = np.abs(fitted.residual), np.abs(fitted.residual_cv)
+    blind = np.abs(fitted.residual_cv)
     terms = [
         LearnedTerm(with_constants(kernel, part.constants), float(blind[_touched(part, len(blind))].mean()))
         for kernel, part in fitted.terms
     ]
-    return NewModel(
+    new = NewModel(
         terms=terms,
         aggregator=AGGREGATORS[job.target],
         trained_on="all",
-        n_train=len(residual),
+        n_train=len(blind),
         others=fitted.spare,
-        mae_train=float(residual.mean()),
-        mae_cv=float(blind.mean()),
-        interval_90=conformal_quantile(blind, 0.9),
     )
+    return _judged(new, fitted.residual, fitted.residual_cv)
 
 
 def conformal_quantile(scores: Floats, coverage: float) -> float:

@@ -34,8 +34,12 @@ class Job:
     grammar: Grammar
 
 
-def settle(db: Database, config: LearnConfig, labels: Sequence[str] | None = None) -> Job:
+def settle(
+    db: Database, config: LearnConfig, labels: Sequence[str] | None = None, source: str = "pair_energies"
+) -> Job:
     """The job of these options for ``labels``, in either order; None: every pair label of the material.
+
+    ``source`` names where pairs stand: ``pair_energies`` (of structures with two defects) or ``pairs`` (of all).
 
     Raises UnknownNameError for a target, material or label that there is not, UsageError where options contradict one
     another, several materials could be meant or the device is not there, SelectionError where nothing is stored.
@@ -43,8 +47,8 @@ def settle(db: Database, config: LearnConfig, labels: Sequence[str] | None = Non
     check_target(config.target)
     grammar = config.grammar()
     device = resolve_device(config.device)
-    material = choose_material(db, config.material)
-    known = known_labels(db, material)
+    material = choose_material(db, config.material, source)
+    known = known_labels(db, material, source)
     wanted = known if labels is None else sorted({find_label(db, material, label) for label in labels})
     return Job(config, config.target, material, device, tuple(wanted), grammar)
 
@@ -55,24 +59,36 @@ def check_target(target: str) -> None:
         raise UnknownNameError("target", target, list(TARGETS))
 
 
-def choose_material(db: Database, material: str | None) -> str:
-    """The material to learn: the one named, or the only one with 2-defect structures. Raises UsageError."""
-    known = db.frame("SELECT DISTINCT material_id FROM pair_energies ORDER BY ALL")["material_id"].to_list()
+SOURCES = {
+    "pair_energies": ("pair_energies", "2-defect structures"),
+    "pairs": (
+        "(SELECT p.label, h.material_id FROM pairs AS p JOIN structures AS s USING (structure_key) "
+        "JOIN hosts AS h USING (host_id))",
+        "structures with several defects",
+    ),
+}
+"""Where pairs to learn from stand: of structures with two defects, or of all; the FROM clause and words for it."""
+
+
+def choose_material(db: Database, material: str | None, source: str = "pair_energies") -> str:
+    """The material to learn: the one named, or the only one with pairs in ``source``. Raises UsageError."""
+    table, words = SOURCES[source]
+    known = db.frame(f"SELECT DISTINCT material_id FROM {table} ORDER BY ALL")["material_id"].to_list()
     if material is not None:
         if material not in known:
-            raise UnknownNameError("material with 2-defect structures", material, known)
+            raise UnknownNameError(f"material with {words}", material, known)
         return material
     if not known:
-        raise SelectionError("the database holds no 2-defect structures to learn from; ingest some first")
+        raise SelectionError(f"the database holds no {words} to learn from; ingest some first")
     if len(known) > 1:
         raise UsageError(f"several materials have pairs ({', '.join(known)}); choose one with --material")
     return str(known[0])
 
 
-def known_labels(db: Database, material: str) -> list[str]:
-    """Pair labels of the material's 2-defect structures, sorted."""
+def known_labels(db: Database, material: str, source: str = "pair_energies") -> list[str]:
+    """Pair labels of the material's structures, sorted."""
     return db.frame(
-        "SELECT DISTINCT label FROM pair_energies WHERE material_id = ? ORDER BY ALL", [material]
+        f"SELECT DISTINCT label FROM {SOURCES[source][0]} WHERE material_id = ? ORDER BY ALL", [material]
     )["label"].to_list()
 
 

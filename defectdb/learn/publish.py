@@ -22,6 +22,7 @@ from defectdb.learn.one_defect_values import value_terms
 from defectdb.learn.pairs.kernel_task import Kernel
 from defectdb.learn.records import formula_records
 from defectdb.learn.select import Selection
+from defectdb.schema.labels import formula_order
 from defectdb.schema.records import Aggregator, ModelRecord, RunRecord, TermRecord
 
 
@@ -40,7 +41,7 @@ class LearnedTerm:
     @property
     def order(self) -> int:
         """Number of defects that the formula is about."""
-        return self.kernel.task.label.count("-") + 1
+        return formula_order(self.kernel.task.label)
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ class NewModel:
         generations: rows of the searches' logs
         others: fronts that are stored though no formula of them is in use
         kept: terms taken over from the model before
+        values: one-defect values and host offset; None for those of structures with one and two defects
         shift: what is added to the host offset of far pairs, eV
         mae_train, mae_cv, interval_90: errors of whole structures, eV; None where they were not measured
     """
@@ -66,6 +68,7 @@ class NewModel:
     generations: Sequence[pl.DataFrame] = ()
     others: Sequence[Kernel] = ()
     kept: Sequence[TermRecord] = ()
+    values: Sequence[TermRecord] | None = None
     shift: float = 0.0
     mae_train: float | None = None
     mae_cv: float | None = None
@@ -108,7 +111,8 @@ def publish(db: Database, run_id: int, job: Job, new: NewModel) -> tuple[int, li
             append_formulas(db, formula_records(kernel, run_id, job))
         ids = [_append_term(db, run_id, job, term) for term in new.terms]
         formulas = [*new.kept, *(_term_record(*pair) for pair in zip(new.terms, ids, strict=True))]
-        terms = [*value_terms(db, job, formulas, new.shift), *formulas]
+        values = value_terms(db, job, formulas, new.shift) if new.values is None else new.values
+        terms = [*values, *formulas]
         model_id = append_model(db, _model_record(run_id, job, new), terms)
         adopt_model(db, model_id, activate=job.config.activate)
         finish_run(db, run_id, "done")

@@ -11,6 +11,7 @@ from defectdb.engine.search.outcome import islands_of
 from defectdb.learn.job import Job
 from defectdb.learn.pairs.kernel_task import Kernel, KernelTask
 from defectdb.learn.pairs.measured import data_of
+from defectdb.schema.labels import COMPOSITION
 from defectdb.schema.records import FormulaRecord
 
 _ROUNDING = 1e-4
@@ -35,7 +36,8 @@ def _known(value: float) -> float | None:
 def formula_records(kernel: Kernel, run_id: int, job: Job) -> list[FormulaRecord]:
     """The front as records; what is not known or not finite is NULL."""
     task = kernel.task
-    inside = task.x[[i for i, v in enumerate(task.variables) if v.startswith("r")]]
+    ranged = ("n",) if task.label == COMPOSITION else ("r", "r12", "r13", "r23")
+    inside = task.x[[i for i, v in enumerate(task.variables) if v in ranged]]
     return [
         FormulaRecord(
             run_id=run_id, material_id=job.material, pair_label=task.label, target=job.target,
@@ -46,7 +48,7 @@ def formula_records(kernel: Kernel, run_id: int, job: Job) -> list[FormulaRecord
             description_length=_known(scored.description_length),
             r_min=float(inside.min()) - _ROUNDING, r_max=float(inside.max()) + _ROUNDING,
             dz_min=task.dz_min, dz_max=task.dz_max,
-            images=job.config.images,
+            images=job.config.images, cutoff=_known(task.ends),
         )
         for scored in kernel.front
     ]  # fmt: skip

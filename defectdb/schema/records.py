@@ -19,9 +19,10 @@ PAIR_VARIABLES = ("r", "dz")
 TRIPLE_VARIABLES = ("r12", "r13", "r23", "dz12", "dz13", "dz23")
 """Variables of a three-body term: edge lengths and |dz| of the edges, angstrom, as in view ``triples``."""
 
-COMPOSITION_VARIABLES = ("n", "sites", "v")
+COMPOSITION_VARIABLES = ("n", "sites", "v", "least", "most")
 """Variables of a composition formula beside ``n_vac_mo`` and the like, the number of defects of each label: the number
-of all defects, the number of sites of the pristine supercell, and what the model's other terms give, eV."""
+of all defects, the number of sites of the pristine supercell, what the model's other terms give, and the smallest and
+largest value of any one-defect term or pair kernel of the structure, eV."""
 
 Aggregator = Literal["sum", "min", "max", "shift_min", "shift_max"]
 Images = Literal["nearest", "sum"]
@@ -60,8 +61,8 @@ class FormulaRecord(Record):
     """One learned formula: tree, constants, quality and the range it was learned on.
 
     ``pair_label`` is a pair ``Vac_Mo-Vac_S`` (variables r, dz), three labels joined by ``-`` (variables
-    r12, r13, r23, dz12, dz13, dz23) or ``composition`` (variables n, sites, v and the numbers of defects of each
-    label, n_vac_mo ...). A pair kernel holds for ``dz_min <= |dz| < dz_max`` (angstrom); outside
+    r12, r13, r23, dz12, dz13, dz23) or ``composition`` (variables n, sites, v, least, most and the numbers of defects
+    of each label, n_vac_mo ...). A pair kernel holds for ``dz_min <= |dz| < dz_max`` (angstrom); outside
     ``[r_min, r_max]`` (angstrom; of a composition: the number of defects) it extrapolates. From ``cutoff`` (angstrom)
     on a pair is worth nothing, and so is a triangle of which two edges are that long. Errors are in the target's unit.
     """

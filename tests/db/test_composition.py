@@ -129,3 +129,14 @@ def test_a_composition_knows_its_own_variables_alone() -> None:
     assert count_variable("Vac_Mo") == "n_vac_mo"
     with pytest.raises(ValueError, match="unknown variable"):
         record(1, "exp r")
+
+
+def test_a_composition_knows_the_smallest_and_the_largest_of_all_terms(db: Database) -> None:
+    publish(db, "sub least v", "mul 100 most")
+    found = dict(db.frame(ENERGY).select("structure_id", "value").iter_rows())
+    for number, members in enumerate(toy.configurations(60)):
+        values = [0.0 for _ in members]
+        values += [
+            math.exp(-math.hypot(*toy.vector(a, b))) for i, a in enumerate(members) for b in members[i + 1 :]
+        ]
+        assert found[f"s{number:04}"] == pytest.approx(min(values) + 100 * max(values), abs=1e-12)

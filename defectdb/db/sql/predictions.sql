@@ -60,7 +60,7 @@ judged AS (
 ),
 valued_pairs AS (
     SELECT
-        p.structure_key, s.model_id, p.label, t.model_id IS NULL AS unknown,
+        p.structure_key, s.model_id, p.label, t.model_id IS NULL AS unknown,$whole_kernel
         coalesce(CASE WHEN t.base <> s.decider THEN 0 ELSE $pair_kernels - t.base END, CAST('NaN' AS DOUBLE)) AS value,
         t.r_min IS NOT NULL AND p.distance NOT BETWEEN t.r_min AND t.r_max
             AND p.distance < coalesce(t.cutoff, CAST('inf' AS DOUBLE)) AS outside
@@ -73,7 +73,7 @@ valued_pairs AS (
 -- one pair without a finite value leaves the whole sum without one
 paired AS (
     SELECT
-        structure_key, model_id, sum(value) AS total, $pair_extremes,
+        structure_key, model_id, sum(value) AS total, $pair_extremes,$whole_extremes
         bool_or(outside) AS outside,
         list(label) FILTER (unknown) AS missing
     FROM valued_pairs
@@ -84,7 +84,7 @@ totals AS (
     SELECT
         s.structure_id, s.model_id, s.target, s.aggregator, s.n_defects, s.n_sites, s.defect_labels,
         s.total AS single_sum, s.least AS single_min, s.most AS single_max, p.total AS pair_sum, p.least AS pair_min,
-        p.most AS pair_max, coalesce(w.total, 0) AS three_body,
+        p.most AS pair_max, coalesce(w.total, 0) AS three_body,$all_extremes
         isfinite(coalesce(p.total, 0)) AND isfinite(coalesce(w.total, 0)) AND s.missing IS NULL AS defined,
         coalesce(p.outside, FALSE) OR coalesce(w.outside, FALSE) AS extrapolated,
         list_concat(coalesce(s.missing, CAST([] AS VARCHAR[])), coalesce(p.missing, CAST([] AS VARCHAR[]))) AS missing

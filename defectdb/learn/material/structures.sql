@@ -1,4 +1,5 @@
--- Structures with two or more defects: value of the target, and what their single defects alone give.
+-- Structures with two or more defects in supercells with 1-defect structures: value of the target, and what their
+-- single defects alone give.
 SELECT
     s.structure_id, any_value(s.n_defects) AS n_defects, any_value(t.value) AS value,
     $base AS base, count(o.value) AS n_known,
@@ -10,6 +11,7 @@ JOIN targets_wide AS w ON w.structure_id = s.structure_id
 JOIN defects AS d ON d.structure_id = s.structure_id
 LEFT JOIN one_defect_energies AS o ON o.host_id = s.host_id AND o.label = d.label AND o.target = $target
 LEFT JOIN host_offsets AS h ON h.host_id = s.host_id
-WHERE hosts.material_id = $material AND s.n_defects >= 2 $predicate
+WHERE hosts.material_id = $material AND s.n_defects >= 2
+    AND s.host_id IN (SELECT x.host_id FROM one_defect_energies AS x WHERE x.target = $target) $predicate
 GROUP BY s.structure_id
 ORDER BY s.structure_id

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import inf
 
 from defectdb.engine.finishing.scored import Scored
 from defectdb.engine.search.outcome import Generation
@@ -30,6 +31,7 @@ class KernelTask:
         config: the options of the search
         device: ``cpu`` or ``cuda``
         cutoff: the formula must be finite and quiet up to this distance, angstrom
+        ends: the formula is nothing from this distance on, angstrom
         variables: names of the rows of ``x``
         offset: whether a constant may be added
         islands: number of independent searches whose fronts are merged
@@ -46,6 +48,7 @@ class KernelTask:
     config: LearnConfig = field(default_factory=LearnConfig)
     device: str = "cpu"
     cutoff: float = CUTOFF
+    ends: float = inf
     variables: tuple[str, ...] = ("r",)
     offset: bool = True
     islands: int = 1

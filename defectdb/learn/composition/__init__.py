@@ -1,0 +1,1 @@
+"""Learn gaps and levels of dense structures as laws of their composition."""
