@@ -49,7 +49,7 @@ def foreign_objects(db: Database) -> Foreign:
     strangers = sorted(set(found) - set(right))
     shadowing = [name for name in strangers if name.removeprefix("macro ").split(" ")[-1] in built_in]
     return Foreign(
-        changed=tuple(sorted(name for name, text in right.items() if found.get(name) != text)),
+        changed=tuple(sorted(name for name, texts in right.items() if found.get(name) not in texts)),
         shadowing=tuple(shadowing),
         others=tuple(name for name in strangers if name not in shadowing),
     )
@@ -76,9 +76,13 @@ def _objects(db: Database) -> Objects:
     return named
 
 
-def _right_objects(db: Database) -> Objects:
-    """The views and macros that defectdb would write for the formulas of a file."""
+def _right_objects(db: Database) -> dict[str, set[str]]:
+    """The views and macros that defectdb would write for the formulas of a file, each with its right definitions.
+
+    Until the first model is learned the empty views of the schema may stand in place of compiled ones.
+    """
     with open_database(MEMORY) as copy:
+        empty = _objects(copy)
         try:
             with copy.transaction():
                 for table in _COPIED:
@@ -86,4 +90,8 @@ def _right_objects(db: Database) -> Objects:
                 compile_formulas(copy)
         except QueryError as error:
             raise DatabaseError(f"the stored formulas are none that defectdb wrote: {error}") from error
-        return _objects(copy)
+        learned = copy.value("SELECT count(*) FROM models") > 0
+        return {
+            name: {text} if learned else {text, empty.get(name, text)}
+            for name, text in _objects(copy).items()
+        }

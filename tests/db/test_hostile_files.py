@@ -118,6 +118,13 @@ def test_a_view_that_reads_a_local_file_reads_nothing(path: Path, tmp_path: Path
     assert run(["--db", str(path), "predict", "--target", "formation_energy"]) == 0
 
 
+def test_a_database_without_models_holds_what_defectdb_writes(empty_database: Database) -> None:
+    assert not contradictions(empty_database)
+    with empty_database.transaction():
+        compile_formulas(empty_database)
+    assert not contradictions(empty_database)
+
+
 def test_views_and_macros_of_somebody_else_are_named(path: Path, capsys) -> None:
     with open_database(path, read_only=True) as db:
         assert not contradictions(db)

@@ -1,0 +1,93 @@
+"""Kills, races and fuzz: what is lost or half done when commands are killed, race one another or read nonsense.
+
+Kills per kind of job: $DEFECTDB_FAULTS, default 100. Races: a tenth of it. Fuzzed texts per grammar: 100 times it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks.fault_fuzz import fuzz
+from benchmarks.fault_jobs import JOBS, QUICK, Trials, ended, forked, looked_at
+from defectdb.cli import run
+
+COLUMNS = ("kills", "unopened", "wrong", "lost", "half", "orphans", "leftovers")
+
+
+def main() -> None:
+    """Print a table of kills, one of races and one of fuzzed inputs."""
+    count = int(os.environ.get("DEFECTDB_FAULTS", "100"))
+    with tempfile.TemporaryDirectory(prefix="faults") as folder:
+        base = Path(folder)
+        dataset = prepare(base)
+        kills(base, dataset, count)
+        races(base, max(1, count // 10))
+        fuzz(base / "learned.duckdb", 100 * count)
+
+
+def prepare(base: Path) -> str:
+    """Make the archives and databases that the trials start from; the dataset's id."""
+    log = base / "prepare.log"
+    if ended(forked(lambda: _prepare(base), log)):
+        raise RuntimeError(log.read_text()[-1000:])
+    return (base / "dataset").read_text()
+
+
+def _prepare(base: Path) -> int:
+    from defectdb.db import open_database
+    from defectdb.demo.archive import write_archive
+
+    (base / "second").mkdir()
+    write_archive(base / "first.zip", cell=4, triples=10)
+    write_archive(base / "second" / "first.zip", cell=4, triples=20, seed=1)
+    code = run(["--db", str(base / "ingested.duckdb"), "ingest", str(base / "first.zip")])
+    shutil.copyfile(base / "ingested.duckdb", base / "learned.duckdb")
+    learned = ["--db", str(base / "learned.duckdb")]
+    code |= run([*learned, "learn", "--all-pairs", "--workers", "1", *QUICK])
+    with open_database(base / "learned.duckdb") as db, db.transaction():
+        (base / "dataset").write_text(db.value("SELECT dataset_id FROM datasets"))
+        db.execute("UPDATE models SET status = 'candidate'")  # so that activating has something to do
+        db.execute("UPDATE formulas SET status = 'candidate'")
+    code |= run([*learned, "formulas", "activate", "1"])
+    return code
+
+
+def kills(base: Path, dataset: str, count: int) -> None:
+    """One line per kind of job."""
+    print(f"{'job':<32} {'s':>5} " + " ".join(f"{name:>9}" for name in COLUMNS), flush=True)
+    for job in JOBS:
+        trials = Trials(job, base, dataset, seed=0)
+        tried = 0
+        while trials.counts.kills < count and tried < 2 * count:
+            trials.kill_one()
+            tried += 1
+        line = " ".join(f"{getattr(trials.counts, name):>9}" for name in COLUMNS)
+        print(f"{job.name:<32} {trials.seconds:5.1f} {line}", flush=True)
+
+
+def races(base: Path, rounds: int) -> None:
+    """Two and eight first ingests into one file: who says 'loaded' must be in it."""
+    print(f"\n{'writers of one new file':<32} {'rounds':>9} {'loaded':>9} {'refused':>9} {'lost':>9}")
+    for writers in (2, 8):
+        loaded = refused = lost = 0
+        for number in range(rounds):
+            here = base / "race" / f"{writers}-{number}"
+            here.mkdir(parents=True)
+            database, begin = str(here / "a.duckdb"), time.time() + 0.3
+
+            def ingest(name: str, database: str = database, begin: float = begin) -> int:
+                time.sleep(max(0.0, begin - time.time()))
+                return run(["--db", database, "ingest", str(base / "first.zip"), "--name", name])
+
+            codes = [ended(pid) for pid in [forked(lambda n=n: ingest(f"set{n}")) for n in range(writers)]]  # type: ignore[misc]
+            done = codes.count(0)
+            found = looked_at(here / "a.duckdb")
+            held = found["held"] if found else {}
+            assert isinstance(held, dict)
+            loaded, refused = loaded + done, refused + codes.count(4)
+            lost += done - int(held.get("datasets", 0)) if done else 0
+        print(f"{writers:<32} {rounds:>9} {loaded:>9} {refused:>9} {lost:>9}", flush=True)
