@@ -1,10 +1,12 @@
 """Kills, races and fuzz: what is lost or half done when commands are killed, race one another or read nonsense.
 
-Kills per kind of job: $DEFECTDB_FAULTS, default 100. Races: a tenth of it. Fuzzed texts per grammar: 100 times it.
+Kills per kind of job: $DEFECTDB_FAULTS, default 100, or as many as fit into a share of $DEFECTDB_FAULTS_SECONDS.
+Rounds of a race: a tenth of it. Fuzzed texts per grammar: 100 times it.
 """
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
 import tempfile
@@ -15,16 +17,28 @@ from benchmarks.fault_fuzz import fuzz
 from benchmarks.fault_jobs import JOBS, QUICK, Trials, ended, forked, looked_at
 from defectdb.cli import run
 
+LOADED = (
+    "torch",
+    "defectdb.db.catalogue",
+    "defectdb.ingest",
+    "defectdb.learn.learn_pairs",
+    "defectdb.cli.query",
+)
+"""Loaded once: the trials fork."""
+
 COLUMNS = ("kills", "unopened", "wrong", "lost", "half", "orphans", "leftovers")
 
 
 def main() -> None:
     """Print a table of kills, one of races and one of fuzzed inputs."""
     count = int(os.environ.get("DEFECTDB_FAULTS", "100"))
+    seconds = float(os.environ.get("DEFECTDB_FAULTS_SECONDS", "inf"))
+    for module in LOADED:
+        importlib.import_module(module)
     with tempfile.TemporaryDirectory(prefix="faults") as folder:
         base = Path(folder)
         dataset = prepare(base)
-        kills(base, dataset, count)
+        kills(base, dataset, count, seconds / len(JOBS))
         races(base, max(1, count // 10))
         fuzz(base / "learned.duckdb", 100 * count)
 
@@ -56,13 +70,14 @@ def _prepare(base: Path) -> int:
     return code
 
 
-def kills(base: Path, dataset: str, count: int) -> None:
-    """One line per kind of job."""
+def kills(base: Path, dataset: str, count: int, seconds: float) -> None:
+    """One line per kind of job, of which none takes longer than so many seconds."""
     print(f"{'job':<32} {'s':>5} " + " ".join(f"{name:>9}" for name in COLUMNS), flush=True)
     for job in JOBS:
+        until = time.monotonic() + seconds
         trials = Trials(job, base, dataset, seed=0)
         tried = 0
-        while trials.counts.kills < count and tried < 2 * count:
+        while trials.counts.kills < count and tried < 2 * count and time.monotonic() < until:
             trials.kill_one()
             tried += 1
         line = " ".join(f"{getattr(trials.counts, name):>9}" for name in COLUMNS)

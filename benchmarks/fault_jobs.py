@@ -15,7 +15,7 @@ from pathlib import Path
 
 from defectdb.cli import run
 
-QUICK = ("--generations", "0", "--population", "64", "--max-tokens", "5", "--time-limit", "60")
+QUICK = ("--generations", "0", "--population", "64", "--max-tokens", "5", "--time-limit", "3")
 PATIENCE = 20.0  # seconds after which a worker whose parent was killed counts as an orphan
 
 
@@ -198,7 +198,8 @@ class Trials:
     def _next(self, here: Path) -> None:
         """The next command that writes clears up what a killed one left."""
         database = here / "a.duckdb"
-        if ended(forked(lambda: run(["--db", str(database), "ingest", str(self._base / "first.zip")]))):
+        again = ["migrate"] if database.exists() else ["ingest", str(self._base / "first.zip")]
+        if ended(forked(lambda: run(["--db", str(database), *again]))):
             self.counts.unopened += 1
             return
         found = looked_at(database)
