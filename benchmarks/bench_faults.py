@@ -21,7 +21,7 @@ LOADED = (
     "torch",
     "defectdb.db.catalogue",
     "defectdb.ingest",
-    "defectdb.learn.learn_pairs",
+    "defectdb.learn.job",
     "defectdb.cli.query",
 )
 """Loaded once: the trials fork."""

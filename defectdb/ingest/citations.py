@@ -6,6 +6,8 @@ import re
 
 import polars as pl
 
+from defectdb.schema.doi import plain_doi
+
 PAPERS: dict[str, str] = {
     "10.1038/s41699-023-00369-1": """@article{Huang2023,
   author  = {Huang, Pengru and others},
@@ -40,8 +42,14 @@ def bibtex_entries(datasets: pl.DataFrame) -> list[str]:
 
 
 def _misc(row: dict[str, str | None]) -> str:
-    """A @misc entry; text is stripped of what BibTeX would take for markup."""
+    """A @misc entry; what comes from the data is text in it and no markup."""
     key = re.sub(r"[^A-Za-z0-9]+", "", str(row["dataset_id"])) or "dataset"
-    fields = {"title": row["dataset_id"], "note": row["citation"] or row["licence"], "doi": row["doi"]}
-    lines = [f"  {name} = {{{re.sub(r'[{}]', '', value)}}}" for name, value in fields.items() if value]
+    note = row["citation"] or row["licence"]
+    fields = {"title": _text(row["dataset_id"]), "note": _text(note), "doi": plain_doi(row["doi"] or "")}
+    lines = [f"  {name} = {{{value}}}" for name, value in fields.items() if value]
     return f"@misc{{{key},\n" + ",\n".join(lines) + "\n}"
+
+
+def _text(text: str | None) -> str:
+    """Text without braces and backslashes, LaTeX's other special characters escaped."""
+    return re.sub(r"([&%$#_])", r"\\\1", re.sub(r"[{}\\^~]", "", text or ""))

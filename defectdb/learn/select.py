@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -11,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from defectdb.db import Database
+from defectdb.db.predicates import check_predicate
 from defectdb.errors import QueryError, SelectionError, UsageError
 from defectdb.learn.job import Job
 from defectdb.learn.statements import pairs_statement
@@ -33,22 +33,6 @@ class Selection:
     frame: pl.DataFrame
     sql: str
     sha256: str
-
-
-def check_predicate(db: Database, text: str) -> None:
-    """Raises UsageError, with the user's own text, unless it is one SQL expression that stands by itself.
-
-    DuckDB's parser is asked twice, without and with parentheses around the text: what closes a parenthesis that is not
-    its own fails the first time; a further clause, statement or alias the second.
-    """
-    for statement in (f"SELECT\n{text}\n", f"SELECT (\n{text}\n)"):
-        parsed = json.loads(db.value("SELECT json_serialize_sql(?)", [statement]))
-        found = parsed.get("statements", [])
-        if len(found) != 1 or len(found[0]["node"].get("select_list", [])) != 1:
-            why = f": {parsed['error_message']}" if parsed.get("error_type") == "parser" else ""
-            raise UsageError(
-                f'--where takes one SQL predicate, e.g. "distance < 9 AND dz < 1"; {text!r} is none{why}'
-            )
 
 
 def rows_where(db: Database, sql: str, text: str | None, view: str) -> pl.DataFrame:

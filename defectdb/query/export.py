@@ -85,7 +85,19 @@ def _csv(frame: pl.DataFrame) -> str:
         for name, kind in frame.schema.items()
         if kind.is_nested() or kind in _NO_CSV
     ]
-    return frame.with_columns(flat).write_csv()
+    text = frame.with_columns(flat)
+    calculated = [_uncalculated(name) for name, kind in text.schema.items() if kind == pl.String]
+    return text.with_columns(calculated).write_csv()
+
+
+_CALCULATED = r"^([=@\t\r]|[+-].*[^A-Za-z0-9 .,*/()^_+-])"
+"""Texts that a spreadsheet would calculate; signed numbers and formulas without quotes can do no harm."""
+
+
+def _uncalculated(name: str) -> pl.Expr:
+    """A column's texts, with an apostrophe before those that a spreadsheet would calculate."""
+    column = pl.col(name)
+    return pl.when(column.str.contains(_CALCULATED)).then("'" + column).otherwise(column).alias(name)
 
 
 def _latex(frame: pl.DataFrame) -> str:
@@ -93,7 +105,7 @@ def _latex(frame: pl.DataFrame) -> str:
         if value is None:
             return ""
         if name == _MATHS:
-            return f"${value}$"
+            return f"${value}$" if is_mathematics(str(value)) else escape_latex(str(value))
         return _latex_number(value) if isinstance(value, float) else escape_latex(_plain(value))
 
     align = "".join("r" if kind.is_numeric() else "l" for kind in frame.schema.values())
@@ -102,6 +114,20 @@ def _latex(frame: pl.DataFrame) -> str:
     lines.append(r"\midrule")
     lines += [" & ".join(row) + r" \\" for row in _cells(frame, cell)]
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+
+
+_COMMANDS = frozenset(
+    """frac sqrt left right sin cos tan sinh cosh tanh log ln exp cdot times Delta operatorname mathrm text min max
+    infty begin end cases vert lvert rvert lfloor rfloor ge le geq leq wedge vee pi quad""".split()  # noqa: SIM905
+)
+
+
+def is_mathematics(text: str) -> bool:
+    """Whether LaTeX text holds nothing but what formulas are made of: no command that reads, writes or defines."""
+    commands = re.findall(r"\\([A-Za-z]+)", text)
+    rest = re.sub(r"\\([A-Za-z]+|[\\,;:! |{}])", "", text)
+    plain = re.fullmatch(r"[A-Za-z0-9 _^{}+\-*/=<>.,()|\[\]&'!:;]*", rest) is not None
+    return plain and "^^" not in text and _COMMANDS.issuperset(commands)
 
 
 def escape_latex(text: str) -> str:
@@ -122,13 +148,19 @@ def _markdown(frame: pl.DataFrame) -> str:
         if value is None:
             return ""
         if name == _MATHS:
-            return "$" + str(value).replace("|", r"\vert ") + "$"
+            if is_mathematics(str(value)):
+                return "$" + str(value).replace("|", r"\vert ") + "$"
+            return _escape_markdown(str(value))
         text = _number(value) if isinstance(value, float) else _plain(value)
-        return re.sub(r"([\\|`*_<>$\[\]])", r"\\\1", text).replace("\n", " ")
+        return _escape_markdown(text)
 
     rule = ["---:" if kind.is_numeric() else "---" for kind in frame.schema.values()]
     rows = [[_heading(name) for name in frame.columns], rule, *_cells(frame, cell)]
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def _escape_markdown(text: str) -> str:
+    return re.sub(r"([\\|`*_<>$\[\]])", r"\\\1", text).replace("\n", " ")
 
 
 def _html(frame: pl.DataFrame) -> str:
@@ -136,7 +168,8 @@ def _html(frame: pl.DataFrame) -> str:
         if value is None:
             return ""
         if name == _MATHS:
-            return rf"\({html.escape(str(value))}\)"
+            text = html.escape(str(value))
+            return rf"\({text}\)" if is_mathematics(str(value)) else text
         return html.escape(_number(value) if isinstance(value, float) else _plain(value))
 
     right = [' style="text-align: right"' if kind.is_numeric() else "" for kind in frame.schema.values()]

@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 
 from defectdb.db import Database
+from defectdb.db.predicates import check_length
 from defectdb.db.read import known
 from defectdb.db.scope import EVERYTHING, IN_SCOPE, Scope
 from defectdb.errors import AmbiguousLabelError, LabelError, UsageError
@@ -80,6 +81,7 @@ def select(
 
 def parse(filters: str) -> list[Condition]:
     """The conditions of a comma-separated list; ``2.2<gap<2.5`` gives two. Raises UsageError."""
+    check_length(filters, "a filter")
     found = []
     for part in filter(None, (piece.strip() for piece in filters.split(","))):
         words = re.split("(" + "|".join(_SIGNS) + ")", part)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from importlib import resources
 from pathlib import Path
 
@@ -65,3 +66,15 @@ def test_a_file_of_a_newer_schema_is_refused(tmp_path: Path) -> None:
         connection.execute("INSERT INTO schema_migrations VALUES (9999, 'later', now()::TIMESTAMP)")
         with pytest.raises(DatabaseError, match="upgrade"):
             schema_version(connection)
+
+
+RELEASED = {  # a migration joins with its release and is never edited afterwards: files hold what it made
+    "0001_initial.sql": "02301d33a985e0b2afa943b7a125683c1d62d2e28e07d61f7461b1d6dc690c2a",
+    "0002_generations.sql": "823ba3a44541ab8b0856e156566b8dd57ff3f3ca848fd7f71ef887e02193532a",
+}
+
+
+@pytest.mark.parametrize("name", RELEASED)
+def test_a_released_migration_is_never_edited(name: str) -> None:
+    content = (resources.files("defectdb.schema") / "migrations" / name).read_bytes()
+    assert hashlib.sha256(content).hexdigest() == RELEASED[name], "write a new migration instead"

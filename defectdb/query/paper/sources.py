@@ -14,6 +14,7 @@ from defectdb.db import Database
 from defectdb.db.scope import Scope
 from defectdb.query.export import escape_latex
 from defectdb.query.paper.tables import HOLDS_SCOPE
+from defectdb.schema.doi import plain_doi
 
 
 def bibliography(db: Database, scope: Scope) -> str:
@@ -26,7 +27,7 @@ def bibliography(db: Database, scope: Scope) -> str:
     for key, name, citation, doi, source in rows.iter_rows():
         fields = {"title": f"{{{escape_latex(name)}}}", "note": escape_latex(citation or Path(source).name)}
         if doi:
-            fields["doi"] = doi
+            fields["doi"] = plain_doi(doi)
         body = ",\n".join(f"  {field} = {{{value}}}" for field, value in fields.items())
         entries.append(f"@misc{{{re.sub(r'[^A-Za-z0-9]+', '-', key)},\n{body}\n}}\n")
     return "\n".join(entries)

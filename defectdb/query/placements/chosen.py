@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from defectdb.db import Database
+from defectdb.db.predicates import check_length
 from defectdb.db.read import defect_label
 from defectdb.errors import QueryError, UsageError
 from defectdb.query.placements.enumeration import enumerate_placements, sample_placements, site_columns
@@ -120,9 +121,10 @@ def _labels(db: Database, text: str) -> list[str]:
 
 
 def predicate(text: str | None) -> pl.Expr | None:
-    """A SQL predicate as a polars expression. Raises QueryError."""
+    """A SQL predicate as a polars expression. Raises QueryError, and UsageError for one that is too long."""
     if text is None:
         return None
+    check_length(text)
     try:
         return pl.sql_expr(text)
     except pl.exceptions.PolarsError as cause:
