@@ -53,10 +53,10 @@ def enumerate_command(
 
     \b
     Examples:
-      defectdb enumerate --material MoS2 --supercell 8,8,1 --defects Vac_Mo,Vac_S,Vac_S
-      defectdb enumerate --material MoS2 --supercell 8x8 --defects W_Mo,Vac_S,Vac_S --target homo_lumo_gap
-      defectdb enumerate --material MoS2 --supercell 8x8 --defects Vac_S,Vac_S --structures next/
-      defectdb enumerate --material MoS2 --supercell 9x9 --defects Vac_S --concentration 0.02 --sample 50
+      defectdb enumerate --supercell 8,8,1 --defects Vac_Mo,Vac_S,Vac_S
+      defectdb enumerate --material MoS2 --supercell 8x8 --defects W_Mo --target homo
+      defectdb enumerate --supercell 8x8 --defects Vac_S,Vac_S --structures next/
+      defectdb enumerate --supercell 9x9 --defects Vac_S --concentration 0.02
     """
     from defectdb.db import open_database
     from defectdb.db.scope import chosen_material, make_scope

@@ -11,8 +11,8 @@ import pytest
 from support import toy_database as toy
 
 from defectdb.cli import run
-from defectdb.cli.compare import compare_command
-from defectdb.cli.evaluate import evaluate_command
+from defectdb.cli.judging.compare import compare_command
+from defectdb.cli.judging.evaluate import evaluate_command
 from defectdb.db import open_database
 
 PAGE = Path(__file__).parents[2] / "docs" / "compare.md"

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from defectdb.cli.completion import targets
+from defectdb.cli.judging.published import show_published
 from defectdb.cli.options import dataset_option, material_option, seconds, seed_number
-from defectdb.cli.published import show_published
 from defectdb.cli.terminal import emit, progress_bar, say
 from defectdb.errors import UsageError
 

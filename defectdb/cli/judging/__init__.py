@@ -1,0 +1,1 @@
+"""The commands that say how good formulas and models are."""
