@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from defectdb.db import Database
 from defectdb.db.read import read_label
+from defectdb.db.scope import Scope, one_level
 from defectdb.engine.grammar.grammar import Grammar
 from defectdb.errors import SelectionError, UnknownNameError, UsageError
 from defectdb.learn.config import LearnConfig, resolve_device
@@ -42,7 +43,8 @@ def settle(
     ``source`` names where pairs stand: ``pair_energies`` (of structures with two defects) or ``pairs`` (of all).
 
     Raises UnknownNameError for a target, material or label that there is not, UsageError where options contradict one
-    another, several materials could be meant or the device is not there, SelectionError where nothing is stored.
+    another, several materials could be meant, the material's energies are of several levels of theory or the device is
+    not there, SelectionError where nothing is stored.
     """
     check_target(config.target)
     grammar = config.grammar()
@@ -50,6 +52,7 @@ def settle(
     material = choose_material(db, config.material, source)
     known = known_labels(db, material, source)
     wanted = known if labels is None else sorted({find_label(db, material, label) for label in labels})
+    one_level(db, Scope(material), config.target)
     return Job(config, config.target, material, device, tuple(wanted), grammar)
 
 

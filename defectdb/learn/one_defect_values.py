@@ -22,7 +22,7 @@ def value_terms(
     """
     singles = db.frame(
         "SELECT o.label, o.host_id, o.value FROM one_defect_energies AS o JOIN hosts AS h USING (host_id) "
-        "WHERE h.material_id = ? AND o.target = ? ORDER BY o.label, o.host_id",
+        "WHERE h.material_id = ? AND o.target = ? AND o.charge = 0 ORDER BY o.label, o.host_id",
         [job.material, job.target],
     )
     images = self_images(db, job.material, kernels) if job.config.images == "sum" else {}

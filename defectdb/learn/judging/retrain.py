@@ -114,7 +114,7 @@ def _structures(db: Database, config: LearnConfig, datasets: Sequence[str]) -> t
         FROM structures AS s
         JOIN hosts AS h USING (host_id)
         JOIN target_values AS t ON t.structure_id = s.structure_id AND t.target = $target
-        WHERE {IN_SCOPE} AND s.n_defects > 0
+        WHERE {IN_SCOPE} AND s.n_defects > 0 AND s.charge = 0
         ORDER BY s.structure_id
         """,
         {"folds": N_FOLDS, "target": config.target, **Scope(material, tuple(datasets)).parameters()},

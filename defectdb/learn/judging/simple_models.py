@@ -82,7 +82,7 @@ def simple_models(db: Database, config: LearnConfig) -> Simple:
         windows.setdefault(task.label, []).append((task.dz_min, task.dz_max, _curves(task)))
     singles = db.frame(
         "SELECT label, avg(value) FROM one_defect_energies JOIN hosts USING (host_id) "
-        "WHERE material_id = ? AND target = ? GROUP BY label",
+        "WHERE material_id = ? AND target = ? AND charge = 0 GROUP BY label",
         [job.material, job.target],
     )
     offset = db.value(

@@ -113,7 +113,7 @@ def load_structures(db: Database, job: Job) -> ModelData:
 def _singles(db: Database, job: Job) -> pl.DataFrame:
     return db.frame(
         "SELECT o.label, avg(o.value) FROM one_defect_energies AS o JOIN hosts USING (host_id) "
-        "WHERE material_id = ? AND target = ? GROUP BY o.label",
+        "WHERE material_id = ? AND target = ? AND o.charge = 0 GROUP BY o.label",
         [job.material, job.target],
     )
 
