@@ -294,7 +294,7 @@ def test_cutoffs_and_composition_formulas_agree_with_the_sql_view(toy_path: Path
                 for label in toy.LABELS
             ]
             triple = toy.formula(run_id, "Vac_Mo-Vac_S-Vac_S", "exp neg add r12 r13", cutoff=9.0)
-            tokens = "add mul 0.1 mul n_vac_s n_vac_s add mul 0.01 v div n sites"
+            tokens = "add mul 0.1 mul n_vac_s n_vac_s add mul 0.01 v add div n sites mul 0.5 sub least most"
             composition = toy.formula(run_id, COMPOSITION, tokens, r_min=1, r_max=2)
             ids = append_formulas(db, [*pairs, triple, composition])
             terms = [TermRecord(order=1, label=name, value=value) for name, value in toy.ENERGIES.items()]

@@ -70,4 +70,5 @@ def _compositions(db: Database, row: Mapping[str, Any]) -> dict[str, Any]:
         count_variable(label): np.array([float(one.count(label)) for one in sets])
         for label in {label for one in sets for label in one}
     }
-    return counts | {name: frame[name].to_numpy().astype(np.float64) for name in ("n", "sites", "v")}
+    known = {name: frame[name].to_numpy().astype(np.float64) for name in ("n", "sites", "v")}
+    return counts | known | {"least": known["v"], "most": known["v"]}

@@ -7,7 +7,7 @@ supercell; after that a candidate costs one look-up per pair.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -42,6 +42,8 @@ class Screen:
     ``triples``: three-body terms, each with the numbers of its three defects.
     ``geometry``: distances and |dz| [site, site] that three-body terms need, angstrom.
     ``compositions``: formulas in the numbers of defects, which are added at last.
+    ``own`` [defect], ``kernels`` [pair of defects][site, site]: values of all terms, eV, where ``compositions`` ask for
+    the smallest or largest of them.
     """
 
     cell: Supercell
@@ -54,6 +56,8 @@ class Screen:
     triples: tuple[tuple[tuple[int, int, int], Kernel], ...]
     geometry: tuple[Floats, Floats]
     compositions: tuple[Part, ...]
+    own: tuple[float, ...] = ()
+    kernels: tuple[Floats, ...] = ()
 
     def __call__(self, sites: Ints) -> tuple[Floats, NDArray[np.bool_]]:
         """Predictions for rows of site numbers [placement, defect].
@@ -79,14 +83,29 @@ class Screen:
             values += extra
             outside |= beyond
         if self.compositions:
-            values = values + self._composed(values)
+            values = values + self._composed(values, self._extremes(columns))
             outside |= any(not part.r_min <= n <= part.r_max for part in self.compositions)
         return (values / n if self.target.endswith("_per_site") else values), outside
 
-    def _composed(self, values: Floats) -> Floats:
+    def _extremes(self, columns: Sequence[Ints]) -> dict[str, Floats]:
+        """The smallest and the largest value of all terms [placement], eV; none where no formula asks for them."""
+        if not self.own:
+            return {}
+        size = len(self.cell.elements)
+        every = [np.full(len(columns[0]), value) for value in self.own]
+        for number, (i, j) in enumerate(combinations(range(len(self.labels)), 2)):
+            every.append(self.kernels[number].take(columns[i] * size + columns[j]))
+        return {"least": np.min(every, axis=0), "most": np.max(every, axis=0)}
+
+    def _composed(self, values: Floats, extremes: Mapping[str, Floats]) -> Floats:
         """What the composition adds [placement] to the values of all other terms, eV."""
         env: dict[str, Any] = {count_variable(label): float(n) for label, n in Counter(self.labels).items()}
-        env |= {"n": float(len(self.labels)), "sites": float(len(self.cell.elements)), "v": values}
+        env |= {
+            "n": float(len(self.labels)),
+            "sites": float(len(self.cell.elements)),
+            "v": values,
+            **extremes,
+        }
         total = np.zeros(len(values))
         for part in self.compositions:
             needed = {name: env.get(name, 0.0) for name in variables(part.expression)}
@@ -138,6 +157,9 @@ def screen(db: Database, cell: Supercell, material: str, labels: Sequence[str], 
     _demand_terms(terms, labels)
     cutoff = db.value("SELECT max(cutoff) FROM datasets") or 30.0
     tables = {pair: _pair_table(cell, terms, pair, cutoff) for pair in sorted(set(combinations(labels, 2)))}
+    compositions = terms.kernel(0, COMPOSITION).parts
+    asked = {name for part in compositions for name in variables(part.expression)} & {"least", "most"}
+    kernels = tuple(tables[pair][0].copy() for pair in combinations(labels, 2)) if asked else ()
     singles = _singles(terms, labels)
     if model["aggregator"] == "sum":
         singles += sum(_own_images(cell, terms, label, cutoff) for label in labels)
@@ -155,7 +177,9 @@ def screen(db: Database, cell: Supercell, material: str, labels: Sequence[str], 
         outside=tuple(outside for _, outside in pairs),
         triples=triples,
         geometry=distances(cell, every, every) if triples else (np.empty((0, 0)), np.empty((0, 0))),
-        compositions=terms.kernel(0, COMPOSITION).parts,
+        compositions=compositions,
+        own=tuple(terms.singles()[label] for label in labels) if asked else (),
+        kernels=kernels,
     )
 
 
