@@ -1,4 +1,4 @@
-"""Numbered SQL files to schema versions, each applied once, all that are new in one transaction."""
+"""Apply the numbered SQL files of the schema, each once, all that are new in one transaction."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from importlib import resources
 
 import duckdb
 
+from defectdb.db.early_files import bring_to_release
 from defectdb.errors import DatabaseError
 from defectdb.schema.fields import comments
 
@@ -56,6 +57,8 @@ def migrate(connection: duckdb.DuckDBPyConnection, *, commented: bool = True) ->
         return []
     connection.execute("BEGIN TRANSACTION")
     try:
+        if version:
+            bring_to_release(connection, version, _migrations()[0][2])
         for number, name, sql in new:
             connection.execute(sql)
             connection.execute(

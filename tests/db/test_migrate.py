@@ -78,3 +78,46 @@ RELEASED = {  # a migration joins with its release and is never edited afterward
 def test_a_released_migration_is_never_edited(name: str) -> None:
     content = (resources.files("defectdb.schema") / "migrations" / name).read_bytes()
     assert hashlib.sha256(content).hexdigest() == RELEASED[name], "write a new migration instead"
+
+
+EARLY = {
+    "before structures had numbers": (
+        *(f"DROP VIEW {view}" for view in ("triples", "distances")),
+        *(f"ALTER TABLE {table} DROP COLUMN structure_key" for table in ("structures", "defects", "pairs")),
+        "ALTER TABLE structures DROP COLUMN defect_labels",
+        "CREATE VIEW triples AS SELECT structure_id FROM pairs",
+        "ALTER TABLE formulas DROP COLUMN description_length",
+    ),
+    "when generations had their columns already": (
+        "ALTER TABLE generations RENAME COLUMN best_error TO best_mse",
+        "ALTER TABLE generations ADD COLUMN n_new BIGINT",
+        "UPDATE generations SET n_new = n_unique",
+        "ALTER TABLE generations ADD COLUMN reached STRUCT(complexity INTEGER, mse DOUBLE)[]",
+    ),
+}
+
+
+@pytest.mark.parametrize("when", EARLY)
+def test_files_of_the_days_before_the_release_are_brought_to_it(tmp_path: Path, when: str) -> None:
+    path = tmp_path / "early.duckdb"
+    first_schema(path)
+    with duckdb.connect(str(path)) as plain:
+        plain.execute(
+            "INSERT INTO structures SELECT 's', 'd', 'h', NULL, 2, '', NULL, FALSE, NULL, '', '', 7, 'Vac_S+W_Mo'"
+        )
+        for number, label in enumerate(("W_Mo", "Vac_S")):
+            plain.execute(
+                "INSERT INTO defects BY NAME SELECT ? AS defect_id, 's' AS structure_id, ? AS idx, 'vacancy' AS kind, "
+                "? AS label, 0 AS frac_x, 0 AS frac_y, 0 AS frac_z, 0 AS x, 0 AS y, 0 AS z, 7 AS structure_key",
+                [number, number, label],
+            )
+        for statement in EARLY[when]:
+            plain.execute(statement)
+    open_database(path).close()
+    with open_database(path, read_only=True) as db:
+        assert db.frame("SELECT defect_labels FROM structures JOIN defects USING (structure_key)").rows() == [
+            ("Vac_S+W_Mo",), ("Vac_S+W_Mo",)
+        ]  # fmt: skip
+        assert "structure_key" in db.columns("triples")
+        assert {"n_new", "best_mse", "island", "reached"} <= set(db.columns("generations"))
+        assert "description_length" in db.columns("formulas")
