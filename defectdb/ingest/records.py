@@ -32,6 +32,10 @@ class Reject:
     structure_id: str | None = None
 
 
+ODD_NUMBERS = "numbers left out"
+"""Kind of the notes about numbers that are none."""
+
+
 @dataclass(frozen=True, slots=True)
 class Note:
     """A remark about a structure that was loaded all the same.

@@ -9,12 +9,11 @@ import polars as pl
 
 from defectdb.ingest.matching.strain import NOTED, host_strain, plane_strain
 from defectdb.ingest.matching.unit_cells import standard
-from defectdb.ingest.records import Floats, Host, Note
+from defectdb.ingest.records import ODD_NUMBERS, Floats, Host, Note
 from defectdb.ingest.targets import column, split_spin
 
 STRAINED = "strained cell"
 CHARGED = "charged"
-NEGATIVE_GAP = "numbers left out"
 
 
 def strain_notes(host: Host, names: pl.Series, lattices: Floats) -> Iterator[Note]:
@@ -62,7 +61,7 @@ def without_negative_gaps(table: pl.DataFrame) -> tuple[pl.DataFrame, list[Note]
         if len(wrong):
             names = table["structure_id"]
             notes += [
-                Note(names[i], NEGATIVE_GAP, f"{name} {values[i]:g} eV is below zero") for i in wrong.tolist()
+                Note(names[i], ODD_NUMBERS, f"{name} {values[i]:g} eV is below zero") for i in wrong.tolist()
             ]
             table = table.with_columns(pl.Series(name, np.where(values < 0, np.nan, values)).fill_nan(None))
     return table, notes

@@ -214,6 +214,21 @@ def test_a_value_that_is_no_number_is_a_reject_with_its_line(db, tmp_path):
     assert db.value('SELECT "row" FROM rejects') == 4
 
 
+def test_a_value_that_is_nan_is_left_out_with_a_note(db, tmp_path):
+    archive = make_archive(structures=6)
+    lines = gzip.decompress(archive.members["targets.csv.gz"]).split(b"\n")
+    column = lines[0].split(b",").index(b"energy")
+    cells = lines[3].split(b",")
+    cells[column] = b"NaN"
+    lines[3] = b",".join(cells)
+    archive.members["targets.csv.gz"] = gzip.compress(b"\n".join(lines))
+    [report] = load(db, [archive.write(tmp_path / "a.zip")])
+    assert report.loaded == 6
+    assert [(note.structure_id.encode(), note.text) for note in report.notes] == [
+        (cells[0], "numbers left out: energy is NaN")
+    ]
+
+
 def test_another_composition_than_the_descriptor_declares_is_a_reject(db, tmp_path):
     archive = make_archive(structures=6)
     names = list(archive.cifs)

@@ -15,9 +15,7 @@ from defectdb.errors import InputDataError
 from defectdb.ingest.archives.containers import printable
 from defectdb.ingest.naming import OWN_FILES, longer_names
 from defectdb.ingest.readers.cif import Atoms, pack
-from defectdb.ingest.records import Floats, Geometries, Note, Pristine, Reject, Source, UnitCell
-
-ODD_NUMBERS = "numbers left out"
+from defectdb.ingest.records import ODD_NUMBERS, Floats, Geometries, Note, Pristine, Reject, Source, UnitCell
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -102,6 +102,15 @@ def numeric(
     return marked.filter(~pl.col("__bad")).drop("__bad"), rejects
 
 
+def nan_cells(frame: pl.DataFrame) -> list[tuple[str, str]]:
+    """Structure and column of every cell outside the text columns that says NaN."""
+    found = []
+    for column in [c for c in frame.columns if c not in TEXT_COLUMNS]:
+        wrong = frame.filter(pl.col(column).is_in(["nan", "NaN", "NAN", "-nan", "-NaN"]))
+        found += [(name, column) for name in wrong["structure_id"]]
+    return found
+
+
 def drop_duplicates(frame: pl.DataFrame, path: str) -> tuple[pl.DataFrame, list[Reject]]:
     """The first row of every structure_id; the others, and rows without an id, as rejects."""
     nameless = frame.filter(pl.col("structure_id").is_null())

@@ -15,8 +15,8 @@ from defectdb.ingest.archives.containers import MAX_STRUCTURE_BYTES, Container, 
 from defectdb.ingest.archives.tars import tar_members
 from defectdb.ingest.readers.cif import StructureFileError, parse_cif
 from defectdb.ingest.readers.members import parse_members
-from defectdb.ingest.readers.tables import drop_duplicates, numeric, read_table
-from defectdb.ingest.records import Pristine, Reject, Source, UnitCell
+from defectdb.ingest.readers.tables import drop_duplicates, nan_cells, numeric, read_table
+from defectdb.ingest.records import ODD_NUMBERS, Note, Pristine, Reject, Source, UnitCell
 from defectdb.schema.labels import defect_label
 
 LICENCE = "CC BY 4.0"
@@ -61,7 +61,7 @@ def read(container: Container, root: str, *, name: str | None = None, sha256: st
     density = _DENSITY.get(PurePosixPath(root).parent.name)
     published = base_name in PUBLISHED and density is not None and not about
     dataset_id = name or about.get("name") or "-".join(["2dmd", *([density] if density else []), base_name])
-    table, refused = _table(container, root)
+    table, refused, notes = _table(container, root)
     return Source(
         dataset_id=dataset_id,
         name=about.get("title") or dataset_id,
@@ -74,6 +74,7 @@ def read(container: Container, root: str, *, name: str | None = None, sha256: st
         pristine=_pristine(container, root),
         potentials=_potentials(container, root),
         rejects=refused,
+        notes=notes,
         density=density,
         licence=about.get("licence") or (LICENCE if published else None),
         citation=about.get("citation") or (CITATION if published else None),
@@ -126,10 +127,14 @@ def _structures(container: Container, root: str) -> Iterator[tuple[str, str, byt
 # ---------------------------------------------------------------- tables
 
 
-def _table(container: Container, root: str) -> tuple[pl.DataFrame, list[Reject]]:
-    """Every structure's row: host, descriptor, declared defects, numbers (targets.csv before defects.csv)."""
+def _table(container: Container, root: str) -> tuple[pl.DataFrame, list[Reject], list[Note]]:
+    """Every structure's row: host, descriptor, declared defects, numbers (targets.csv before defects.csv).
+
+    With it what was refused, and notes about cells that say NaN.
+    """
     names = container.names()
     frames, rejects = [], []
+    notes: dict[tuple[str, str], Note] = {}
     for stem in ("targets", "defects"):
         member = _member(names, root, f"{stem}.csv.gz", f"{stem}.csv")
         if member is None:
@@ -140,6 +145,7 @@ def _table(container: Container, root: str) -> tuple[pl.DataFrame, list[Reject]]
         unique, doubled = drop_duplicates(text, f"{container.uri}: {member}")
         frame, bad = numeric(unique, f"{container.uri}: {member}")
         rejects += [*doubled, *bad]
+        notes |= {cell: Note(cell[0], ODD_NUMBERS, f"{cell[1]} is NaN") for cell in nan_cells(unique)}
         frames.append(frame.drop("_id", "defect_id", *OBSOLETE, strict=False))
     table = frames[0]
     for other in frames[1:]:
@@ -149,7 +155,7 @@ def _table(container: Container, root: str) -> tuple[pl.DataFrame, list[Reject]]
         rest = other.join(table, on="structure_id", how="anti").filter(~pl.col("row").is_in(list(lost)))
         table = pl.concat([table, rest], how="diagonal")
     described = table.join(_descriptors(container, root), on="descriptor_id", how="left")
-    return described.drop("descriptor_id"), rejects
+    return described.drop("descriptor_id"), rejects, list(notes.values())
 
 
 def _descriptors(container: Container, root: str) -> pl.DataFrame:
