@@ -132,7 +132,7 @@ def low_density(db: Database, job: Job, frame: pl.DataFrame, residual: Floats) -
         )["n_sites"].to_numpy()
     singles = db.frame(
         "SELECT o.value, h.n_sites FROM one_defect_energies AS o JOIN hosts AS h USING (host_id) "
-        "WHERE h.material_id = ? AND o.target = ? ORDER BY ALL",
+        "WHERE h.material_id = ? AND o.target = ? AND o.charge = 0 ORDER BY ALL",
         [job.material, job.target],
     )
     alone, y = singles["value"].to_numpy(), frame["value"].to_numpy()

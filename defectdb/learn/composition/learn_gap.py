@@ -55,7 +55,7 @@ def one_defect_means(db: Database, job: Job) -> dict[str, float]:
     """Mean one-defect value of every defect label, eV: what the model's one-defect terms are."""
     frame = db.frame(
         "SELECT o.label, avg(o.value) FROM one_defect_energies AS o JOIN hosts AS h USING (host_id) "
-        "WHERE h.material_id = ? AND o.target = ? GROUP BY o.label ORDER BY o.label",
+        "WHERE h.material_id = ? AND o.target = ? AND o.charge = 0 GROUP BY o.label ORDER BY o.label",
         [job.material, job.target],
     )
     return dict(frame.iter_rows())
