@@ -147,19 +147,22 @@ def adopt_model(db: Database, model_id: int, *, activate: bool) -> None:
 
 
 def activate_model(db: Database, model_id: int) -> None:
-    """Make a model the active one of its material and target and compile it; the one before retires.
+    """Make a model the active one of its material and target and compile it.
 
-    Raises UnknownNameError.
+    The ones before retire whose numbers of defects overlap with its own. Raises UnknownNameError.
     """
-    found = db.frame("SELECT material_id, target FROM models WHERE model_id = ?", [model_id])
+    found = db.frame(
+        "SELECT material_id, target, n_defects_min, n_defects_max FROM models WHERE model_id = ?", [model_id]
+    )
     if not found.height:
         ids = db.frame("SELECT model_id FROM models ORDER BY model_id")["model_id"].to_list()
         raise UnknownNameError("model", str(model_id), [str(known) for known in ids])
-    material, target = found.row(0)
+    material, target, fewest, most = found.row(0)
     db.execute(
         "UPDATE models SET status = CASE WHEN model_id = $id THEN 'active' ELSE 'retired' END "
-        "WHERE material_id = $material AND target = $target AND (model_id = $id OR status = 'active')",
-        {"id": model_id, "material": material, "target": target},
+        "WHERE material_id = $material AND target = $target AND (model_id = $id OR status = 'active') "
+        "AND n_defects_min <= $most AND n_defects_max >= $fewest",
+        {"id": model_id, "material": material, "target": target, "fewest": fewest, "most": most},
     )
     in_use = "SELECT formula_id FROM model_terms JOIN models USING (model_id) WHERE status = 'active'"
     db.execute(
@@ -199,6 +202,8 @@ def activate_formula(db: Database, formula_id: int) -> int:
     records.append(TermRecord(order=order, label=formula["pair_label"], formula_id=formula_id))
     new = ModelRecord(
         **{k: model[k] for k in ("material_id", "target", "aggregator", "images", "trained_on", "n_train")},
+        n_defects_min=model["n_defects_min"],
+        n_defects_max=model["n_defects_max"],
         run_id=formula["run_id"],
     )
     model_id = append_model(db, new, records)

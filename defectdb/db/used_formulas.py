@@ -18,8 +18,8 @@ from defectdb.schema.labels import COMPOSITION, formula_order, is_label
 from defectdb.schema.records import COMPOSITION_VARIABLES, PAIR_VARIABLES, TRIPLE_VARIABLES
 
 LATEST = (
-    "(material_id, target, version) IN "
-    "(SELECT (n.material_id, n.target, max(n.version)) FROM models AS n GROUP BY n.material_id, n.target)"
+    "(material_id, target, n_defects_min, version) IN (SELECT (n.material_id, n.target, n.n_defects_min, "
+    "max(n.version)) FROM models AS n GROUP BY n.material_id, n.target, n.n_defects_min)"
 )
 """SQL predicate over models: the newest version of a material and target."""
 

@@ -51,9 +51,8 @@ def learn_pairs(
         progress.note(line)
     try:
         kernels = _searched(tasks, progress)
-        model_id, chosen = publish(
-            db, run_id, job, _new_model(db, run_id, job, kernels, selection.frame.height)
-        )
+        new = _new_model(db, run_id, job, kernels, selection.frame.height)
+        [model_id], chosen = publish(db, run_id, job, [new])
     except BaseException:
         fail_run(db, run_id)
         raise

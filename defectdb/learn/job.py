@@ -40,7 +40,7 @@ def settle(
 ) -> Job:
     """The job of these options for ``labels``, in either order; None: every pair label of the material.
 
-    ``source`` names where pairs stand: ``pair_energies`` (of structures with two defects) or ``pairs`` (of all).
+    ``source`` is the view of the pairs to learn from: ``pair_energies`` (two defects) or ``pairs`` (all structures).
 
     Raises UnknownNameError for a target, material or label that there is not, UsageError where options contradict one
     another, several materials could be meant, the material's energies are of several levels of theory or the device is

@@ -23,7 +23,7 @@ from defectdb.learn.pairs.kernel_task import Kernel
 from defectdb.learn.records import formula_records
 from defectdb.learn.select import Selection
 from defectdb.schema.labels import formula_order
-from defectdb.schema.records import Aggregator, ModelRecord, RunRecord, TermRecord
+from defectdb.schema.records import ANY_NUMBER, Aggregator, ModelRecord, RunRecord, TermRecord
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,9 @@ class NewModel:
         generations: rows of the searches' logs
         others: fronts that are stored though no formula of them is in use
         kept: terms taken over from the model before
+        with_pairs_before: whether the pair kernels of the model stored before it are its own as well
         values: one-defect values and host offset; None for those of structures with one and two defects
+        n_defects: fewest and most defects of the structures that it predicts
         shift: what is added to the host offset of far pairs, eV
         mae_train, mae_cv, interval_90: errors of whole structures, eV; None where they were not measured
     """
@@ -68,7 +70,9 @@ class NewModel:
     generations: Sequence[pl.DataFrame] = ()
     others: Sequence[Kernel] = ()
     kept: Sequence[TermRecord] = ()
+    with_pairs_before: bool = False
     values: Sequence[TermRecord] | None = None
+    n_defects: tuple[int, int] = ANY_NUMBER
     shift: float = 0.0
     mae_train: float | None = None
     mae_cv: float | None = None
@@ -99,24 +103,38 @@ def fail_run(db: Database, run_id: int) -> None:
         finish_run(db, run_id, "failed")
 
 
-def publish(db: Database, run_id: int, job: Job, new: NewModel) -> tuple[int, list[int]]:
-    """Append fronts, logs and the model in one transaction, and activate it where asked.
+def publish(db: Database, run_id: int, job: Job, models: Sequence[NewModel]) -> tuple[list[int], list[int]]:
+    """Append fronts, logs and models in one transaction, and activate them where asked.
 
-    Model id, and the formula id of every term.
+    Model ids, and the formula id of every term of all models.
     """
+    model_ids: list[int] = []
+    formula_ids: list[int] = []
+    pairs: list[TermRecord] = []
     with db.transaction():
-        for rows in new.generations:
-            append_generations(db, rows)
-        for kernel in new.others:
-            append_formulas(db, formula_records(kernel, run_id, job))
-        ids = [_append_term(db, run_id, job, term) for term in new.terms]
-        formulas = [*new.kept, *(_term_record(*pair) for pair in zip(new.terms, ids, strict=True))]
-        values = value_terms(db, job, formulas, new.shift) if new.values is None else new.values
-        terms = [*values, *formulas]
-        model_id = append_model(db, _model_record(run_id, job, new), terms)
-        adopt_model(db, model_id, activate=job.config.activate)
+        for new in models:
+            model_id, formulas = _append(db, run_id, job, new, pairs)
+            model_ids.append(model_id)
+            formula_ids += [f.formula_id for f in formulas if f.formula_id is not None]
+            pairs = [term for term in formulas if term.order == 2]
+            adopt_model(db, model_id, activate=job.config.activate)
         finish_run(db, run_id, "done")
-    return model_id, ids
+    return model_ids, formula_ids
+
+
+def _append(
+    db: Database, run_id: int, job: Job, new: NewModel, before: Sequence[TermRecord]
+) -> tuple[int, list[TermRecord]]:
+    """Append a model; its id and its own terms. ``before`` are the pair kernels of the one before."""
+    for rows in new.generations:
+        append_generations(db, rows)
+    for kernel in new.others:
+        append_formulas(db, formula_records(kernel, run_id, job))
+    own = [_term_record(term, _append_term(db, run_id, job, term)) for term in new.terms]
+    kept = [*new.kept, *(before if new.with_pairs_before else ())]
+    values = value_terms(db, job, [*kept, *own], new.shift) if new.values is None else new.values
+    model_id = append_model(db, _model_record(run_id, job, new), [*values, *kept, *own])
+    return model_id, own
 
 
 def _append_term(db: Database, run_id: int, job: Job, term: LearnedTerm) -> int:
@@ -136,4 +154,5 @@ def _model_record(run_id: int, job: Job, new: NewModel) -> ModelRecord:
         run_id=run_id, material_id=job.material, target=job.target, aggregator=new.aggregator,
         images=job.config.images, trained_on=new.trained_on, n_train=new.n_train,
         mae_train=new.mae_train, mae_cv=new.mae_cv, interval_90=new.interval_90,
+        n_defects_min=new.n_defects[0], n_defects_max=new.n_defects[1],
     )  # fmt: skip

@@ -51,8 +51,8 @@ def pairs_statement(job: Job) -> str:
     )
 
 
-def structures_statement(job: Job, n_folds: int) -> str:
-    """The SELECT of a job's structures with two or more defects.
+def structures_statement(job: Job, n_folds: int, most: int) -> str:
+    """The SELECT of a job's structures with two to ``most`` defects.
 
     Columns: structure_id, n_defects, value, base, n_known, fold.
     """
@@ -64,4 +64,22 @@ def structures_statement(job: Job, n_folds: int) -> str:
         target=quoted(job.target),
         predicate=f"AND ({where})" if where else "",
         folds=n_folds,
+        most=most,
+    )
+
+
+def dense_statement(job: Job, n_folds: int, fewest: int, most: int) -> str:
+    """The SELECT of a job's structures with ``fewest`` to ``most`` defects.
+
+    Columns: structure_id, n_defects, n_sites, defect_labels, value, fold.
+    """
+    text = (resources.files("defectdb.learn.dense") / "structures.sql").read_text(encoding="utf-8")
+    where = job.config.where
+    return Template(text).substitute(
+        material=quoted(job.material),
+        target=quoted(job.target),
+        predicate=f"AND ({where})" if where else "",
+        folds=n_folds,
+        fewest=fewest,
+        most=most,
     )

@@ -24,6 +24,9 @@ COMPOSITION_VARIABLES = ("n", "sites", "v", "least", "most")
 of all defects, the number of sites of the pristine supercell, what the model's other terms give, and the smallest and
 largest value of any one-defect term or pair kernel of the structure, eV."""
 
+ANY_NUMBER = (1, 1_000_000)
+"""Fewest and most defects of the structures that a model predicts which leaves none out."""
+
 Aggregator = Literal["sum", "min", "max", "shift_min", "shift_max"]
 Images = Literal["nearest", "sum"]
 Status = Literal["candidate", "active", "retired", "stale"]
@@ -117,13 +120,15 @@ class FormulaRecord(Record):
 
 
 class ModelRecord(Record):
-    """A whole-material model of one target: how terms combine, and how well."""
+    """A whole-material model of one target: how terms combine, how well, and for which numbers of defects."""
 
     run_id: int
     material_id: str
     target: str
     aggregator: Aggregator
     images: Images = "nearest"
+    n_defects_min: int = Field(default=ANY_NUMBER[0], ge=1)
+    n_defects_max: int = ANY_NUMBER[1]
     trained_on: str
     n_train: int = Field(ge=0)
     mae_train: float | None = None

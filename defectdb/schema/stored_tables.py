@@ -195,6 +195,8 @@ STORED_TABLES: tuple[Table, ...] = (
         target | | property it gives
         version | | counts up per material and target
         aggregator | | sum of all terms; min, max over pairs; shift_min, shift_max: deciding defect, moved
+        n_defects_min | | fewest defects of the structures that it predicts
+        n_defects_max | | most defects of the structures that it predicts
         images | | nearest or sum (see formulas)
         trained_on | | what the kernels were learned from: pairs, all (structures), or pairs and all
         n_train | | structures it was fitted to

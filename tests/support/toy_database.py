@@ -98,9 +98,23 @@ def gap(defects: tuple[Placed, ...]) -> float:
     )
 
 
-def fill(db: Database, n: int = 60, seed: int = 0, prefix: str = "s") -> list[tuple[Placed, ...]]:
-    """Load the toy's structures; what they are, in the order of their ids ``s0000``, ``s0001`` ..."""
-    found = configurations(n, seed)
+def crowded(n: int, fewest: int, most: int, seed: int = 0) -> list[tuple[Placed, ...]]:
+    """``n`` random structures with many defects and none with one or two."""
+    rng = random.Random(seed)
+    sites = [(i, j, layer) for i in range(CELLS) for j in range(CELLS) for layer in (0, 1, -1)]
+    found = []
+    for _ in range(n):
+        chosen = rng.sample(sites, rng.randint(fewest, most))
+        kinds = [rng.choice(["Vac_Mo", "W_Mo"]) if layer == 0 else "Vac_S" for *_, layer in chosen]
+        found.append(tuple(Placed(kind, *site) for kind, site in zip(kinds, chosen, strict=True)))
+    return found
+
+
+def fill(
+    db: Database, n: int = 60, seed: int = 0, prefix: str = "s", found: list[tuple[Placed, ...]] | None = None
+) -> list[tuple[Placed, ...]]:
+    """Load the toy's structures, or ``found``; what they are, in the order of their ids ``s0000``, ``s0001`` ..."""
+    found = found or configurations(n, seed)
     half = math.sqrt(3) / 2
     cell = {
         "a_x": A,

@@ -2,7 +2,7 @@
 -- 'min', 'max' (levels and gaps): the smallest or largest pair decides. 'shift_min', 'shift_max': the smallest or
 -- largest one-defect value, moved by what every pair with that value moves it (kernel less the value).
 WITH chosen AS (
-    SELECT model_id, material_id, target, aggregator FROM models WHERE $choice
+    SELECT model_id, material_id, target, aggregator, n_defects_min, n_defects_max FROM models WHERE $choice
 ),
 scope AS (
     SELECT
@@ -11,7 +11,7 @@ scope AS (
     FROM structures AS s
     JOIN hosts AS h USING (host_id)
     JOIN chosen AS c USING (material_id)
-    WHERE s.n_defects > 0 AND s.charge = 0
+    WHERE s.n_defects > 0 AND s.charge = 0 AND s.n_defects BETWEEN c.n_defects_min AND c.n_defects_max
 ),
 terms AS (
     SELECT

@@ -17,6 +17,7 @@ from defectdb.expressions.arrays import Floats, Integers
 from defectdb.learn.job import Job
 from defectdb.learn.select import Selection, dz_windows, frame_hash, rows_where
 from defectdb.learn.statements import structures_statement
+from defectdb.schema.records import ANY_NUMBER
 
 N_FOLDS = 5
 SAME_LEVEL = 1e-9
@@ -72,12 +73,12 @@ class ModelData:
     triples: tuple[Triples, ...]
 
 
-def load_structures(db: Database, job: Job) -> ModelData:
-    """The structures with two or more defects (with ``config.where`` over view targets_wide joined to structures).
+def load_structures(db: Database, job: Job, most: int = ANY_NUMBER[1]) -> ModelData:
+    """The structures with two to ``most`` defects (with ``config.where`` over view targets_wide joined to structures).
 
     Raises SelectionError where none is left or a one-defect value is missing.
     """
-    sql = structures_statement(job, N_FOLDS)
+    sql = structures_statement(job, N_FOLDS, most)
     frame = rows_where(db, sql, job.config.where, "targets_wide")
     if not frame.height:
         raise SelectionError(f"no structure of {job.material} with two or more defects has {job.target}")

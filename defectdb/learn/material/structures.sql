@@ -13,7 +13,7 @@ JOIN defects AS d ON d.structure_id = s.structure_id
 LEFT JOIN one_defect_energies AS o ON o.host_id = s.host_id AND o.label = d.label AND o.target = $target
     AND o.level = coalesce(b.level, b.dataset_id)
 LEFT JOIN host_offsets AS h ON h.host_id = s.host_id AND h.level = coalesce(b.level, b.dataset_id)
-WHERE hosts.material_id = $material AND s.n_defects >= 2
+WHERE hosts.material_id = $material AND s.n_defects BETWEEN 2 AND $most
     AND s.host_id IN (SELECT x.host_id FROM one_defect_energies AS x WHERE x.target = $target AND x.charge = 0) $predicate
 GROUP BY s.structure_id
 ORDER BY s.structure_id

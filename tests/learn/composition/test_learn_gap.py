@@ -111,10 +111,10 @@ def test_one_model_serves_both_densities(db: Database) -> None:
     low, data = load_structures(db, job), load_dense(db, job, print)
     assert data is not None
     run_id = open_run(db, "model", job, both_selections(low.selection, data.selection))
-    publish(db, run_id, job, low_model(job))
+    publish(db, run_id, job, [low_model(job)])
     before = {key: value for key, value, _ in db.frame(PREDICTED).iter_rows() if key.startswith("s")}
     both, law = with_dense(db, job, low_model(job), low.selection.frame, np.zeros(len(low.y)), data)
-    publish(db, run_id, job, both)
+    publish(db, run_id, job, [both])
     found = {key: (value, outside) for key, value, outside in db.frame(PREDICTED).iter_rows()}
     assert {key: found[key][0] for key in before} == before
     assert not any(outside for _, outside in found.values())

@@ -12,7 +12,6 @@ from scipy.optimize import linprog
 from defectdb.engine.safety.domain import Domain
 from defectdb.expressions.expression import from_prefix
 from defectdb.learn import LearnConfig
-from defectdb.learn.from_structures import conformal_quantile
 from defectdb.learn.material.fit_model import paying
 from defectdb.learn.material.placed_formulas import Function, pair_part, triple_part
 from defectdb.learn.material.refine import cross_validate, predict, refine
@@ -21,6 +20,7 @@ from defectdb.learn.material.tasks import REACH, metric_task, triple_task
 from defectdb.learn.material.value_tables import fit_tables, robust_weights
 from defectdb.learn.pairs.kernel_search import learn_kernel
 from defectdb.learn.pairs.kernel_task import Kernel, KernelTask
+from defectdb.learn.sparse_model import conformal_quantile
 
 QUICK = LearnConfig(generations=0, population=64, exhaustive_size=5, workers=1, max_tokens=15, protocol="all")
 RADII = np.array([2.4, 3.2, 4.0, 5.1, 6.4, 8.2, 9.3, 11.3])

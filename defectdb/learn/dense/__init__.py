@@ -1,0 +1,1 @@
+"""Learn a model from structures with any number of defects and none smaller."""
