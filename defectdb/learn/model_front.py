@@ -1,0 +1,104 @@
+"""Choose one formula for every kernel of a model: the most accurate model of every total length.
+
+Kernels add up, so what the formula in use for one of them costs does not depend on the others' formulas. The best model
+of every length is then found exactly, by dynamic programming over the kernels' fronts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from defectdb.errors import UsageError
+from defectdb.expressions.arrays import Floats, Integers
+
+
+@dataclass(frozen=True)
+class Choices:
+    """The formulas that one kernel may use.
+
+    Attributes:
+        tokens: length of every formula [formula]
+        errors: what every formula adds to the error of a structure [formula], eV
+    """
+
+    tokens: Integers
+    errors: Floats
+
+
+@dataclass(frozen=True)
+class ModelPoint:
+    """One model of the front.
+
+    Attributes:
+        tokens: total length of its formulas
+        error: estimated mean absolute error of a structure that the formulas' training errors make, eV
+        chosen: index of the formula of every kernel
+    """
+
+    tokens: int
+    error: float
+    chosen: tuple[int, ...]
+
+
+def model_front(kernels: Sequence[Choices]) -> list[ModelPoint]:
+    """The models of lower error than all that are as short or shorter, shortest first.
+
+    Every kernel uses one of its formulas; errors add up. Exact: a knapsack with one item of every class, by dynamic
+    programming over the total length (Dudzinski & Walukiewicz, Eur. J. Oper. Res. 28, 3, 1987).
+    """
+    longest = sum(int(k.tokens.max()) for k in kernels)
+    lowest = np.full(longest + 1, np.inf)
+    lowest[0] = 0.0
+    steps: list[Integers] = []
+    for kernel in kernels:
+        after = np.full((len(kernel.tokens), longest + 1), np.inf)
+        for i, (size, error) in enumerate(zip(kernel.tokens, kernel.errors, strict=True)):
+            after[i, size:] = lowest[: longest + 1 - size] + error
+        steps.append(after.argmin(0))
+        lowest = after.min(0)
+    points: list[ModelPoint] = []
+    for tokens in np.flatnonzero(np.isfinite(lowest)):
+        if not points or lowest[tokens] < points[-1].error:
+            points.append(ModelPoint(int(tokens), float(lowest[tokens]), _chosen(kernels, steps, int(tokens))))
+    return points
+
+
+def _chosen(kernels: Sequence[Choices], steps: Sequence[Integers], tokens: int) -> tuple[int, ...]:
+    """The formula of every kernel in the best model of exactly this length."""
+    found = []
+    for kernel, step in zip(reversed(kernels), reversed(steps), strict=True):
+        found.append(int(step[tokens]))
+        tokens -= int(kernel.tokens[found[-1]])
+    return tuple(reversed(found))
+
+
+def most_accurate(points: Sequence[ModelPoint], tokens: int) -> ModelPoint:
+    """The most accurate model of at most this total length. Raises UsageError where even the shortest is longer."""
+    fitting = [point for point in points if point.tokens <= tokens]
+    if not fitting:
+        raise UsageError(
+            f"no model is as short as {tokens} tokens: the shortest formulas of all kernels have {points[0].tokens} "
+            f"together; ask for --tokens {points[0].tokens} or more"
+        )
+    return fitting[-1]
+
+
+def shortest(points: Sequence[ModelPoint], accuracy: float) -> ModelPoint:
+    """The shortest model whose estimated error is at most ``accuracy`` (eV). Raises UsageError where none is."""
+    fitting = [point for point in points if point.error <= accuracy]
+    if not fitting:
+        best = points[-1]
+        raise UsageError(
+            f"no model reaches {1000 * accuracy:g} meV: the most accurate one, of {best.tokens} tokens, is estimated "
+            f"at {1000 * best.error:.3g} meV; ask for --accuracy {1000 * best.error * 1.01:.3g}meV or more, or learn "
+            "with a greater --max-tokens"
+        )
+    return fitting[0]
+
+
+def knee(points: Sequence[ModelPoint]) -> ModelPoint:
+    """The model beyond which further tokens hardly pay; the default."""
+    return points[-1]
