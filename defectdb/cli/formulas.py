@@ -19,13 +19,15 @@ if TYPE_CHECKING:
 @click.argument("words", nargs=-1, metavar="[LABEL | show ID | activate ID]", shell_complete=labels)
 @material_option("Only formulas of this material.")
 @click.option("--target", metavar="T", shell_complete=targets, help="Only formulas of this target.")
+@click.option("--model-front", is_flag=True, help="The most accurate models of every total length.")
+@click.option("--tokens", type=click.IntRange(min=1), metavar="N", help="With activate: the model that short.")
 @click.option("--front", is_flag=True, help="Every stored version, not only the active ones.")
 @click.option("--json", "style", flag_value="json", help="As JSON.")
 @click.option("--csv", "style", flag_value="csv", help="As CSV.")
 @click.pass_obj
 def formulas_command(
-    settings: Settings, words: tuple[str, ...], material: str | None, target: str | None, front: bool,
-    style: str | None,
+    settings: Settings, words: tuple[str, ...], material: str | None, target: str | None, model_front: bool,
+    tokens: int | None, front: bool, style: str | None,
 ) -> None:  # fmt: skip
     """List the active formulas; show one in every notation; put one to use.
 
@@ -35,7 +37,12 @@ def formulas_command(
       defectdb formulas Vac_Mo-Vac_S --front
       defectdb formulas show 12
       defectdb formulas activate 12
+      defectdb formulas --model-front --material MoS2
+      defectdb formulas activate --tokens 60 --material MoS2
     """
+    if model_front or tokens is not None:
+        _models(settings, words, material, target or "formation_energy", tokens, style)
+        return
     if words[:1] in (("show",), ("activate",)):
         _one(settings, words, style)
         return
@@ -51,6 +58,30 @@ def formulas_command(
     if style is None:
         frame = frame.drop("r_min", "r_max", "dz_max", "images", "n_train")
     emit(frame, style or "table")
+
+
+def _models(
+    settings: Settings, words: tuple[str, ...], material: str | None, target: str, tokens: int | None,
+    style: str | None,
+) -> None:  # fmt: skip
+    """List the newest model front, or put one of its models to use."""
+    if words != (() if tokens is None else ("activate",)):
+        raise UsageError("write `defectdb formulas --model-front` or `defectdb formulas activate --tokens N`")
+    from defectdb.db import open_database
+    from defectdb.db.model_fronts import activate_front_model, newest_front
+    from defectdb.db.scope import chosen_material, make_scope
+
+    with open_database(settings.database, read_only=tokens is None) as db:
+        material = chosen_material(db, make_scope(db, material))
+        if tokens is None:
+            frame = newest_front(db, material, target).drop("formula_ids")
+            emit(frame, style or "table")
+            return
+        with db.transaction():
+            model_id, length = activate_front_model(db, material, target, tokens)
+    if style == "json":
+        emit_json({"model_id": model_id, "tokens": length})
+    say(settings, f"model {model_id}, {length} tokens, is active")
 
 
 def _one(settings: Settings, words: tuple[str, ...], style: str | None) -> None:

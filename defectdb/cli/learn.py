@@ -8,7 +8,7 @@ import click
 
 from defectdb.cli import Settings
 from defectdb.cli.live import LearnDisplay
-from defectdb.cli.options import seconds, seed_number
+from defectdb.cli.options import ENERGY, seconds, seed_number
 from defectdb.cli.terminal import emit, emit_json, say
 from defectdb.errors import UsageError
 from defectdb.learn.config import LearnConfig
@@ -107,6 +107,14 @@ _DEFAULTS: dict[str, Any] = {name: field.default for name, field in LearnConfig.
     help="With --model --from all: cross-validate the choice of the formulas too (six times the work).",
 )
 @click.option(
+    "--accuracy", type=ENERGY, metavar="2meV",
+    help="With --all-pairs or --model: the shortest model that accurate.",
+)  # fmt: skip
+@click.option(
+    "--tokens", type=click.IntRange(min=1), metavar="N",
+    help="With --all-pairs or --model: the most accurate model of at most N tokens.",
+)  # fmt: skip
+@click.option(
     "--islands",
     type=click.IntRange(1, 64),
     default=_DEFAULTS["islands"],
@@ -139,10 +147,23 @@ def learn_command(settings: Settings, /, **options: Any) -> None:
       defectdb learn --all-pairs --target formation_energy
       defectdb learn --model --from all
     """
+    if options["pairs"] and (options["accuracy"] or options["tokens"]):
+        raise UsageError("--accuracy and --tokens choose among whole models; write --all-pairs or --model")
+    if options["accuracy"] and options["tokens"]:
+        raise UsageError("--accuracy and --tokens exclude each other; leave out one of the two")
     asked = bool(options["pairs"]) + options["all_pairs"] + options["model"]
     if asked != 1:
         raise UsageError("say what to learn: --pair LABEL, --all-pairs or --model")
-    from defectdb.cli.learned import chosen_table, error_note, fit_width, front_table, rows_note, summary
+    from defectdb.cli.learned import (
+        FRONT_NOTE,
+        chosen_table,
+        error_note,
+        fit_width,
+        front_table,
+        model_front_table,
+        rows_note,
+        summary,
+    )
     from defectdb.db import open_database
     from defectdb.learn import learn_model, learn_pairs
 
@@ -169,6 +190,9 @@ def learn_command(settings: Settings, /, **options: Any) -> None:
     else:
         click.echo(error_note(learned))
         emit(fit_width(chosen_table(learned)), floats="{:.4g}")
+        if learned.front:
+            click.echo(FRONT_NOTE)
+            emit(model_front_table(learned), floats="{:.4g}")
     state = "active" if config.activate else "stored, not active"
     say(settings, f"run {learned.run_id}, model {learned.model_id} {state}, {learned.seconds:.1f} s")
     if not config.activate:

@@ -90,6 +90,22 @@ def chosen_table(learned: Learned) -> pl.DataFrame:
     return _frame(rows)
 
 
+FRONT_NOTE = "Model front: total tokens of all kernels, and the error (meV of a structure) that their training errors make"
+
+
+def model_front_table(learned: Learned, most: int = 12) -> pl.DataFrame:
+    """Some models of the front, the one in use marked; evenly spread where there are more than ``most``."""
+    import polars as pl
+
+    points = learned.front
+    used = tuple(kernel.chosen for kernel in learned.kernels)
+    step = max(1, -(-len(points) // most))
+    shown = [p for i, p in enumerate(points) if i % step == 0 or p.chosen == used or p is points[-1]]
+    return pl.DataFrame(
+        [{"": "*" if p.chosen == used else "", "tokens": p.tokens, "error": 1000 * p.error} for p in shown]
+    )
+
+
 def _frame(rows: list[dict[str, Any]]) -> pl.DataFrame:
     """Rows whose numbers are numbers even where every one is unknown."""
     import polars as pl
@@ -104,6 +120,7 @@ def summary(learned: Learned) -> dict[str, Any]:
         "model_id": learned.model_id,
         "material": learned.material,
         "seconds": learned.seconds,
+        "front": [{"tokens": p.tokens, "error": p.error, "chosen": list(p.chosen)} for p in learned.front],
         "kernels": [
             {
                 "label": kernel.task.label, "target": kernel.task.config.target,

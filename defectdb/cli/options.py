@@ -39,3 +39,26 @@ def seed_number(_context: click.Context, _option: click.Parameter, value: int) -
     if not -(2**63) <= value < 2**63:
         raise click.BadParameter(f"{value} does not fit into 64 bits; write e.g. 1")
     return value
+
+
+class Energy(click.ParamType):
+    """An energy with its unit, ``2meV`` or ``0.002eV``; given to the command in eV."""
+
+    name = "energy"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The energy in eV. Raises BadParameter for a text without a number, a unit or above zero."""
+        if isinstance(value, float):
+            return value
+        text = str(value).replace(" ", "")
+        number, scale = (text[:-3], 1e-3) if text.endswith("meV") else (text.removesuffix("eV"), 1.0)
+        try:
+            energy = float(number) * scale
+        except ValueError:
+            energy = math.nan
+        if not text.endswith("eV") or not (0 < energy < math.inf):
+            self.fail(f"{value!r} is no energy above zero with its unit; write e.g. 2meV", param, ctx)
+        return energy
+
+
+ENERGY = Energy()

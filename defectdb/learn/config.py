@@ -35,6 +35,8 @@ class LearnConfig(BaseModel):
 
     ``allowed`` are operators beside ``operators``; ``required`` and ``forbidden`` are of these. Raises UnknownNameError
     for an operator that there is not, and UsageError for one that formulas cannot use or must both use and not use.
+    Of all kernels of a material the shortest formulas of that ``accuracy`` (eV for a structure) or the most accurate
+    ones of together that many ``tokens`` are used; without either those beyond which tokens do not pay.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -58,6 +60,8 @@ class LearnConfig(BaseModel):
     forbidden: tuple[str, ...] = ()
     warm: bool = False
     nested: bool = False
+    accuracy: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    tokens: int | None = Field(default=None, ge=1)
     conditional: bool = False
     units: bool = False
     islands: int = Field(default=1, ge=1, le=64)

@@ -13,6 +13,7 @@ from defectdb.errors import SelectionError, UsageError
 from defectdb.learn.config import LearnConfig
 from defectdb.learn.job import Job, settle
 from defectdb.learn.outcome import Learned, Progress
+from defectdb.learn.pairs.choose_formulas import chosen_together, pair_model_front
 from defectdb.learn.pairs.host_offsets import without_host_offsets
 from defectdb.learn.pairs.kernel_task import MIN_ROWS, Kernel, KernelTask, PairTask
 from defectdb.learn.pairs.tasks import demand_vanishing, kernel_tasks, n_distances
@@ -51,12 +52,18 @@ def learn_pairs(
         progress.note(line)
     try:
         kernels = _searched(tasks, progress)
-        new = _new_model(db, run_id, job, kernels, selection.frame.height)
+        front = pair_model_front(db, job, kernels) if labels is None else []
+        kernels, refusal = chosen_together(job, kernels, front)
+        new = replace(_new_model(db, run_id, job, kernels, selection.frame.height), front=front)
+        if refusal is not None:
+            job = replace(job, config=job.config.model_copy(update={"activate": False}))
         [model_id], chosen = publish(db, run_id, job, [new])
     except BaseException:
         fail_run(db, run_id)
         raise
-    return Learned(run_id, model_id, job.material, kernels, chosen, time.monotonic() - begin)
+    if refusal is not None:
+        raise UsageError(f"{refusal}; what was found is stored as candidates (`defectdb formulas --model-front`)")
+    return Learned(run_id, model_id, job.material, kernels, chosen, time.monotonic() - begin, front)
 
 
 def _searched(tasks: Sequence[PairTask], progress: Progress) -> list[Kernel]:

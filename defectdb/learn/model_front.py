@@ -6,6 +6,7 @@ of every length is then found exactly, by dynamic programming over the kernels' 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,10 @@ import numpy as np
 
 from defectdb.errors import UsageError
 from defectdb.expressions.arrays import Floats, Integers
+
+
+PAYS = 0.007
+"""Share of the error that one more token must take away to be worth reading."""
 
 
 @dataclass(frozen=True)
@@ -100,5 +105,16 @@ def shortest(points: Sequence[ModelPoint], accuracy: float) -> ModelPoint:
 
 
 def knee(points: Sequence[ModelPoint]) -> ModelPoint:
-    """The model beyond which further tokens hardly pay; the default."""
-    return points[-1]
+    """The model beyond which tokens do not pay: of least log(error) + ``PAYS`` x tokens."""
+    floor = 1e-6 * points[0].error  # round-off: exact models are equally good
+    return min(points, key=lambda p: math.log(max(p.error, floor, 1e-12)) + PAYS * p.tokens)
+
+
+def choose(points: Sequence[ModelPoint], accuracy: float | None, tokens: int | None) -> ModelPoint:
+    """The shortest model of that accuracy (eV), else the most accurate of that length, else the knee.
+
+    Raises UsageError where no model is that accurate or that short.
+    """
+    if accuracy is not None:
+        return shortest(points, accuracy)
+    return knee(points) if tokens is None else most_accurate(points, tokens)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from defectdb.learn.model_front import ModelPoint
 from defectdb.learn.pairs.kernel_task import Kernel
 from defectdb.learn.pairs.workers import GenerationCallback
 
@@ -18,6 +19,7 @@ class Learned:
         kernels: every formula in use, with its front
         formula_ids: id of the chosen formula of every kernel
         seconds: wall time of the job
+        front: the most accurate models of every total length; empty where kernels were chosen one by one
     """
 
     run_id: int
@@ -26,6 +28,7 @@ class Learned:
     kernels: list[Kernel]
     formula_ids: list[int]
     seconds: float
+    front: Sequence[ModelPoint] = ()
 
 
 def _ignore(*_: object) -> None:

@@ -17,7 +17,9 @@ from defectdb.db.formulas import (
     finish_run,
     start_run,
 )
+from defectdb.db.model_fronts import append_model_front
 from defectdb.learn.job import Job
+from defectdb.learn.model_front import ModelPoint
 from defectdb.learn.one_defect_values import value_terms
 from defectdb.learn.pairs.kernel_task import Kernel
 from defectdb.learn.records import formula_records
@@ -61,6 +63,7 @@ class NewModel:
         n_defects: fewest and most defects of the structures that it predicts
         shift: what is added to the host offset of far pairs, eV
         mae_train, mae_cv, interval_90: errors of whole structures, eV; None where they were not measured
+        front: the most accurate models of every total length, of which these terms are one
     """
 
     terms: Sequence[LearnedTerm]
@@ -77,6 +80,7 @@ class NewModel:
     mae_train: float | None = None
     mae_cv: float | None = None
     interval_90: float | None = None
+    front: Sequence[ModelPoint] = ()
 
 
 def open_run(db: Database, kind: str, job: Job, selection: Selection) -> int:
@@ -130,19 +134,28 @@ def _append(
         append_generations(db, rows)
     for kernel in new.others:
         append_formulas(db, formula_records(kernel, run_id, job))
-    own = [_term_record(term, _append_term(db, run_id, job, term)) for term in new.terms]
+    stored = [_append_term(db, run_id, job, term) for term in new.terms]
+    own = [_term_record(term, ids[term.kernel.chosen]) for term, ids in zip(new.terms, stored, strict=True)]
+    if new.front:
+        append_model_front(db, run_id, [_front_row(point, stored) for point in new.front])
     kept = [*new.kept, *(before if new.with_pairs_before else ())]
     values = value_terms(db, job, [*kept, *own], new.shift) if new.values is None else new.values
     model_id = append_model(db, _model_record(run_id, job, new), [*values, *kept, *own])
     return model_id, own
 
 
-def _append_term(db: Database, run_id: int, job: Job, term: LearnedTerm) -> int:
-    """Append a term's front; the id of the formula in use."""
+def _front_row(point: ModelPoint, stored: Sequence[Sequence[int]]) -> dict[str, object]:
+    """A row of ``model_fronts``; ``stored`` are the formula ids of every term's front."""
+    ids = [formulas[at] for formulas, at in zip(stored, point.chosen, strict=True)]
+    return {"tokens": point.tokens, "error": point.error, "formula_ids": ids}
+
+
+def _append_term(db: Database, run_id: int, job: Job, term: LearnedTerm) -> list[int]:
+    """Append a term's front; the ids of its formulas."""
     records, chosen = formula_records(term.kernel, run_id, job), term.kernel.chosen
     if term.mae_cv is not None:
         records[chosen] = records[chosen].model_copy(update={"mae_cv": term.mae_cv})
-    return append_formulas(db, records)[chosen]
+    return append_formulas(db, records)
 
 
 def _term_record(term: LearnedTerm, formula_id: int) -> TermRecord:

@@ -214,4 +214,10 @@ STORED_TABLES: tuple[Table, ...] = (
         formula_id | | the term's formula
         value | eV | the term's value where it has no formula
     """),
+    table("model_fronts", "One row per total length at which a run found a more accurate model.", """
+        run_id | | run that found it
+        tokens | | total length of its formulas
+        error | eV | error of a structure that the formulas' training errors make, estimated
+        formula_ids | | the formula of every kernel
+    """),
 )  # fmt: skip

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support import toy_database as toy
 
+from defectdb.db import open_database
+from defectdb.db.model_fronts import activate_front_model, newest_front
 from defectdb.errors import UsageError
-from defectdb.learn.model_front import Choices, ModelPoint, model_front, most_accurate, shortest
+from defectdb.learn.config import LearnConfig
+from defectdb.learn.from_pairs import learn_pairs
+from defectdb.learn.model_front import Choices, ModelPoint, knee, model_front, most_accurate, shortest
+
+QUICK = LearnConfig(generations=0, population=64, exhaustive_size=4, workers=1)
 
 KERNEL = st.lists(
     st.tuples(st.integers(1, 12), st.integers(0, 1000).map(lambda x: x / 64)), min_size=1, max_size=5
@@ -51,3 +60,44 @@ def test_an_accuracy_gives_the_shortest_model_that_reaches_it() -> None:
     assert shortest(POINTS, 0.004).tokens == 9
     with pytest.raises(UsageError, match=r"no model reaches 0.5 meV: the most accurate one, of 20 tokens"):
         shortest(POINTS, 0.0005)
+
+
+def test_the_knee_is_where_a_token_no_longer_takes_a_hundred_and_fiftieth_of_the_error() -> None:
+    assert knee(POINTS).tokens == 20
+    assert knee([*POINTS, ModelPoint(40, 0.00099, (3,))]).tokens == 20
+    assert knee([ModelPoint(5, 0.010, (0,)), ModelPoint(105, 0.006, (1,))]).tokens == 5
+
+
+def test_learning_all_pairs_uses_the_knee_and_stores_the_front(tmp_path: Path) -> None:
+    with open_database(tmp_path / "toy.duckdb", create=True) as db:
+        toy.fill(db, n=120)
+        learned = learn_pairs(db, QUICK)
+        stored = newest_front(db, "MoS2", "formation_energy")
+        assert stored["tokens"].to_list() == [point.tokens for point in learned.front]
+        [active] = stored.filter(pl.col("active")).rows(named=True)
+        used = sum(kernel.best.complexity for kernel in learned.kernels)
+        assert (active["tokens"], active["run_id"]) == (used, learned.run_id)
+        assert sorted(active["formula_ids"]) == sorted(learned.formula_ids)
+
+        shortest_one = stored["tokens"][0]
+        with db.transaction():
+            model_id, tokens = activate_front_model(db, "MoS2", "formation_energy", shortest_one)
+        assert tokens == shortest_one
+        terms = db.frame('SELECT count(*) AS n FROM model_terms WHERE model_id = ? GROUP BY "order"', [model_id])
+        before = db.frame(
+            'SELECT count(*) AS n FROM model_terms WHERE model_id = ? GROUP BY "order"', [learned.model_id]
+        )
+        assert sorted(terms["n"]) == sorted(before["n"])
+        assert newest_front(db, "MoS2", "formation_energy")["active"].to_list().index(True) == 0
+        with pytest.raises(UsageError, match="no model is as short as 1 tokens"):
+            activate_front_model(db, "MoS2", "formation_energy", 1)
+
+
+def test_an_accuracy_out_of_reach_is_an_error_and_what_was_found_stays_a_candidate(tmp_path: Path) -> None:
+    with open_database(tmp_path / "toy.duckdb", create=True) as db:
+        toy.fill(db, n=120)
+        with pytest.raises(UsageError, match="no model reaches .* stored as candidates"):
+            learn_pairs(db, QUICK.model_copy(update={"accuracy": 1e-30, "exhaustive_size": 2}))
+        assert db.value("SELECT count(*) FROM models WHERE status = 'active'") == 0
+        assert db.value("SELECT count(*) FROM models WHERE status = 'candidate'") == 1
+        assert db.value("SELECT count(*) FROM model_fronts") > 0
