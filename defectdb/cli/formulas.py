@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 @material_option("Only formulas of this material.")
 @click.option("--target", metavar="T", shell_complete=targets, help="Only formulas of this target.")
 @click.option("--model-front", is_flag=True, help="The most accurate models of every total length.")
-@click.option("--tokens", type=click.IntRange(min=1), metavar="N", help="With activate: the model that short.")
+@click.option(
+    "--tokens", type=click.IntRange(min=1), metavar="N", help="With activate: the model that short."
+)
 @click.option("--front", is_flag=True, help="Every stored version, not only the active ones.")
 @click.option("--json", "style", flag_value="json", help="As JSON.")
 @click.option("--csv", "style", flag_value="csv", help="As CSV.")

@@ -90,7 +90,7 @@ def chosen_table(learned: Learned) -> pl.DataFrame:
     return _frame(rows)
 
 
-FRONT_NOTE = "Model front: total tokens of all kernels, and the error (meV of a structure) that their training errors make"
+FRONT_NOTE = "Model front: tokens of all kernels, and what their training errors make of a structure's error, meV"
 
 
 def model_front_table(learned: Learned, most: int = 12) -> pl.DataFrame:

@@ -64,9 +64,9 @@ def activate_front_model(db: Database, material: str, target: str, tokens: int) 
             f"{front['tokens'][0]}"
         )
     point = fitting.row(-1, named=True)
-    model = db.frame("SELECT * FROM models WHERE run_id = ? ORDER BY model_id LIMIT 1", [point["run_id"]]).row(
-        0, named=True
-    )
+    model = db.frame(
+        "SELECT * FROM models WHERE run_id = ? ORDER BY model_id LIMIT 1", [point["run_id"]]
+    ).row(0, named=True)
     terms = db.frame(
         'SELECT "order", label, formula_id, value FROM model_terms WHERE model_id = ? ORDER BY "order", label, part',
         [model["model_id"]],

@@ -62,7 +62,9 @@ def learn_pairs(
         fail_run(db, run_id)
         raise
     if refusal is not None:
-        raise UsageError(f"{refusal}; what was found is stored as candidates (`defectdb formulas --model-front`)")
+        raise UsageError(
+            f"{refusal}; what was found is stored as candidates (`defectdb formulas --model-front`)"
+        )
     return Learned(run_id, model_id, job.material, kernels, chosen, time.monotonic() - begin, front)
 
 

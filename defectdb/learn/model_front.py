@@ -15,7 +15,6 @@ import numpy as np
 from defectdb.errors import UsageError
 from defectdb.expressions.arrays import Floats, Integers
 
-
 PAYS = 0.007
 """Share of the error that one more token must take away to be worth reading."""
 
@@ -67,7 +66,9 @@ def model_front(kernels: Sequence[Choices]) -> list[ModelPoint]:
     points: list[ModelPoint] = []
     for tokens in np.flatnonzero(np.isfinite(lowest)):
         if not points or lowest[tokens] < points[-1].error:
-            points.append(ModelPoint(int(tokens), float(lowest[tokens]), _chosen(kernels, steps, int(tokens))))
+            points.append(
+                ModelPoint(int(tokens), float(lowest[tokens]), _chosen(kernels, steps, int(tokens)))
+            )
     return points
 
 

@@ -33,9 +33,7 @@ def choices(rows: list[tuple[int, float]]) -> Choices:
 @given(st.lists(KERNEL, min_size=1, max_size=4))
 def test_the_front_holds_the_best_combination_of_every_length(kernels: list[list[tuple[int, float]]]) -> None:
     points = model_front([choices(rows) for rows in kernels])
-    every = [
-        (sum(t for t, _ in picked), sum(e for _, e in picked)) for picked in itertools.product(*kernels)
-    ]
+    every = [(sum(t for t, _ in picked), sum(e for _, e in picked)) for picked in itertools.product(*kernels)]
     best = {size: min(e for t, e in every if t <= size) for size, _ in every}
     for point in points:
         picked = [rows[i] for rows, i in zip(kernels, point.chosen, strict=True)]
@@ -52,7 +50,7 @@ POINTS = [ModelPoint(5, 0.010, (0,)), ModelPoint(9, 0.004, (1,)), ModelPoint(20,
 
 def test_a_budget_of_tokens_gives_the_most_accurate_model_that_short() -> None:
     assert most_accurate(POINTS, 19).tokens == 9
-    with pytest.raises(UsageError, match="no model is as short as 4 tokens.*--tokens 5"):
+    with pytest.raises(UsageError, match=r"no model is as short as 4 tokens.*--tokens 5"):
         most_accurate(POINTS, 4)
 
 
@@ -83,7 +81,9 @@ def test_learning_all_pairs_uses_the_knee_and_stores_the_front(tmp_path: Path) -
         with db.transaction():
             model_id, tokens = activate_front_model(db, "MoS2", "formation_energy", shortest_one)
         assert tokens == shortest_one
-        terms = db.frame('SELECT count(*) AS n FROM model_terms WHERE model_id = ? GROUP BY "order"', [model_id])
+        terms = db.frame(
+            'SELECT count(*) AS n FROM model_terms WHERE model_id = ? GROUP BY "order"', [model_id]
+        )
         before = db.frame(
             'SELECT count(*) AS n FROM model_terms WHERE model_id = ? GROUP BY "order"', [learned.model_id]
         )
@@ -96,7 +96,7 @@ def test_learning_all_pairs_uses_the_knee_and_stores_the_front(tmp_path: Path) -
 def test_an_accuracy_out_of_reach_is_an_error_and_what_was_found_stays_a_candidate(tmp_path: Path) -> None:
     with open_database(tmp_path / "toy.duckdb", create=True) as db:
         toy.fill(db, n=120)
-        with pytest.raises(UsageError, match="no model reaches .* stored as candidates"):
+        with pytest.raises(UsageError, match=r"no model reaches .* stored as candidates"):
             learn_pairs(db, QUICK.model_copy(update={"accuracy": 1e-30, "exhaustive_size": 2}))
         assert db.value("SELECT count(*) FROM models WHERE status = 'active'") == 0
         assert db.value("SELECT count(*) FROM models WHERE status = 'candidate'") == 1
