@@ -90,7 +90,9 @@ def chosen_table(learned: Learned) -> pl.DataFrame:
     return _frame(rows)
 
 
-FRONT_NOTE = "Model front: tokens of all kernels, and what their training errors make of a structure's error, meV"
+FRONT_NOTE = (
+    "Model front: tokens of all kernels, and what their training errors make of a structure's error, meV"
+)
 
 
 def model_front_table(learned: Learned, most: int = 12) -> pl.DataFrame:

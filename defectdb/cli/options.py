@@ -41,7 +41,7 @@ def seed_number(_context: click.Context, _option: click.Parameter, value: int) -
     return value
 
 
-class Energy(click.ParamType):
+class Energy(click.ParamType[float]):
     """An energy with its unit, ``2meV`` or ``0.002eV``; given to the command in eV."""
 
     name = "energy"

@@ -11,7 +11,12 @@ from defectdb.db.formulas import activate_model, append_model
 from defectdb.errors import UsageError
 from defectdb.schema.records import ModelRecord, TermRecord
 
-_SCHEMA = {"run_id": pl.Int64, "tokens": pl.Int32, "error": pl.Float64, "formula_ids": pl.List(pl.Int64)}
+_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
+    "run_id": pl.Int64,
+    "tokens": pl.Int32,
+    "error": pl.Float64,
+    "formula_ids": pl.List(pl.Int64),
+}
 
 
 def append_model_front(db: Database, run_id: int, points: Sequence[Mapping[str, object]]) -> None:
