@@ -8,7 +8,7 @@ import click
 
 from defectdb.cli import Settings
 from defectdb.cli.live import LearnDisplay
-from defectdb.cli.options import ENERGY, seconds, seed_number
+from defectdb.cli.options import ENERGY, dataset_option, material_option, seconds, seed_number
 from defectdb.cli.terminal import emit, emit_json, say
 from defectdb.errors import UsageError
 from defectdb.learn.config import LearnConfig
@@ -31,7 +31,8 @@ _DEFAULTS: dict[str, Any] = {name: field.default for name, field in LearnConfig.
     show_default=True,
     help="Learn from 1- and 2-defect structures, or (--model) from every structure.",
 )
-@click.option("--material", metavar="M", help="Needed where several materials have pairs.")
+@material_option("Needed where several materials have pairs.")
+@dataset_option("Learn from this dataset only; repeatable.")
 @click.option(
     "--target",
     default=_DEFAULTS["target"],

@@ -31,18 +31,20 @@ SUMMANDS = 3
 
 
 class LearnConfig(BaseModel):
-    """Options of one learning job. Times in seconds; ``max_tokens`` bounds a finished formula, constants included.
+    """Options of one learning job. Times in seconds.
 
-    ``allowed`` are operators beside ``operators``; ``required`` and ``forbidden`` are of these. Raises UnknownNameError
-    for an operator that there is not, and UsageError for one that formulas cannot use or must both use and not use.
-    Of all kernels of a material the shortest formulas of that ``accuracy`` (eV for a structure) or the most accurate
-    ones of together that many ``tokens`` are used; without either those beyond which tokens do not pay.
+    ``datasets`` are ids or names, none means all. ``max_tokens`` bounds a finished formula, constants included.
+    ``allowed`` are operators beside ``operators``; ``required`` and ``forbidden`` are of these. Of all kernels of a
+    material the shortest formulas of that ``accuracy`` (eV for a structure) or the most accurate ones of together that
+    many ``tokens`` are used; without either those beyond which tokens do not pay. Raises UnknownNameError for an
+    operator that there is not, and UsageError for one that formulas cannot use or must both use and not use.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     target: str = "formation_energy"
     material: str | None = None
+    datasets: tuple[str, ...] = ()
     where: str | None = None
     images: Images = "nearest"
     protocol: Literal["pairs", "all"] = "pairs"

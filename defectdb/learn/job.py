@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from defectdb.db import Database
 from defectdb.db.read import read_label
-from defectdb.db.scope import Scope, one_level
+from defectdb.db.scope import OF_DATASETS, Scope, make_scope, one_level
 from defectdb.engine.grammar.grammar import Grammar
 from defectdb.errors import SelectionError, UnknownNameError, UsageError
 from defectdb.learn.config import LearnConfig, resolve_device
@@ -25,6 +25,8 @@ class Job:
         device: ``cpu`` or ``cuda``
         labels: pair labels, sorted
         grammar: the formulas of a pair kernel
+        datasets: ids of the datasets to learn from; empty for all
+        level: level of theory of their structures; None where none has the target
     """
 
     config: LearnConfig
@@ -33,6 +35,8 @@ class Job:
     device: str
     labels: tuple[str, ...]
     grammar: Grammar
+    datasets: tuple[str, ...] = ()
+    level: str | None = None
 
 
 def settle(
@@ -49,11 +53,12 @@ def settle(
     check_target(config.target)
     grammar = config.grammar()
     device = resolve_device(config.device)
-    material = choose_material(db, config.material, source)
-    known = known_labels(db, material, source)
-    wanted = known if labels is None else sorted({find_label(db, material, label) for label in labels})
-    one_level(db, Scope(material), config.target)
-    return Job(config, config.target, material, device, tuple(wanted), grammar)
+    datasets = make_scope(db, config.material, config.datasets).datasets
+    material = choose_material(db, config.material, source, datasets)
+    known = known_labels(db, material, source, datasets)
+    wanted = known if labels is None else sorted({find_label(db, material, x, datasets) for x in labels})
+    level = one_level(db, Scope(material, datasets), config.target)
+    return Job(config, config.target, material, device, tuple(wanted), grammar, datasets, level)
 
 
 def check_target(target: str) -> None:
@@ -65,7 +70,7 @@ def check_target(target: str) -> None:
 SOURCES = {
     "pair_energies": ("pair_energies", "2-defect structures"),
     "pairs": (
-        "(SELECT p.label, h.material_id FROM pairs AS p JOIN structures AS s USING (structure_key) "
+        "(SELECT p.label, h.material_id, s.dataset_id FROM pairs AS p JOIN structures AS s USING (structure_key) "
         "JOIN hosts AS h USING (host_id))",
         "structures with several defects",
     ),
@@ -73,10 +78,15 @@ SOURCES = {
 """Where pairs to learn from stand: of structures with two defects, or of all; the FROM clause and words for it."""
 
 
-def choose_material(db: Database, material: str | None, source: str = "pair_energies") -> str:
+def choose_material(
+    db: Database, material: str | None, source: str = "pair_energies", datasets: Sequence[str] = ()
+) -> str:
     """The material to learn: the one named, or the only one with pairs in ``source``. Raises UsageError."""
     table, words = SOURCES[source]
-    known = db.frame(f"SELECT DISTINCT material_id FROM {table} ORDER BY ALL")["material_id"].to_list()
+    known = db.frame(
+        f"SELECT DISTINCT material_id FROM {table} WHERE {OF_DATASETS} ORDER BY ALL",
+        {"datasets": list(datasets) or None},
+    )["material_id"].to_list()
     if material is not None:
         if material not in known:
             raise UnknownNameError(f"material with {words}", material, known)
@@ -88,16 +98,19 @@ def choose_material(db: Database, material: str | None, source: str = "pair_ener
     return str(known[0])
 
 
-def known_labels(db: Database, material: str, source: str = "pair_energies") -> list[str]:
+def known_labels(
+    db: Database, material: str, source: str = "pair_energies", datasets: Sequence[str] = ()
+) -> list[str]:
     """Pair labels of the material's structures, sorted."""
     return db.frame(
-        f"SELECT DISTINCT label FROM {SOURCES[source][0]} WHERE material_id = ? ORDER BY ALL", [material]
+        f"SELECT DISTINCT label FROM {SOURCES[source][0]} WHERE material_id = $material AND {OF_DATASETS} ORDER BY ALL",
+        {"material": material, "datasets": list(datasets) or None},
     )["label"].to_list()
 
 
-def find_label(db: Database, material: str, text: str) -> str:
+def find_label(db: Database, material: str, text: str, datasets: Sequence[str] = ()) -> str:
     """The canonical label that the text means. Raises UnknownNameError naming the known ones, and LabelError."""
-    known = known_labels(db, material)
+    known = known_labels(db, material, datasets=datasets)
     label = read_label(db, text, order=2)
     if label not in known:
         raise UnknownNameError("pair label", label, known)

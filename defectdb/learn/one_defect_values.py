@@ -22,8 +22,9 @@ def value_terms(
     """
     singles = db.frame(
         "SELECT o.label, o.host_id, o.value FROM one_defect_energies AS o JOIN hosts AS h USING (host_id) "
-        "WHERE h.material_id = ? AND o.target = ? AND o.charge = 0 ORDER BY o.label, o.host_id",
-        [job.material, job.target],
+        "WHERE h.material_id = ? AND o.target = ? AND o.charge = 0 AND coalesce(o.level = ?, TRUE) "
+        "ORDER BY o.label, o.host_id",
+        [job.material, job.target, job.level],
     )
     images = self_images(db, job.material, kernels) if job.config.images == "sum" else {}
     values: dict[str, list[float]] = {}
@@ -32,8 +33,9 @@ def value_terms(
     terms = [TermRecord(order=1, label=label, value=float(np.mean(v))) for label, v in values.items()]
     if job.target == "formation_energy":
         offset = db.value(
-            "SELECT avg(o.value) FROM host_offsets AS o JOIN hosts AS h USING (host_id) WHERE h.material_id = ?",
-            [job.material],
+            "SELECT avg(o.value) FROM host_offsets AS o JOIN hosts AS h USING (host_id) "
+            "WHERE h.material_id = ? AND coalesce(o.level = ?, TRUE)",
+            [job.material, job.level],
         )
         terms.insert(0, TermRecord(order=0, label="host", value=float(offset or 0.0) + shift))
     return terms

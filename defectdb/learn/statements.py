@@ -34,6 +34,11 @@ def _listing(texts: Iterable[str]) -> str:
     return ", ".join(quoted(text) for text in texts)
 
 
+def dataset_predicate(job: Job, column: str) -> str:
+    """`` AND column IN (...)`` for the job's datasets; empty where it learns from all."""
+    return f" AND {column} IN ({_listing(job.datasets)})" if job.datasets else ""
+
+
 def pairs_statement(job: Job) -> str:
     """The SELECT of a job's 2-defect structures: structure_id, host_id, pair_id, label, r, dz, y.
 
@@ -43,6 +48,7 @@ def pairs_statement(job: Job) -> str:
     rows = (
         f"SELECT * FROM pair_energies\n"
         f"  WHERE material_id = {quoted(job.material)} AND label IN ({_listing(job.labels)}) AND {value} IS NOT NULL"
+        + dataset_predicate(job, "dataset_id")
     )
     predicate = "" if not where else f"WHERE (\n  {where}\n)\n"
     return (
@@ -62,7 +68,7 @@ def structures_statement(job: Job, n_folds: int, most: int) -> str:
         base=ONE_DEFECT_SUMS[job.target],
         material=quoted(job.material),
         target=quoted(job.target),
-        predicate=f"AND ({where})" if where else "",
+        predicate=(f"AND ({where})" if where else "") + dataset_predicate(job, "s.dataset_id"),
         folds=n_folds,
         most=most,
     )
@@ -78,7 +84,7 @@ def dense_statement(job: Job, n_folds: int, fewest: int, most: int) -> str:
     return Template(text).substitute(
         material=quoted(job.material),
         target=quoted(job.target),
-        predicate=f"AND ({where})" if where else "",
+        predicate=(f"AND ({where})" if where else "") + dataset_predicate(job, "s.dataset_id"),
         folds=n_folds,
         fewest=fewest,
         most=most,

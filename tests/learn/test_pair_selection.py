@@ -6,7 +6,7 @@ import pytest
 from support import toy_database as toy
 
 from defectdb.db import Database
-from defectdb.errors import UsageError
+from defectdb.errors import UnknownNameError, UsageError
 from defectdb.learn import LearnConfig
 from defectdb.learn.job import settle
 from defectdb.learn.select import select_pairs
@@ -78,3 +78,22 @@ def test_no_predicate_brings_in_another_label(filled: Database, text: str) -> No
     assert selection.frame.equals(plain.frame)
     assert selection.sha256 == plain.sha256
     assert filled.frame(selection.sql).equals(plain.frame)  # the stored SELECT stands by itself
+
+
+def test_a_dataset_narrows_what_is_learned_from(filled: Database) -> None:
+    with filled.transaction():
+        columns = ", ".join(name for name in filled.columns("datasets") if name not in ("dataset_id", "name"))
+        filled.execute(
+            f"INSERT INTO datasets (dataset_id, name, {columns}) SELECT 'mine', 'mine', {columns} FROM datasets LIMIT 1"
+        )
+        filled.execute("UPDATE datasets SET level = 'PBE'")
+        filled.execute(
+            "UPDATE structures SET dataset_id = 'mine' WHERE n_defects = 2 AND structure_key % 4 = 1"
+        )
+    every = select_pairs(filled, settle(filled, LearnConfig(), [LABEL])).frame
+    mine = select_pairs(filled, settle(filled, LearnConfig(datasets=("mine",)), [LABEL])).frame
+    owner = dict(filled.frame("SELECT structure_id, dataset_id FROM structures").iter_rows())
+    assert sorted(mine["structure_id"]) == sorted(s for s in every["structure_id"] if owner[s] == "mine")
+    assert 0 < mine.height < every.height
+    with pytest.raises(UnknownNameError, match="dataset 'theirs'"):
+        settle(filled, LearnConfig(datasets=("theirs",)), [LABEL])

@@ -17,7 +17,7 @@ from defectdb.expressions.arrays import Floats, Integers
 from defectdb.learn.job import Job
 from defectdb.learn.material.structures import N_FOLDS
 from defectdb.learn.select import Selection, frame_hash, rows_where
-from defectdb.learn.statements import quoted
+from defectdb.learn.statements import dataset_predicate, quoted
 from defectdb.schema.labels import count_variable
 
 FEWEST = 40
@@ -113,7 +113,7 @@ def _statement(job: Job) -> str:
     return Template(text).substitute(
         material=quoted(job.material),
         target=quoted(job.target),
-        predicate=f"AND ({where})" if where else "",
+        predicate=(f"AND ({where})" if where else "") + dataset_predicate(job, "s.dataset_id"),
         folds=N_FOLDS,
     )
 

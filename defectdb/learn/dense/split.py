@@ -39,9 +39,10 @@ def split_structures(db: Database, job: Job) -> Split:
         JOIN hosts AS h USING (host_id)
         LEFT JOIN target_values AS t ON t.structure_id = s.structure_id AND t.target = $target
         WHERE h.material_id = $material AND s.n_defects > 0 AND s.charge = 0
+            AND coalesce(list_contains(CAST($datasets AS VARCHAR[]), s.dataset_id), TRUE)
         GROUP BY s.host_id
         """,
-        {"target": job.target, "material": job.material},
+        {"target": job.target, "material": job.material, "datasets": list(job.datasets) or None},
     )
     if not hosts["n_known"].sum():
         raise SelectionError(f"no structure of {job.material} has {job.target}")
