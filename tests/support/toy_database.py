@@ -315,6 +315,7 @@ def run(db: Database) -> int:
             seed=0,
             device="cpu",
             version="0",
+            status="done",
         ),
     )
 
