@@ -255,7 +255,9 @@ def test_a_display_hears_of_every_generation_in_worker_processes(learned: Path, 
     copy = tmp_path / "copy.duckdb"
     copy.write_bytes(learned.read_bytes())
     heard: list[tuple[str, int]] = []
-    progress = Progress(worker_generation=lambda task, generation: heard.append((task.name, generation.generation)))
+    progress = Progress(
+        worker_generation=lambda task, generation: heard.append((task.name, generation.generation))
+    )
     config = QUICK.model_copy(update={"workers": 2, "generations": 1})
     with open_database(copy) as db:
         result = learn_pairs(db, config, ["Vac_Mo-Vac_S", "Vac_S-W_Mo"], progress)
