@@ -144,8 +144,8 @@ def test_sql_reads_with_bound_values_and_refuses_to_write(shell: Shell, tmp_path
 
 
 def test_sql_writes_when_told_to(shell: Shell) -> None:
-    shell("sql", "CREATE TABLE notes AS SELECT 'mine' AS note", "--write")
-    assert shell.json("sql", "FROM notes") == [{"note": "mine"}]
+    shell("sql", "CREATE TABLE remarks AS SELECT 'mine' AS note", "--write")
+    assert shell.json("sql", "FROM remarks") == [{"note": "mine"}]
 
 
 def test_export_writes_what_the_file_name_asks_for(shell: Shell, tmp_path: Path) -> None:

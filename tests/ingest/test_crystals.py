@@ -41,7 +41,7 @@ KNOWN = material_of(cell())
 
 
 @given(
-    st.floats(8, 40), st.floats(0, 1), st.floats(0, 1), st.floats(0, 1), st.booleans(), st.booleans(),
+    st.floats(10, 40), st.floats(0, 1), st.floats(0, 1), st.floats(0, 1), st.booleans(), st.booleans(),
     st.permutations([0, 1, 2]),
 )  # fmt: skip
 def test_vacuum_origin_height_orientation_and_order_do_not_make_another_material(

@@ -319,7 +319,7 @@ def test_a_formula_with_as_many_constants_as_points_is_never_chosen() -> None:
     ("formula", "bare"),
     [
         ("add c0 div c1 exp r", "inv exp r"),
-        ("add add c0 mul c1 cos mul c2 r neg mul 3 square r", "add cos mul c2 r square r"),
+        ("add add c0 mul c1 cos mul c2 r neg mul 3 square r", "add cos mul c0 r square r"),
         ("sub mul cos r c0 div tanh r 2", "add cos r tanh r"),
         ("c0", ""),
     ],

@@ -114,7 +114,7 @@ def test_an_excerpt_has_the_structures_asked_for_and_no_formulas(db: Database) -
 
 def test_simple_models_add_up_what_the_toy_is_made_of(db: Database) -> None:
     """Structures whose distances are all in the table: it gives back their energies, up to the host offset."""
-    simple = simple_models(db, QUICK, "MoS2")
+    simple = simple_models(db, QUICK)
     defects = db.frame("SELECT structure_id, label FROM defects")
     pairs = db.frame("SELECT structure_id, label, distance AS r, dz FROM pairs")
     actual = db.frame("SELECT structure_id, value FROM target_values WHERE target = 'formation_energy'")
@@ -126,7 +126,7 @@ def test_simple_models_add_up_what_the_toy_is_made_of(db: Database) -> None:
 
 
 def test_gaps_are_decided_by_the_smallest_pair(db: Database) -> None:
-    simple = simple_models(db, QUICK.model_copy(update={"target": "homo_lumo_gap"}), "MoS2")
+    simple = simple_models(db, QUICK.model_copy(update={"target": "homo_lumo_gap"}))
     defects = db.frame("SELECT structure_id, label FROM defects")
     pairs = db.frame("SELECT structure_id, label, distance AS r, dz FROM pairs")
     actual = db.frame("SELECT structure_id, value FROM target_values WHERE target = 'homo_lumo_gap'")
