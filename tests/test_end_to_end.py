@@ -17,13 +17,13 @@ from defectdb.errors import ExitCode
 
 @pytest.fixture(scope="module")
 def database(real_archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The archive ingested and every pair label learned, with a third of the usual search."""
+    """The archive ingested and every pair label learned, with a short search."""
     folder = tmp_path_factory.mktemp("whole")
     path = folder / "defects.duckdb"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DEFECTDB_CACHE", str(folder / "cache"))
         assert run(["--db", str(path), "-q", "ingest", str(real_archive)]) == ExitCode.DONE
-        learn = ["learn", "--all-pairs", "--target", "formation_energy", "--generations", "4", "--json"]
+        learn = ["learn", "--all-pairs", "--target", "formation_energy", "--generations", "1", "--json"]
         assert run(["--db", str(path), "-q", *learn]) == ExitCode.DONE
     return path
 
