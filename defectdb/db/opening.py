@@ -12,6 +12,7 @@ import duckdb
 from defectdb.db.connection import Database
 from defectdb.db.migrate import migrate, pending, schema_version
 from defectdb.errors import DatabaseError
+from defectdb.schema.quoting import quoted_text
 
 MEMORY = ":memory:"
 STORAGE_VERSION = "v1.4.0"  # files that DuckDB 1.4 and browsers can read
@@ -86,10 +87,11 @@ def _create(file: Path) -> bool:
     if not file.parent.is_dir():
         raise DatabaseError(f"there is no folder {file.parent} to make {file.name} in")
     draft = file.with_name(f".{file.name}.{os.getpid()}.draft")
-    quoted = str(draft).replace("'", "''")
     try:
         with duckdb.connect() as connection:
-            connection.execute(f"ATTACH '{quoted}' AS draft (STORAGE_VERSION '{STORAGE_VERSION}')")
+            connection.execute(
+                f"ATTACH {quoted_text(str(draft))} AS draft (STORAGE_VERSION '{STORAGE_VERSION}')"
+            )
             connection.execute("USE draft")
             migrate(connection)
             connection.execute("USE memory")

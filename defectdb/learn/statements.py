@@ -7,6 +7,7 @@ from importlib import resources
 from string import Template
 
 from defectdb.learn.job import Job
+from defectdb.schema.quoting import quoted_text
 
 PAIR_VALUES = {
     "formation_energy": "interaction",
@@ -25,13 +26,8 @@ ONE_DEFECT_SUMS = {
 """Target to what the defects of a structure give without their interaction."""
 
 
-def quoted(text: str) -> str:
-    """A SQL string: a stored SELECT must run as it stands, so that nothing in it can be bound."""
-    return "'" + text.replace("'", "''") + "'"
-
-
 def _listing(texts: Iterable[str]) -> str:
-    return ", ".join(quoted(text) for text in texts)
+    return ", ".join(quoted_text(text) for text in texts)
 
 
 def dataset_predicate(job: Job, column: str) -> str:
@@ -47,8 +43,8 @@ def pairs_statement(job: Job) -> str:
     value, where = PAIR_VALUES[job.target], job.config.where
     rows = (
         f"SELECT * FROM pair_energies\n"
-        f"  WHERE material_id = {quoted(job.material)} AND label IN ({_listing(job.labels)}) AND {value} IS NOT NULL"
-        + dataset_predicate(job, "dataset_id")
+        f"  WHERE material_id = {quoted_text(job.material)} AND label IN ({_listing(job.labels)})\n"
+        f"  AND {value} IS NOT NULL" + dataset_predicate(job, "dataset_id")
     )
     predicate = "" if not where else f"WHERE (\n  {where}\n)\n"
     return (
@@ -66,8 +62,8 @@ def structures_statement(job: Job, n_folds: int, most: int) -> str:
     where = job.config.where
     return Template(text).substitute(
         base=ONE_DEFECT_SUMS[job.target],
-        material=quoted(job.material),
-        target=quoted(job.target),
+        material=quoted_text(job.material),
+        target=quoted_text(job.target),
         predicate=(f"AND ({where})" if where else "") + dataset_predicate(job, "s.dataset_id"),
         folds=n_folds,
         most=most,
@@ -82,8 +78,8 @@ def dense_statement(job: Job, n_folds: int, fewest: int, most: int) -> str:
     text = (resources.files("defectdb.learn.dense") / "structures.sql").read_text(encoding="utf-8")
     where = job.config.where
     return Template(text).substitute(
-        material=quoted(job.material),
-        target=quoted(job.target),
+        material=quoted_text(job.material),
+        target=quoted_text(job.target),
         predicate=(f"AND ({where})" if where else "") + dataset_predicate(job, "s.dataset_id"),
         folds=n_folds,
         fewest=fewest,

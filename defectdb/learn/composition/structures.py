@@ -17,8 +17,9 @@ from defectdb.expressions.arrays import Floats, Integers
 from defectdb.learn.job import Job
 from defectdb.learn.material.structures import N_FOLDS
 from defectdb.learn.select import Selection, frame_hash, rows_where
-from defectdb.learn.statements import dataset_predicate, quoted
+from defectdb.learn.statements import dataset_predicate
 from defectdb.schema.labels import count_variable
+from defectdb.schema.quoting import quoted_text
 
 FEWEST = 40
 """A law of composition is chosen in folds of folds: fewer structures than this leave too few in each."""
@@ -111,8 +112,8 @@ def _statement(job: Job) -> str:
     text = (resources.files("defectdb.learn.composition") / "structures.sql").read_text(encoding="utf-8")
     where = job.config.where
     return Template(text).substitute(
-        material=quoted(job.material),
-        target=quoted(job.target),
+        material=quoted_text(job.material),
+        target=quoted_text(job.target),
         predicate=(f"AND ({where})" if where else "") + dataset_predicate(job, "s.dataset_id"),
         folds=N_FOLDS,
     )

@@ -26,7 +26,7 @@ from defectdb.learn.pairs.host_offsets import without_host_offsets
 from defectdb.learn.pairs.kernel_task import KernelTask
 from defectdb.learn.pairs.tasks import kernel_tasks
 from defectdb.learn.select import select_pairs
-from defectdb.learn.statements import quoted
+from defectdb.schema.quoting import quoted_text
 from defectdb.schema.records import Images
 
 DISCOVERED = "discovered"
@@ -68,7 +68,7 @@ def compare(
     of others. Raises UnknownNameError, and
     UsageError where no formula is active or no window holds ``dz``.
     """
-    where = f"dataset_id IN ({', '.join(quoted(name) for name in datasets)})" if datasets else None
+    where = f"dataset_id IN ({', '.join(quoted_text(name) for name in datasets)})" if datasets else None
     asked = LearnConfig(target=target, material=material, device="cpu", where=where)
     job = settle(db, asked, [label])
     active = _active(db, job)
