@@ -74,7 +74,9 @@ def predict_command(
     if output is None:
         emit(frame, style or "table") if style == "json" else emit(frame.select(COLUMNS), style or "table")
     else:
-        _save(frame.select(COLUMNS), output)
+        from defectdb.query.output_file import write_frame
+
+        write_frame(frame.select(COLUMNS), output)
         say(settings, f"{frame.height} predictions in {output}")
 
 
@@ -100,16 +102,6 @@ def _of_sources(
         if not copy.value("SELECT count(*) FROM structures"):
             raise InputDataError("no structure could be read", path=", ".join(sources))
         return predict(copy, target, model_id)
-
-
-def _save(frame: pl.DataFrame, path: Path) -> None:
-    try:
-        if path.suffix == ".parquet":
-            frame.write_parquet(path)
-        else:
-            frame.write_csv(path)
-    except OSError as cause:
-        raise InputDataError(f"cannot be written: {cause.strerror or cause}", path=str(path)) from cause
 
 
 @click.command("sql")
@@ -169,16 +161,15 @@ def _sql_style(style: str | None, output: Path | None, as_json: bool) -> str:
 
 
 def _write_result(frame: pl.DataFrame, style: str, path: Path) -> None:
+    from defectdb.query.output_file import whole_file, write_frame
+
     if style in ("csv", "parquet"):
-        _save(frame, path.with_suffix(path.suffix or f".{style}"))
+        write_frame(frame, path.with_suffix(path.suffix or f".{style}"))
         return
     from contextlib import redirect_stdout
 
-    try:
-        with path.open("w", encoding="utf-8") as file, redirect_stdout(file):
-            emit(frame, style)
-    except OSError as cause:
-        raise InputDataError(f"cannot be written: {cause.strerror or cause}", path=str(path)) from cause
+    with whole_file(path) as draft, draft.open("w", encoding="utf-8") as file, redirect_stdout(file):
+        emit(frame, style)
 
 
 def _value(text: str) -> int | float | str:

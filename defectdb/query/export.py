@@ -14,7 +14,7 @@ import polars as pl
 
 from defectdb.db import Database
 from defectdb.db.read import known
-from defectdb.errors import InputDataError
+from defectdb.query.output_file import whole_file, write_whole
 
 FORMATS = ("latex", "csv", "markdown", "html", "parquet")
 SUFFIXES = {".tex": "latex", ".csv": "csv", ".md": "markdown", ".html": "html", ".parquet": "parquet"}
@@ -57,13 +57,11 @@ def style_of(path: Path) -> str:
 def write(frame: pl.DataFrame, style: str, path: Path) -> None:
     """Write a frame. Raises UnknownNameError and InputDataError where it cannot be written."""
     known("format", style, FORMATS)
-    try:
-        if style == "parquet":
-            frame.write_parquet(path)
-        else:
-            path.write_text(render(frame, style), encoding="utf-8", newline="\n")
-    except OSError as cause:
-        raise InputDataError(f"cannot be written: {cause.strerror or cause}", path=str(path)) from cause
+    if style == "parquet":
+        with whole_file(path) as draft:
+            frame.write_parquet(draft)
+    else:
+        write_whole(path, render(frame, style))
 
 
 def render(frame: pl.DataFrame, style: str) -> str:

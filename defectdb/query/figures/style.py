@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from defectdb.errors import InputDataError, UsageError
+from defectdb.errors import UsageError
+from defectdb.query.output_file import whole_file
 from defectdb.schema.labels import COMPOSITION, split_label
 
 if TYPE_CHECKING:
@@ -49,10 +50,8 @@ def save_styled(make: Callable[[], Figure], path: Path) -> None:
 
 def _save(figure: Figure, path: Path) -> None:
     metadata = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(path.suffix)
-    try:
-        figure.savefig(path, metadata=metadata)
-    except OSError as cause:
-        raise InputDataError(f"cannot be written: {cause.strerror or cause}", path=str(path)) from cause
+    with whole_file(path) as draft:
+        figure.savefig(draft, metadata=metadata)
 
 
 def new_figure(width: float, height: float) -> Figure:

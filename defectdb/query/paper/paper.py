@@ -14,6 +14,7 @@ from defectdb.db import Database
 from defectdb.db.scope import EVERYTHING, Scope, materials_of
 from defectdb.errors import InputDataError, UsageError
 from defectdb.query.export import render
+from defectdb.query.output_file import write_whole
 from defectdb.query.paper.figures import figure_tex, paper_figures, write_panels
 from defectdb.query.paper.published import accuracy
 from defectdb.query.paper.sources import bibliography, provenance
@@ -51,7 +52,7 @@ def write_paper(db: Database, folder: Path, scope: Scope = EVERYTHING) -> Iterat
             ("provenance.json", json.dumps(provenance(db, scope), indent=2) + "\n"),
             ("main.tex", _template("paper.tex").substitute(sections="\n\n".join(sections))),
         ):
-            (folder / name).write_text(text, encoding="utf-8")
+            write_whole(folder / name, text)
             yield folder / name
     except OSError as cause:
         raise InputDataError(f"cannot be written: {cause.strerror or cause}", path=str(folder)) from cause

@@ -15,6 +15,7 @@ from defectdb.expressions.evaluation import to_latex
 from defectdb.expressions.expression import from_ast
 from defectdb.query.export import escape_latex, render
 from defectdb.query.figures.style import NAMES, pretty
+from defectdb.query.output_file import write_whole
 from defectdb.query.paper.digits_needed import digits_needed
 from defectdb.schema.labels import COMPOSITION
 
@@ -25,7 +26,7 @@ _HEADS = {"|dz| [Å]": r"$|\Delta z|$ [Å]", "& r [Å]": "& $r$ [Å]"}
 def write_table(folder: Path, name: str, frame: pl.DataFrame, latex: str) -> Iterator[Path]:
     """Write a table as .tex and .csv; yields the paths."""
     for suffix, text in ((".tex", latex), (".csv", render(frame, "csv"))):
-        (folder / f"{name}{suffix}").write_text(text, encoding="utf-8")
+        write_whole(folder / f"{name}{suffix}", text)
         yield folder / f"{name}{suffix}"
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from defectdb.errors import InputDataError, UsageError
+from defectdb.errors import UsageError
+from defectdb.query.output_file import whole_file
 from defectdb.query.placements.enumeration import replaced_element, site_columns
 from defectdb.query.placements.screen import Screen
 from defectdb.query.placements.supercells import Ints, Supercell
@@ -65,15 +66,8 @@ def write_stream(frames: Iterator[pl.DataFrame], path: Path) -> int:
 
     The file appears when it is complete. Raises InputDataError where it cannot be written.
     """
-    draft = path.with_name(f".{path.name}.draft")
-    try:
-        rows = _written(frames, draft)
-        draft.replace(path)
-    except OSError as cause:
-        raise InputDataError(f"cannot be written: {cause.strerror or cause}", path=str(path)) from cause
-    finally:
-        draft.unlink(missing_ok=True)
-    return rows
+    with whole_file(path) as draft:
+        return _written(frames, draft)
 
 
 def _written(frames: Iterator[pl.DataFrame], path: Path) -> int:

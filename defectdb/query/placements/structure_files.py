@@ -10,6 +10,7 @@ import numpy as np
 from defectdb.db.read import known
 from defectdb.errors import InputDataError
 from defectdb.expressions.arrays import Floats
+from defectdb.query.output_file import write_whole
 from defectdb.query.placements.supercells import Supercell
 from defectdb.schema.labels import stored_defect
 
@@ -31,7 +32,7 @@ def write_structures(
         for number, sites in enumerate(placements, 1):
             path = folder / f"placement-{number:05}.{suffix}"
             name = "-".join(labels) + " on sites " + " ".join(map(str, sites))
-            path.write_text(text(cell, *occupied(cell, labels, sites), name), encoding="utf-8")
+            write_whole(path, text(cell, *occupied(cell, labels, sites), name))
             paths.append(path)
     except OSError as cause:
         raise InputDataError(f"cannot be written: {cause.strerror or cause}", path=str(folder)) from cause

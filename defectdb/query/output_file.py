@@ -1,0 +1,56 @@
+"""Write output files whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import polars as pl
+
+from defectdb.errors import InputDataError
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A file to write to in place of ``path``, which it becomes when the block ends without an error.
+
+    A command that is killed, or a disk that is full, leaves an earlier file as it was. Devices and pipes are
+    written to directly. Raises InputDataError where the file cannot be written.
+    """
+    special = path.exists() and not path.is_file()
+    target = path.resolve() if path.is_symlink() else path
+    draft = path if special else target.with_name(f".{target.stem}.{os.getpid()}.draft{target.suffix}")
+    try:
+        yield draft
+        if not special:
+            _sync(draft)
+            draft.replace(target)
+    except (OSError, pl.exceptions.ComputeError) as cause:
+        reason = cause.strerror if isinstance(cause, OSError) else None
+        raise InputDataError(f"cannot be written: {reason or cause}", path=str(path)) from cause
+    finally:
+        if not special:
+            draft.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    """Have the file's bytes on the disk: a rename may otherwise come first."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text, lines ending in a newline on every system. Raises InputDataError."""
+    with whole_file(path) as draft:
+        draft.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_frame(frame: pl.DataFrame, path: Path) -> None:
+    """Write a frame as Parquet where the name ends in .parquet, as CSV otherwise. Raises InputDataError."""
+    with whole_file(path) as draft:
+        if path.suffix == ".parquet":
+            frame.write_parquet(draft)
+        else:
+            frame.write_csv(draft)

@@ -1,0 +1,76 @@
+"""Output files are written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from defectdb.errors import InputDataError
+from defectdb.query.output_file import whole_file, write_frame, write_whole
+
+LARGE = pl.DataFrame({"a": [f"{k * 2654435761 % 2**32:x}" for k in range(20000)]})
+
+
+@pytest.fixture
+def _full_disk() -> Iterator[None]:
+    """No file of this process grows beyond a thousand bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    signal.signal(signal.SIGXFSZ, handler)
+
+
+@pytest.mark.parametrize("name", ["out.csv", "out.parquet"])
+@pytest.mark.usefixtures("_full_disk")
+def test_a_full_disk_leaves_the_earlier_file_and_no_draft(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    write_frame(pl.DataFrame({"a": [1]}), path)
+    before = path.read_bytes()
+    with pytest.raises(InputDataError, match=f"{name}.*cannot be written"):
+        write_frame(LARGE, path)
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == [name]
+
+
+def test_an_error_while_writing_leaves_the_earlier_file(tmp_path: Path) -> None:
+    path = tmp_path / "out.txt"
+    write_whole(path, "before\n")
+
+    def fail_half_way() -> None:
+        with whole_file(path) as draft:
+            draft.write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail_half_way()
+    assert path.read_text() == "before\n"
+    assert [file.name for file in tmp_path.iterdir()] == ["out.txt"]
+
+
+def test_a_link_stays_a_link_to_the_new_text(tmp_path: Path) -> None:
+    (tmp_path / "real.txt").write_text("old")
+    link = tmp_path / "link.txt"
+    link.symlink_to("real.txt")
+    write_whole(link, "new")
+    assert link.is_symlink()
+    assert (tmp_path / "real.txt").read_text() == "new"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="writes to a device that is always full")
+def test_devices_are_written_to_directly(tmp_path: Path) -> None:
+    write_whole(Path(os.devnull), "text")
+    with pytest.raises(InputDataError, match="No space left"):
+        write_whole(Path("/dev/full"), "text")
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputDataError, match=r"nowhere/out.csv.*No such file"):
+        write_frame(LARGE, tmp_path / "nowhere" / "out.csv")
