@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from defectdb.cli import Settings
     from defectdb.db import Database
+    from defectdb.db.scope import Scope
 
 
 @click.command("predict")
@@ -65,7 +66,9 @@ def predict_command(
         if sources:
             frame = _of_sources(settings, db, sources, format_, target, model_id)
         else:
-            frame = predict(db, target, model_id, make_scope(db, material, datasets))
+            scope = make_scope(db, material, datasets)
+            frame = predict(db, target, model_id, scope)
+            _say_unpredicted(settings, db, frame, scope)
         stale = stale_sentence(db, target.removesuffix("_per_site"))
     if stale:
         say(settings, stale)
@@ -89,6 +92,7 @@ def _of_sources(
     model_id: int | None,
 ) -> pl.DataFrame:
     """Load the files into a copy of the database that holds only formulas, and predict there."""
+    from defectdb.db.scope import EVERYTHING
     from defectdb.db.scratch import scratch
     from defectdb.ingest import load
     from defectdb.query.predict import demand_model, predict
@@ -101,7 +105,16 @@ def _of_sources(
                 say(settings, f"{reject.source_path}: {reject.reason}: {reject.detail}")
         if not copy.value("SELECT count(*) FROM structures"):
             raise InputDataError("no structure could be read", path=", ".join(sources))
-        return predict(copy, target, model_id)
+        frame = predict(copy, target, model_id)
+        _say_unpredicted(settings, copy, frame, EVERYTHING)
+        return frame
+
+
+def _say_unpredicted(settings: Settings, db: Database, frame: pl.DataFrame, scope: Scope) -> None:
+    from defectdb.query.predict import narrate_unpredicted
+
+    for sentence in narrate_unpredicted(db, frame, scope):
+        say(settings, sentence)
 
 
 @click.command("sql")

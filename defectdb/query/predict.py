@@ -59,6 +59,29 @@ def demand_model(db: Database, target: str, model_id: int | None = None, scope: 
         raise UsageError(stale_sentence(db, learned) or make)
 
 
+def narrate_unpredicted(db: Database, frame: pl.DataFrame, scope: Scope = EVERYTHING) -> list[str]:
+    """Sentences about structures in scope that the predictions ``frame`` have no row for, one for every reason."""
+    with db.registered(predicted=frame.select("structure_id")):
+        left = db.frame(
+            "SELECT h.material_id, s.charge <> 0 AS charged, s.n_defects = 0 AS pristine, count(*) AS n, "
+            "min(s.n_defects) AS fewest, max(s.n_defects) AS most "
+            "FROM structures AS s JOIN hosts AS h USING (host_id) ANTI JOIN predicted USING (structure_id) "
+            f"WHERE {IN_SCOPE} GROUP BY ALL ORDER BY ALL",
+            scope.parameters(),
+        )
+    found = []
+    for row in left.iter_rows(named=True):
+        many = f"{row['n']} structure{'s' if row['n'] > 1 else ''} of {row['material_id']}"
+        if row["charged"]:
+            why = "carry a charge, and models are learned from neutral defects"
+        elif row["pristine"]:
+            why = "hold no defect"
+        else:
+            why = f"with {row['fewest']} to {row['most']} defects are outside every model in use"
+        found.append(f"{many} {why}: no prediction")
+    return found
+
+
 def narrate_gaps(frame: pl.DataFrame) -> str | None:
     """One sentence about structures without a value, None where all have one."""
     n = frame["value"].null_count()

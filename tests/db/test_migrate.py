@@ -71,6 +71,10 @@ def test_a_file_of_a_newer_schema_is_refused(tmp_path: Path) -> None:
 RELEASED = {  # a migration joins with its release and is never edited afterwards: files hold what it made
     "0001_initial.sql": "02301d33a985e0b2afa943b7a125683c1d62d2e28e07d61f7461b1d6dc690c2a",
     "0002_generations.sql": "823ba3a44541ab8b0856e156566b8dd57ff3f3ca848fd7f71ef887e02193532a",
+    "0003_levels_charges_notes.sql": "6d15e6ce4a7dd84eb9e0d9673fc7ebe845d22f0448587f34ab0bd69875786db5",
+    "0004_composition.sql": "f3c892a24feb63549c710a71ce1eaf463e17a2b1526551df4093edbe78773e95",
+    "0005_numbers_of_defects.sql": "af1765913b9a0e45cd68560769157ab0b8dbc58cb4959863fecef7f36dcab5f8",
+    "0006_model_fronts.sql": "87acb031e3c01e9ac813e58ce6c01a681d1d4dac4f7e7945e188218906c740f1",
 }
 
 

@@ -13,7 +13,7 @@ from defectdb.db.formulas import activate_model, append_formulas, append_model
 from defectdb.db.scratch import scratch
 from defectdb.errors import UnknownNameError, UsageError
 from defectdb.query.evaluate import evaluate
-from defectdb.query.predict import narrate_gaps, predict
+from defectdb.query.predict import narrate_gaps, narrate_unpredicted, predict
 from defectdb.schema.records import ModelRecord, TermRecord
 
 
@@ -47,6 +47,20 @@ def test_structures_without_a_kernel_are_narrated_with_the_label_at_fault(tmp_pa
         toy.publish_energy_model(db, skip="Vac_S-W_Mo")
         sentence = narrate_gaps(predict(db, "formation_energy"))
     assert sentence == "29 of 63 structures have no prediction: no term for Vac_S-W_Mo"
+
+
+def test_charged_structures_are_said_to_have_no_prediction(toy_path: Path) -> None:
+    with open_database(toy_path) as db:
+        assert narrate_unpredicted(db, predict(db, "formation_energy")) == []
+        with db.transaction():
+            db.execute("UPDATE structures SET charge = -1 WHERE n_defects = 2")
+        n = db.value("SELECT count(*) FROM structures WHERE n_defects = 2")
+        frame = predict(db, "formation_energy")
+        sentences = narrate_unpredicted(db, frame)
+        material = db.value("SELECT material_id FROM materials")
+    assert sentences == [
+        f"{n} structures of {material} carry a charge, and models are learned from neutral defects: no prediction"
+    ]
 
 
 def test_a_scratch_copy_predicts_structures_loaded_into_it(db: Database) -> None:
