@@ -7,6 +7,7 @@ import numpy as np
 from defectdb.expressions.arrays import Floats
 
 SAME_SQUARE = 1e-6  # square angstrom by which the squares of equally near images may differ
+TIED = 1e-12  # share of a square length by which vectors may differ and count as equally long
 _BLOCK = 100_000  # vectors whose images are held in memory together
 
 
@@ -16,10 +17,11 @@ def reduced(basis: Floats) -> Floats:
     while True:
         if v @ v < u @ u:
             u, v = v, u
-        steps = np.round((u @ v) / (u @ u))
-        if steps == 0:
+        shorter = v - np.round((u @ v) / (u @ u)) * u
+        # at 60 and 120 degrees rounding alone would go to and fro between two vectors of one length for ever
+        if shorter @ shorter >= (1 - TIED) * (v @ v):
             return np.array([u, v])
-        v = v - steps * u
+        v = shorter
 
 
 def nearest_image(basis: Floats, delta: Floats) -> Floats:

@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from support.builders import HOSTS, build_archive, make_archive
 
@@ -170,10 +170,20 @@ def test_a_corrected_archive_updates_only_what_changed(db, tmp_path):
     )
 
 
+def test_the_reduction_of_a_lattice_ends_where_rounding_ties_two_vectors():
+    a, b = -3.8475161709641004, -1.416653394765472
+    for basis in (np.array([[a, b], [b, a]]), np.array([[2.0, 0.0], [1.0, 1.7320508075688772]])):
+        for turn in np.linspace(0, 7, 2000):
+            turned = basis @ np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
+            short = reduced(turned)
+            assert np.linalg.norm(short, axis=1).max() <= np.linalg.norm(turned, axis=1).max() + 1e-9
+
+
 @given(
     st.lists(st.floats(-5, 5), min_size=4, max_size=4).filter(lambda v: abs(v[0] * v[3] - v[1] * v[2]) > 1),
     st.lists(st.tuples(st.floats(-40, 40), st.floats(-40, 40)), min_size=1, max_size=5),
 )
+@example([-3.8475161709641004, -1.416653394765472, -1.416653394765472, -3.8475161709641004], [(0.0, 0.0)])
 @settings(max_examples=60, deadline=None)
 def test_the_nearest_image_is_the_shortest_of_all_however_skewed_the_lattice(vectors, deltas):
     basis, points = np.array(vectors).reshape(2, 2), np.array(deltas)
