@@ -42,6 +42,7 @@ _NO_EXTREMES = "CAST(NULL AS DOUBLE) AS least, CAST(NULL AS DOUBLE) AS most"
 _UNJUDGED = "(SELECT *, CAST(NULL AS DOUBLE) AS decider FROM scope)"
 _STRUCTURE_COLUMNS = {
     "n": "CAST(s.n_defects AS DOUBLE)", "sites": "CAST(s.n_sites AS DOUBLE)", "v": "s.base",
+    "interaction": "(coalesce(s.pair_sum, 0) + s.three_body)",
     "least": "s.least", "most": "s.most",
 }  # fmt: skip
 _ALL_EXTREMES = {

@@ -19,10 +19,11 @@ PAIR_VARIABLES = ("r", "dz")
 TRIPLE_VARIABLES = ("r12", "r13", "r23", "dz12", "dz13", "dz23")
 """Variables of a three-body term: edge lengths and |dz| of the edges, angstrom, as in view ``triples``."""
 
-COMPOSITION_VARIABLES = ("n", "sites", "v", "least", "most")
+COMPOSITION_VARIABLES = ("n", "sites", "v", "interaction", "least", "most")
 """Variables of a composition formula beside ``n_vac_mo`` and the like, the number of defects of each label: the number
-of all defects, the number of sites of the pristine supercell, what the model's other terms give, and the smallest and
-largest value of any one-defect term or pair kernel of the structure, eV."""
+of all defects, the number of sites of the pristine supercell, what the model's other terms give, what pair kernels and
+three-body terms of these add up to, and the smallest and largest value of any one-defect term or pair kernel of the
+structure, eV."""
 
 ANY_NUMBER = (1, 1_000_000)
 """Fewest and most defects of the structures that a model predicts which leaves none out."""

@@ -140,3 +140,13 @@ def test_a_composition_knows_the_smallest_and_the_largest_of_all_terms(db: Datab
             math.exp(-math.hypot(*toy.vector(a, b))) for i, a in enumerate(members) for b in members[i + 1 :]
         ]
         assert found[f"s{number:04}"] == pytest.approx(min(values) + 100 * max(values), abs=1e-12)
+
+
+def test_a_composition_knows_what_pairs_and_triangles_add_up_to(db: Database) -> None:
+    publish(db, "sub mul 3 interaction n")
+    found = dict(db.frame(ENERGY).select("structure_id", "value").iter_rows())
+    for number, members in enumerate(toy.configurations(60)):
+        pairs = sum(
+            math.exp(-math.hypot(*toy.vector(a, b))) for i, a in enumerate(members) for b in members[i + 1 :]
+        )
+        assert found[f"s{number:04}"] == pytest.approx(4 * pairs - len(members), abs=1e-12)

@@ -18,16 +18,18 @@ SHELLS = (4.0, 6.2)
 
 
 @dataclass(frozen=True)
-class Reach:
-    """How far terms reach.
+class Shape:
+    """How far terms reach, and how the defects between them screen them.
 
     Attributes:
         pairs: pairs from here on count nothing, angstrom
         triangles: triangles of which two edges are this long count nothing, angstrom; 0 for no triangles
+        screening: pairs and triangles are worth exp(-screening * n / sites) of what they are worth alone
     """
 
     pairs: float
-    triangles: float
+    triangles: float = 0.0
+    screening: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,12 @@ def library_of(data: DenseData) -> Library:
     return energy_library(data.kinds)
 
 
+def screened(data: DenseData, shape: Shape) -> Floats:
+    """What is left of an interaction among all defects of its structure [structure]."""
+    left: Floats = np.exp(-shape.screening * data.n_defects / data.n_sites)
+    return left
+
+
 def within(triangles: Triangles, reach: float) -> Triangles:
     """The triangles of which two edges are shorter than ``reach``, angstrom."""
     near = np.sort(triangles.x, axis=0)[1] < reach
@@ -86,20 +94,21 @@ def within(triangles: Triangles, reach: float) -> Triangles:
 
 
 def triangle_columns(data: DenseData, terms: Sequence[TriangleTerm], reach: float) -> Floats:
-    """The functions summed over every structure's triangles [structure, function]."""
+    """The functions summed over every structure's triangles, not screened [structure, function]."""
     known = {t.label: within(t, reach) for t in data.triangles}
     columns = [triangle_values(known[term.label], term.tree, len(data.y)) for term in terms]
     return np.column_stack(columns) if columns else np.zeros((len(data.y), 0))
 
 
-def make_design(data: DenseData, reach: Reach) -> Design:
+def make_design(data: DenseData, shape: Shape) -> Design:
     """The columns with free tables for pairs."""
     free, library = one_defect_columns(data), library_of(data)
-    pairs = tuple(b for b in (block.within(reach.pairs) for block in data.pairs) if len(b.r))
-    labels = [] if not reach.triangles else [t.label for t in data.triangles]
+    pairs = tuple(b for b in (block.within(shape.pairs) for block in data.pairs) if len(b.r))
+    labels = [] if not shape.triangles else [t.label for t in data.triangles]
     terms = tuple(TriangleTerm(label, tree) for label in labels for tree in triangle_functions(label))
-    columns = [free, library.values(data.variables), *(b.counts for b in pairs)]
-    columns.append(triangle_columns(data, terms, reach.triangles))
+    left = screened(data, shape)[:, None]
+    columns = [free, library.values(data.variables), *(b.counts * left for b in pairs)]
+    columns.append(triangle_columns(data, terms, shape.triangles) * left)
     groups = [np.zeros(free.shape[1], dtype=np.int64), library.groups]
     last = int(library.groups.max(initial=0)) + 1
     for block in pairs:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from defectdb.expressions.arrays import Flags, Floats, Integers
 from defectdb.learn.dense.design import (
     Design,
-    Reach,
+    Shape,
     TriangleTerm,
     library_of,
     make_design,
     one_defect_columns,
+    screened,
     triangle_columns,
 )
 from defectdb.learn.dense.evidence import LinearFit, fit_evidence, needed_columns
@@ -29,6 +30,12 @@ PAIR_REACHES = (6.2, 7.0, 8.0)
 TRIANGLE_REACHES = (0.0, 3.5, 4.5, 5.6)
 """Reaches of triangles that are tried, angstrom."""
 
+SCREENING = (0.0, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 11.0, 15.0)
+"""Exponents of screening, per concentration of defects, that are tried."""
+
+SCREENING_PAYS = 0.99
+"""Screening stays where it lowers the left-out error to this share."""
+
 Learn = Callable[[Sequence[TableTask]], Iterable[Kernel]]
 """How searches are run: tasks to kernels, in any order."""
 
@@ -38,7 +45,7 @@ class DenseModel:
     """A fitted model of dense structures.
 
     Attributes:
-        reach: where pairs and triangles end
+        shape: where pairs and triangles end, and how they are screened
         pairs: the pair kernels
         triangles: functions of triangles
         library: which functions of the composition are used [function of the library]
@@ -46,7 +53,7 @@ class DenseModel:
         table_error: left-out error of free tables in place of the formulas, in training, eV
     """
 
-    reach: Reach
+    shape: Shape
     pairs: tuple[PairFormula, ...]
     triangles: tuple[TriangleTerm, ...]
     library: Integers
@@ -65,30 +72,32 @@ def blind_error(design: Design, fold: Integers, train: Flags) -> float:
     return total / float(train.sum())
 
 
-def choose_reach(data: DenseData, fold: Integers, train: Flags) -> tuple[Reach, float]:
-    """The reach of least left-out error, and that error, eV."""
+def choose_shape(data: DenseData, fold: Integers, train: Flags) -> tuple[Shape, float]:
+    """The shape of least left-out error, and that error, eV; screening has to pay for its constant."""
+    tried: dict[Shape, float] = {}
+
+    def error(shape: Shape) -> float:
+        if shape not in tried:
+            tried[shape] = blind_error(make_design(data, shape), fold, train)
+        return tried[shape]
+
     longest = data.images / 2
-    tried = {}
-    for pairs in [p for p in PAIR_REACHES if p <= longest] or [longest]:
-        reach = Reach(pairs, 0.0)
-        tried[reach] = blind_error(make_design(data, reach), fold, train)
-    best = min(tried, key=lambda r: tried[r])
+    best = min((Shape(r) for r in ([p for p in PAIR_REACHES if p <= longest] or [longest])), key=error)
     if data.triangles:
-        for triangles in TRIANGLE_REACHES[1:]:
-            reach = Reach(best.pairs, triangles)
-            tried[reach] = blind_error(make_design(data, reach), fold, train)
-    best = min(tried, key=lambda r: tried[r])
-    return best, tried[best]
+        best = min((replace(best, triangles=r) for r in TRIANGLE_REACHES), key=error)
+    denser = min((replace(best, screening=s) for s in SCREENING), key=error)
+    best = denser if error(denser) < SCREENING_PAYS * error(best) else best
+    return best, error(best)
 
 
 def fit_dense(data: DenseData, learn: Learn, train: Flags, fold: Integers) -> DenseModel:
-    """The model of the structures ``train``: reach, forms and coefficients from these alone."""
-    reach, error = choose_reach(data, fold, train)
-    design = make_design(data, reach)
+    """The model of the structures ``train``: shape, forms and coefficients from these alone."""
+    shape, error = choose_shape(data, fold, train)
+    design = make_design(data, shape)
     tables = fit_evidence(design.x[train], design.y[train], design.groups)
-    pairs = pair_formulas(design, tables, reach.pairs, learn)
-    x, groups = final_columns(data, pairs, design.triangles, range(len(design.library.trees)), reach)
-    offset = kernel_sums(data, pairs)
+    pairs = pair_formulas(design, tables, shape.pairs, learn)
+    x, groups = final_columns(data, pairs, design.triangles, range(len(design.library.trees)), shape)
+    offset = screened(data, shape) * kernel_sums(data, pairs)
     fit = fit_evidence(
         (x / design.per[:, None])[train], design.y[train] - (offset / design.per)[train], groups
     )
@@ -100,7 +109,7 @@ def fit_dense(data: DenseData, learn: Learn, train: Flags, fold: Integers) -> De
     kept = tuple(t for t, stays in zip(design.triangles, alive[behind:], strict=True) if stays)
     stays = np.concatenate([np.ones(design.n_free, bool), alive[design.n_free : first]])
     columns = np.concatenate([stays, np.ones(len(pairs), bool), alive[behind:]])
-    return DenseModel(reach, pairs, kept, used, found[columns], error)
+    return DenseModel(shape, pairs, kept, used, found[columns], error)
 
 
 def pair_formulas(design: Design, tables: LinearFit, cutoff: float, learn: Learn) -> tuple[PairFormula, ...]:
@@ -126,21 +135,22 @@ def pair_formulas(design: Design, tables: LinearFit, cutoff: float, learn: Learn
 
 
 def kernel_sums(data: DenseData, pairs: Sequence[PairFormula]) -> Floats:
-    """What all pair kernels add up to [structure], eV."""
+    """What all pair kernels add up to, not screened [structure], eV."""
     return sum((p.classes.counts @ p.values() for p in pairs), np.zeros(len(data.y)))
 
 
 def final_columns(
     data: DenseData, pairs: Sequence[PairFormula], triangles: Sequence[TriangleTerm], used: Sequence[int] | Integers,
-    reach: Reach,
+    shape: Shape,
 ) -> tuple[Floats, Integers]:  # fmt: skip
     """Columns of the last fit, where every pair kernel has one coefficient, and their groups."""
     free, library = one_defect_columns(data), library_of(data)
     chosen = np.asarray(list(used), dtype=np.int64)
-    kernels = [kernel_sums(data, [p]) for p in pairs]
+    left = screened(data, shape)
+    kernels = [left * kernel_sums(data, [p]) for p in pairs]
     blocks = [free, library.values(data.variables)[:, chosen]]
     blocks.append(np.column_stack(kernels) if kernels else np.zeros((len(data.y), 0)))
-    blocks.append(triangle_columns(data, triangles, reach.triangles))
+    blocks.append(triangle_columns(data, triangles, shape.triangles) * left[:, None])
     last = int(library.groups.max(initial=0)) + 1
     labels = list(dict.fromkeys(t.label for t in triangles))
     groups = [np.zeros(free.shape[1], dtype=np.int64), library.groups[chosen]]
@@ -151,16 +161,16 @@ def final_columns(
 
 def predict_dense(data: DenseData, model: DenseModel) -> Floats:
     """The model's values [structure], eV."""
-    x, _ = final_columns(data, model.pairs, model.triangles, model.library, model.reach)
-    values: Floats = kernel_sums(data, model.pairs) + x @ model.coefficients
+    x, _ = final_columns(data, model.pairs, model.triangles, model.library, model.shape)
+    values: Floats = screened(data, model.shape) * kernel_sums(data, model.pairs) + x @ model.coefficients
     return values
 
 
 def refitted(data: DenseData, model: DenseModel, train: Flags) -> Floats:
     """The model's values [structure] with all coefficients of sums fitted to ``train`` alone, forms kept."""
-    x, groups = final_columns(data, model.pairs, model.triangles, model.library, model.reach)
+    x, groups = final_columns(data, model.pairs, model.triangles, model.library, model.shape)
     per = data.n_defects
-    kernels = kernel_sums(data, model.pairs)
+    kernels = screened(data, model.shape) * kernel_sums(data, model.pairs)
     fit = fit_evidence((x / per[:, None])[train], ((data.y - kernels) / per)[train], groups)
     values: Floats = kernels + x @ fit.coefficients
     return values

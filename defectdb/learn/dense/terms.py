@@ -11,9 +11,9 @@ import numpy as np
 from defectdb.engine.finishing.scored import Scored
 from defectdb.expressions.arrays import Floats
 from defectdb.expressions.evaluation import evaluate_numpy
-from defectdb.expressions.expression import Constant, Expression, complexity
-from defectdb.learn.dense.design import library_of, one_defect_columns, within
-from defectdb.learn.dense.fit import DenseModel
+from defectdb.expressions.expression import Call, Constant, Expression, Number, Variable, complexity
+from defectdb.learn.dense.design import library_of, one_defect_columns, triangle_columns, within
+from defectdb.learn.dense.fit import DenseModel, kernel_sums
 from defectdb.learn.dense.kernels import PairFormula, weighted_sum
 from defectdb.learn.dense.structures import EDGES, DenseData
 from defectdb.learn.pairs.kernel_task import Kernel, PairTask, TripleTask
@@ -44,7 +44,7 @@ def dense_terms(data: DenseData, model: DenseModel, residual: Floats) -> DenseTe
     n_used, n_pairs = len(model.library), len(model.pairs)
     free, used, factors, triangles = np.split(model.coefficients, np.cumsum([n_free, n_used, n_pairs]))
     pairs = [pair.scaled(1.0 + float(f)) for pair, f in zip(model.pairs, factors, strict=True)]
-    kernels = [_pair_kernel(pair, model.reach.pairs) for pair in _every_window(data, pairs)]
+    kernels = [_pair_kernel(pair, model.shape.pairs) for pair in _every_window(data, pairs)]
     kernels += _triangle_kernels(data, model, triangles)
     kernels.append(_composition_kernel(data, model, used, residual))
     values = [
@@ -108,20 +108,42 @@ def _triangle_kernels(data: DenseData, model: DenseModel, coefficients: Floats) 
         at = [i for i, term in enumerate(model.triangles) if term.label == triangles.label]
         if not at:
             continue
-        near = within(triangles, model.reach.triangles)
+        near = within(triangles, model.shape.triangles)
         tree, constants = weighted_sum(
             [model.triangles[i].tree for i in at], [float(coefficients[i]) for i in at]
         )
         variables = dict(zip(EDGES, near.x, strict=True))
         zero = np.zeros(near.x.shape[1])
-        found.append(plain_kernel(triangles.label, variables, zero, tree, constants, model.reach.triangles))
+        found.append(plain_kernel(triangles.label, variables, zero, tree, constants, model.shape.triangles))
     return found
 
 
 def _composition_kernel(data: DenseData, model: DenseModel, coefficients: Floats, residual: Floats) -> Kernel:
-    """The composition formula."""
+    """The composition formula, with what screening takes from all interactions."""
     library = library_of(data)
     trees, weights = [library.trees[i] for i in model.library], [float(c) for c in coefficients]
     tree, constants = weighted_sum(trees, weights) if trees else (Constant(0), (0.0,))
-    own = np.zeros(len(data.y)) + evaluate_numpy(tree, data.variables, constants)
-    return plain_kernel(COMPOSITION, data.variables, own + residual, tree, constants)
+    variables = dict(data.variables)
+    if model.shape.screening:
+        tree = Call("add", (tree, _screening(len(constants))))
+        constants = (*constants, -model.shape.screening)
+        variables["interaction"] = interaction_energy(data, model)
+    own = np.zeros(len(data.y)) + evaluate_numpy(tree, variables, constants)
+    return plain_kernel(COMPOSITION, variables, own + residual, tree, constants)
+
+
+def _screening(constant: int) -> Expression:
+    """(exp(c * n / sites) - 1) * interaction, c being the constant of this number."""
+    concentration = Call("div", (Variable("n"), Variable("sites")))
+    left = Call("exp", (Call("mul", (Constant(constant), concentration)),))
+    return Call("mul", (Call("sub", (left, Number(1.0))), Variable("interaction")))
+
+
+def interaction_energy(data: DenseData, model: DenseModel) -> Floats:
+    """What pair kernels and triangles add up to before they are screened [structure], eV."""
+    n_before = one_defect_columns(data).shape[1] + len(model.library)
+    _, factors, triangles = np.split(model.coefficients, np.cumsum([n_before, len(model.pairs)]))
+    pairs = [pair.scaled(1.0 + float(f)) for pair, f in zip(model.pairs, factors, strict=True)]
+    bent = triangle_columns(data, model.triangles, model.shape.triangles) @ triangles
+    total: Floats = kernel_sums(data, pairs) + bent
+    return total

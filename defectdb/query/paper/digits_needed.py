@@ -71,4 +71,4 @@ def _compositions(db: Database, row: Mapping[str, Any]) -> dict[str, Any]:
         for label in {label for one in sets for label in one}
     }
     known = {name: frame[name].to_numpy().astype(np.float64) for name in ("n", "sites", "v")}
-    return counts | known | {"least": known["v"], "most": known["v"]}
+    return counts | known | dict.fromkeys(("interaction", "least", "most"), known["v"])

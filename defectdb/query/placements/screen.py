@@ -104,6 +104,7 @@ class Screen:
             "n": float(len(self.labels)),
             "sites": float(len(self.cell.elements)),
             "v": values,
+            "interaction": values - self.singles,
             **extremes,
         }
         total = np.zeros(len(values))

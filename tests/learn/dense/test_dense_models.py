@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -41,6 +43,25 @@ def test_a_set_without_small_structures_gives_back_its_energies(empty_database: 
     terms = dict(empty_database.frame('SELECT label, value FROM model_terms WHERE "order" = 1').iter_rows())
     assert terms == pytest.approx(toy.ENERGIES, abs=0.3)
     assert learned.formula_ids
+
+
+def test_interactions_that_other_defects_screen_are_found_to_be_screened(empty_database: Database) -> None:
+    found = toy.crowded(100, 6, 40)
+    toy.fill(empty_database, found=found)
+    with empty_database.transaction():
+        for k, members in enumerate(found):
+            alone = sum(toy.ENERGIES[d.label] for d in members) + (len(members) - 1) * toy.OFFSET
+            left = math.exp(-8 * len(members) / 192)
+            empty_database.execute(
+                "UPDATE targets SET value = ? WHERE structure_id = ? AND target = 'formation_energy'",
+                [alone + left * 6 * (toy.energy(members) - alone), f"s{k:04}"],
+            )
+    learn_model(empty_database, QUICK)
+    model = empty_database.frame("SELECT * FROM models").row(0, named=True)
+    # the fit takes distances within 0.02 angstrom as one, so that its own error differs in the fifth digit
+    assert error(empty_database, "formation_energy") == pytest.approx(model["mae_train"], abs=1e-4)
+    text = empty_database.value("SELECT infix FROM formulas WHERE pair_label = 'composition'")
+    assert re.search(r"exp\(.*n/sites.*\).*interaction", text), text
 
 
 def test_few_and_many_defects_get_a_model_each_that_predicts_its_own(empty_database: Database) -> None:
