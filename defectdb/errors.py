@@ -95,6 +95,10 @@ class SelectionError(DefectDBError):
     exit_code = ExitCode.BAD_DATA
 
 
+class ChangedDataError(DefectDBError):
+    """The rows that a run learned from changed while it searched: what it found is not published."""
+
+
 class DatabaseError(DefectDBError):
     """A database that is locked, damaged, too new or no database at all."""
 

@@ -12,6 +12,14 @@ from support.builders import part_of, shared
 from defectdb.db import Database, open_database
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_long_waits() -> Iterator[None]:
+    """A file that another process has open is waited for a moment only."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DEFECTDB_WAIT", "0.5")
+        yield
+
+
 @pytest.fixture(scope="session")
 def whole_archive() -> Path:
     """The eight published sets, 11,220 structures; skips where they are absent."""

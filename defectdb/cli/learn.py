@@ -176,7 +176,7 @@ def learn_command(settings: Settings, /, **options: Any) -> None:
         required=options["require"],
     )
     display = LearnDisplay(settings, config.time_limit, config.generations)
-    with open_database(settings.database) as db, display:
+    with open_database(settings.database, shared=True) as db, display:
         if options["model"]:
             learned = learn_model(db, config, display.progress())
         else:

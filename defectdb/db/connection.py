@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -12,10 +12,18 @@ from weakref import WeakSet
 import duckdb
 import polars as pl
 
+from defectdb.db.locks import hold, let_go, run_lock
+from defectdb.db.query_errors import demand_python_times, query_errors
 from defectdb.errors import DatabaseError, QueryError, UsageError
 from defectdb.schema.quoting import quoted_name
 
 Parameters = Mapping[str, Any] | Sequence[Any] | None
+
+Opener = Callable[..., duckdb.DuckDBPyConnection]
+"""Opens the file anew: called with ``read_only`` and ``wait``, the seconds to wait for other processes."""
+
+WRITER_PATIENCE = 600.0
+"""Seconds that the transaction of a shared database waits for other processes to close the file."""
 
 
 class Database:
@@ -26,14 +34,36 @@ class Database:
     """
 
     def __init__(
-        self, connection: duckdb.DuckDBPyConnection, path: str, *, read_only: bool, new: bool = False
-    ) -> None:
-        self._connection = connection
+        self, connection: duckdb.DuckDBPyConnection, path: str, *, read_only: bool, new: bool = False,
+        reopen: Opener | None = None, shared: bool = False,
+    ) -> None:  # fmt: skip
+        self._opened: duckdb.DuckDBPyConnection | None = connection
+        self._reopen = reopen
+        self._shared = shared and not read_only
         self.path = path
         self.read_only = read_only
         self._new = new
         self._in_transaction = False
+        self._runs: dict[int, int] = {}  # run_id -> number of its open lock file
         _OPEN.add(self)
+
+    @property
+    def _connection(self) -> duckdb.DuckDBPyConnection:
+        """The connection; opened again where it was released."""
+        if self._opened is None:
+            self._open_again(wait=None)
+        assert self._opened is not None
+        return self._opened
+
+    @_connection.setter
+    def _connection(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._opened = connection
+
+    def _open_again(self, wait: float | None) -> None:
+        if self._reopen is None:
+            raise DatabaseError(f"{self.path} was closed; open it again")
+        read_only = self.read_only or (self._shared and not self._in_transaction)
+        self._opened = self._reopen(read_only=read_only, wait=WRITER_PATIENCE if wait is None else wait)
 
     def __enter__(self) -> Database:
         return self
@@ -57,38 +87,73 @@ class Database:
         return not stored
 
     def close(self) -> None:
-        """Release the file's lock."""
+        """Release the file's lock, and those of runs that were not finished."""
         _OPEN.discard(self)
-        self._connection.close()
+        for run_id in list(self._runs):
+            self.let_run_go(run_id)
+        if self._opened is not None:
+            self._opened.close()
+        self._opened = self._reopen = None
+
+    @property
+    def is_file(self) -> bool:
+        """Whether the database is a file, which others may change whenever it is released."""
+        return self.path != ":memory:"
+
+    def release(self) -> None:
+        """Let other processes open the file until this one's next query, which waits for them.
+
+        Between two queries the data may change then. A database in memory stays as it is.
+        """
+        if self._in_transaction:
+            raise DatabaseError("a file cannot be released inside a transaction")
+        if self._reopen is not None and self._opened is not None:
+            self._opened.close()
+            self._opened = None
+
+    def hold_run(self, run_id: int) -> None:
+        """Let others see that a run is alive until it is let go, this database is closed or the process ends."""
+        if self._reopen is not None and run_id not in self._runs:
+            held = hold(run_lock(Path(self.path), run_id))
+            if held is not None:
+                self._runs[run_id] = held
+
+    def let_run_go(self, run_id: int) -> None:
+        """Others no longer see a run as alive."""
+        held = self._runs.pop(run_id, None)
+        if held is not None:
+            let_go(held, run_lock(Path(self.path), run_id))
 
     def stop(self) -> None:
         """End the query that runs in another thread; it raises KeyboardInterrupt there."""
-        self._connection.interrupt()
+        if self._opened is not None:
+            with suppress(duckdb.Error):  # it may be closed just now
+                self._opened.interrupt()
 
     # ------------------------------------------------------------ reading
 
     def frame(self, sql: str, parameters: Parameters = None) -> pl.DataFrame:
         """The rows of one query. Values are bound as ``$name`` or ``?``. Raises QueryError."""
-        with _query_errors(sql):
+        with query_errors(sql):
             relation = self._connection.sql(sql, params=parameters)
             if relation is None:
                 return pl.DataFrame()
             frame: pl.DataFrame = relation.pl()
-            _demand_python_times(frame, sql)
+            demand_python_times(frame, sql)
             return frame
 
     def batches(
         self, sql: str, parameters: Parameters = None, rows: int = 1_000_000
     ) -> Iterator[pl.DataFrame]:
         """The rows of one query, at most ``rows`` at a time. Raises QueryError."""
-        with _query_errors(sql):
+        with query_errors(sql):
             relation = self._connection.sql(sql, params=parameters)
             reader = relation.to_arrow_reader(rows)
         for batch in reader:
-            with _query_errors(sql):
+            with query_errors(sql):
                 converted = pl.from_arrow(batch)
             assert isinstance(converted, pl.DataFrame)
-            _demand_python_times(converted, sql)
+            demand_python_times(converted, sql)
             yield converted
 
     def value(self, sql: str, parameters: Parameters = None) -> Any:
@@ -112,7 +177,7 @@ class Database:
 
     def demand_select(self, sql: str) -> None:
         """Raises UsageError unless every statement only reads: COPY, EXPORT and ATTACH can write files."""
-        with _query_errors(sql):
+        with query_errors(sql):
             kinds = {statement.type.name for statement in self._connection.extract_statements(sql)}
         if kinds != {"SELECT"}:
             raise UsageError(
@@ -123,27 +188,36 @@ class Database:
     # ------------------------------------------------------------ writing
 
     @contextmanager
-    def transaction(self) -> Iterator[None]:
+    def transaction(self, wait: float | None = None) -> Iterator[None]:
         """All or nothing: commits at the end, rolls back on any exception.
 
-        Raises DatabaseError where the changes cannot be stored: the disk is full or may not be written.
+        A shared database is opened for writing here, after at most ``wait`` seconds (None: WRITER_PATIENCE), and
+        released at the end. Raises DatabaseError where another process keeps it open for longer, or the changes cannot
+        be stored: the disk is full or may not be written.
         """
         if self._in_transaction:
             raise DatabaseError("a transaction inside a transaction would commit half of the outer one")
-        self._connection.execute("BEGIN TRANSACTION")
+        if self._shared:
+            self.release()
         self._in_transaction = True
         try:
-            yield
-            self._commit()
-        except BaseException:
-            self._rollback()
-            raise
+            if self._opened is None:
+                self._open_again(wait)
+            self._connection.execute("BEGIN TRANSACTION")
+            try:
+                yield
+                self._commit()
+            except BaseException:
+                self._rollback()
+                raise
         finally:
             self._in_transaction = False
+            if self._shared:
+                self.release()
 
     def _commit(self) -> None:
         try:
-            with _query_errors("COMMIT"):
+            with query_errors("COMMIT"):
                 self._connection.execute("COMMIT")
         except (DatabaseError, QueryError) as error:
             why = str(error.__cause__).splitlines()[0]
@@ -161,7 +235,7 @@ class Database:
     def execute(self, sql: str, parameters: Parameters = None) -> None:
         """Run a statement that changes the database; only inside ``transaction()``. Raises QueryError."""
         self._demand_transaction()
-        with _query_errors(sql):
+        with query_errors(sql):
             self._connection.execute(sql, parameters)
 
     def append(self, table: str, frame: pl.DataFrame) -> int:
@@ -178,7 +252,7 @@ class Database:
         sql = f"INSERT INTO {quoted_name(table)} BY NAME SELECT * FROM appended"
         self._connection.register("appended", frame.to_arrow())
         try:
-            with _query_errors(sql):
+            with query_errors(sql):
                 self._connection.execute(sql)
         finally:
             self._unregister("appended")
@@ -220,54 +294,3 @@ def stop_queries() -> None:
     """End the queries of all open databases: they raise KeyboardInterrupt."""
     for db in list(_OPEN):
         db.stop()
-
-
-_YEARS = (-62_135_596_800, 253_402_300_799)  # first and last second of the years 1 to 9999, since 1970
-_TICKS = {"ms": 10**3, "us": 10**6, "ns": 10**9}
-
-
-def _demand_python_times(frame: pl.DataFrame, sql: str) -> None:
-    """Raises QueryError for dates that Python has no value for: reading one of them ends the process."""
-    for name, kind in frame.schema.items():
-        if kind != pl.Date and not isinstance(kind, pl.Datetime):
-            continue
-        ticks = frame[name].to_physical().cast(pl.Int64)
-        second = _TICKS[kind.time_unit] if isinstance(kind, pl.Datetime) else 1
-        seconds = ticks // second if second > 1 else ticks * 86_400
-        if not seconds.is_between(*_YEARS).all():
-            raise QueryError(
-                f"column {name!r} holds dates outside the years 1 to 9999; write CAST(column AS VARCHAR)",
-                sql.strip(),
-            )
-
-
-@contextmanager
-def _query_errors(sql: str) -> Iterator[None]:
-    """Turn what DuckDB and polars raise into errors of ours, and an interrupted query into KeyboardInterrupt."""
-    try:
-        yield
-    except duckdb.InterruptException as cause:
-        raise KeyboardInterrupt from cause
-    except RuntimeError as cause:  # what DuckDB's Python client makes of Ctrl-C while a query runs
-        if "interrupted" not in str(cause):
-            raise
-        raise KeyboardInterrupt from cause
-    except duckdb.PermissionException as cause:
-        raise QueryError(f"{str(cause).strip()}\n{_SEALED}", sql.strip()) from cause
-    except duckdb.IOException as cause:
-        raise DatabaseError(f"the database could not be read or written: {cause}") from cause
-    except (duckdb.FatalException, duckdb.InternalException, duckdb.OutOfMemoryException) as cause:
-        raise DatabaseError(f"DuckDB gave up: {cause}") from cause
-    except duckdb.Error as cause:
-        raise QueryError(str(cause).strip(), sql.strip()) from cause
-    except UnicodeEncodeError as cause:
-        raise QueryError("the text is no UTF-8", ascii(sql.strip())) from cause
-    except pl.exceptions.PolarsError as cause:  # INTERVAL and UNION
-        message = "a column is of a type that frames do not have; write CAST(column AS VARCHAR)"
-        raise QueryError(message, sql.strip()) from cause
-
-
-_SEALED = (
-    "databases are opened without access to other files; `defectdb sql --files` reads files that a query names, "
-    "`--files --write` writes them too"
-)

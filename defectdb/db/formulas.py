@@ -26,15 +26,31 @@ from defectdb.schema.records import (
 
 
 def start_run(db: Database, run: RunRecord) -> int:
-    """Append a run; its id."""
+    """Append a run, alive for as long as this process; its id."""
     run_id = db.next_id("runs", "run_id")
-    db.append("runs", pl.DataFrame([{"run_id": run_id, **run.model_dump()}]))
+    db.append("runs", pl.DataFrame([{"run_id": run_id, **run.model_dump()}], schema_overrides=_TEXTS))
+    db.hold_run(run_id)
     return run_id
 
 
-def finish_run(db: Database, run_id: int, status: RunStatus) -> None:
-    """Record how a run ended."""
-    db.execute("UPDATE runs SET status = ?, finished_at = ? WHERE run_id = ?", [status, now(), run_id])
+_TEXTS = {"reason": pl.String}
+
+
+def finish_run(db: Database, run_id: int, status: RunStatus, reason: str | None = None) -> None:
+    """Record how a run ended, and why where it failed."""
+    db.execute(
+        "UPDATE runs SET status = ?, finished_at = ?, reason = ? WHERE run_id = ?",
+        [status, now(), reason, run_id],
+    )
+    db.let_run_go(run_id)
+
+
+def resume_run(db: Database, run_id: int) -> None:
+    """Mark a run that ended before it was done as running again, in this process."""
+    db.execute(
+        "UPDATE runs SET status = 'running', finished_at = NULL, reason = NULL WHERE run_id = ?", [run_id]
+    )
+    db.hold_run(run_id)
 
 
 def append_generations(db: Database, frame: pl.DataFrame) -> int:

@@ -10,6 +10,7 @@ from pathlib import Path
 import duckdb
 
 from defectdb.db.connection import Database
+from defectdb.db.locks import FileLockedError, in_turn, is_alive, is_held, patience, run_lock
 from defectdb.db.migrate import migrate, pending, schema_version
 from defectdb.errors import DatabaseError
 from defectdb.schema.quoting import quoted_text
@@ -26,14 +27,21 @@ _SEALED = {**_NO_EXTENSIONS, "enable_external_access": "false"}
 
 
 def open_database(
-    path: str | Path, *, read_only: bool = False, create: bool = False, files: bool = False
+    path: str | Path,
+    *,
+    read_only: bool = False,
+    create: bool = False,
+    files: bool = False,
+    shared: bool = False,
 ) -> Database:
     """Open a database file (or ``:memory:``).
 
     ``create`` makes a missing file; a writable open applies pending migrations and marks runs that were killed as
-    failed. ``files`` lets SQL statements reach other files, which nothing but a user's own statement needs. Raises
-    DatabaseError where the file is missing, locked by another process, no DuckDB file, or written by a newer
-    defectdb.
+    failed. ``files`` lets SQL statements reach other files, which nothing but a user's own statement needs. A
+    ``shared`` database is written in its transactions alone: between them other processes read and write the file.
+
+    A file that another process writes is waited for (``$DEFECTDB_WAIT`` seconds, default 10). Raises DatabaseError
+    where the file is missing, locked for longer, no DuckDB file, or written by a newer defectdb.
     """
     name = str(path)
     if name == MEMORY:
@@ -46,16 +54,23 @@ def open_database(
     new = create and not os.path.lexists(file) and _create(file)
     if not new and not _exists(file):
         raise DatabaseError(f"there is no database at {name}; `defectdb ingest SOURCE` makes one")
-    connection = _connect(file, read_only=read_only, files=files)
+
+    def connect(*, read_only: bool, wait: float) -> duckdb.DuckDBPyConnection:
+        return _connect(file, read_only=read_only, files=files, wait=wait)
+
+    connection = connect(read_only=read_only, wait=patience())
     try:
         _check_version(connection, name, read_only=read_only)
         if not read_only:
             _remove_drafts(file)
-            _fail_killed_runs(connection)
+            _fail_killed_runs(connection, file)
     except BaseException:
         connection.close()
         raise
-    return Database(connection, name, read_only=read_only, new=new)
+    db = Database(connection, name, read_only=read_only, new=new, reopen=connect, shared=shared)
+    if shared:
+        db.release()
+    return db
 
 
 def connect_memory() -> duckdb.DuckDBPyConnection:
@@ -129,41 +144,38 @@ def _remove_drafts(file: Path) -> None:
     with suppress(OSError):
         for entry in os.scandir(file.parent):
             match = pattern.fullmatch(entry.name)
-            if match is not None and not _alive(int(match[1])):
+            if match is not None and not is_alive(int(match[1])):
                 _remove(Path(entry.path))
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except (OSError, OverflowError):
-        return True
-    return True
 
 
 # ---------------------------------------------------------------- files that are there
 
 
-def _connect(file: Path, *, read_only: bool, files: bool) -> duckdb.DuckDBPyConnection:
+def _connect(file: Path, *, read_only: bool, files: bool, wait: float) -> duckdb.DuckDBPyConnection:
     if not file.is_file():
         raise DatabaseError(f"{file} is no file")
     if read_only and file.stat().st_size == 0:
         raise DatabaseError(f"{file} is an empty file and no database")
+    config = dict(_NO_EXTENSIONS if files else _SEALED)
+
+    def attempt() -> duckdb.DuckDBPyConnection:
+        try:
+            return _silent(duckdb.connect(str(file), read_only=read_only, config=config))
+        except duckdb.IOException as cause:
+            if "lock" in str(cause).lower():
+                raise FileLockedError from cause
+            raise
+
     try:
-        config = dict(_NO_EXTENSIONS if files else _SEALED)
-        return _silent(duckdb.connect(str(file), read_only=read_only, config=config))
-    except duckdb.IOException as cause:
-        text = str(cause)
-        if "lock" in text.lower():
-            holder = _HOLDER.search(text)
-            who = f"process {holder.group(1)}" if holder else "another process"
-            raise DatabaseError(
-                f"{file} is in use by {who}: DuckDB lets one process at a time open a file that is being "
-                "written; close it there and try again"
-            ) from cause
-        raise DatabaseError(f"{file} cannot be opened as a database: {text.splitlines()[0]}") from cause
+        return in_turn(attempt, file, read_only=read_only, wait=wait)
+    except FileLockedError as refused:
+        cause = refused.__cause__
+        holder = _HOLDER.search(str(cause))
+        who = f"process {holder.group(1)}" if holder else "another process"
+        raise DatabaseError(
+            f"{file} is in use by {who}: DuckDB lets one process at a time open a file that is being "
+            "written; close it there and try again"
+        ) from cause
     except duckdb.ConnectionException as cause:
         raise DatabaseError(
             f"{file} is open in this process already, with other settings; close it first"
@@ -185,15 +197,24 @@ def _check_version(connection: duckdb.DuckDBPyConnection, name: str, *, read_onl
     migrate(connection)
 
 
-def _fail_killed_runs(connection: duckdb.DuckDBPyConnection) -> None:
-    """Mark runs as failed that are said to be running: one process at a time writes, and that is this one now."""
-    running = "SELECT count(*) FROM runs WHERE status = 'running'"
+GONE = "its process ended before it was done"
+"""Why a run failed that nobody could mark as failed itself."""
+
+
+def _fail_killed_runs(connection: duckdb.DuckDBPyConnection, file: Path) -> None:
+    """Mark runs as failed that are said to be running and whose process is gone."""
     try:
-        if connection.execute(running).fetchall() != [(0,)]:
+        rows = connection.execute("SELECT run_id FROM runs WHERE status = 'running'").fetchall()
+        gone = [run_id for (run_id,) in rows if not is_held(run_lock(file, run_id))]
+        if gone:
             connection.execute(
-                "UPDATE runs SET status = 'failed', finished_at = now() AT TIME ZONE 'UTC' WHERE status = 'running'"
+                "UPDATE runs SET status = 'failed', finished_at = now() AT TIME ZONE 'UTC', reason = $why "
+                "WHERE list_contains($gone, run_id) AND status = 'running'",
+                {"gone": gone, "why": GONE},
             )
     except duckdb.Error as cause:
         raise DatabaseError(
             f"the table of runs is none of defectdb's: {str(cause).splitlines()[0]}"
         ) from cause
+    for run_id in gone:
+        _remove(run_lock(file, run_id))

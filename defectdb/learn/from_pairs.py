@@ -50,17 +50,20 @@ def learn_pairs(
     run_id = open_run(db, "pairs" if labels is None else "pair", job, selection)
     for line in constants:
         progress.note(line)
+    kernels: list[Kernel] = []
     try:
         kernels = _searched(tasks, progress)
         front = pair_model_front(db, job, kernels) if labels is None else []
         kernels, refusal = chosen_together(job, kernels, front)
-        new = replace(_new_model(db, run_id, job, kernels, selection.frame.height), front=front)
         if refusal is not None:
             job = replace(job, config=job.config.model_copy(update={"activate": False}))
-        [model_id], chosen = publish(db, run_id, job, [new])
-    except BaseException:
-        fail_run(db, run_id)
-        raise
+        [model_id], chosen = publish(
+            db, run_id, job,
+            lambda: [replace(_new_model(db, run_id, job, kernels, selection.frame.height), front=front)],
+            lambda: select_pairs(db, job),
+        )  # fmt: skip
+    except BaseException as error:
+        raise fail_run(db, run_id, error, job, kernels) or error from error.__cause__
     if refusal is not None:
         raise UsageError(
             f"{refusal}; what was found is stored as candidates (`defectdb formulas --model-front`)"

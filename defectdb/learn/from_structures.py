@@ -38,18 +38,21 @@ def learn_model(db: Database, config: LearnConfig, progress: Progress | None = N
     progress = progress or Progress()
     begin = time.monotonic()
     job = settle(db, config, source="pairs")
-    selection, find = (
-        _gap(db, job, progress) if job.target != "formation_energy" else _energy(db, job, progress)
-    )
+    read = _energy if job.target == "formation_energy" else _gap
+    selection, find = read(db, job, progress)
     run_id = open_run(db, "model", job, selection)
+    models: list[NewModel] = []
     try:
         models = find(run_id)
-        model_ids, ids = publish(db, run_id, job, models)
-    except BaseException:
-        fail_run(db, run_id)
-        raise
-    kernels = [term.kernel for new in models for term in new.terms]
+        model_ids, ids = publish(db, run_id, job, models, lambda: read(db, job, Progress())[0])
+    except BaseException as error:
+        raise fail_run(db, run_id, error, job, _kernels(models)) or error from error.__cause__
+    kernels = _kernels(models)
     return Learned(run_id, model_ids[-1], job.material, kernels, ids, time.monotonic() - begin)
+
+
+def _kernels(models: list[NewModel]) -> list[Kernel]:
+    return [term.kernel for new in models for term in new.terms]
 
 
 Find = Callable[[int], list[NewModel]]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import polars as pl
@@ -17,12 +18,15 @@ from defectdb.db.formulas import (
     finish_run,
     start_run,
 )
+from defectdb.db.locks import patience
 from defectdb.db.model_fronts import append_model_front
+from defectdb.errors import ChangedDataError, DatabaseError, DefectDBError
 from defectdb.learn.job import Job
 from defectdb.learn.model_front import ModelPoint
 from defectdb.learn.one_defect_values import value_terms
 from defectdb.learn.pairs.kernel_task import Kernel
 from defectdb.learn.records import formula_records
+from defectdb.learn.saved_fronts import save_fronts
 from defectdb.learn.select import Selection
 from defectdb.schema.labels import formula_order
 from defectdb.schema.records import ANY_NUMBER, Aggregator, ModelRecord, RunRecord, TermRecord
@@ -84,9 +88,12 @@ class NewModel:
 
 
 def open_run(db: Database, kind: str, job: Job, selection: Selection) -> int:
-    """Append the run's row before the work starts, so that a run that dies leaves its trace; its id."""
+    """Append the run's row before the work starts, so that a run that dies leaves its trace; its id.
+
+    The file is free for others then: call this when everything is read.
+    """
     with db.transaction():
-        return start_run(
+        run_id = start_run(
             db,
             RunRecord(
                 kind=kind,
@@ -99,24 +106,53 @@ def open_run(db: Database, kind: str, job: Job, selection: Selection) -> int:
                 version=__version__,
             ),
         )
+    db.release()
+    return run_id
 
 
-def fail_run(db: Database, run_id: int) -> None:
-    """Mark a run that ended in an error or by interruption."""
-    with db.transaction():
-        finish_run(db, run_id, "failed")
+def fail_run(
+    db: Database, run_id: int, error: BaseException | None = None, job: Job | None = None,
+    kernels: Sequence[Kernel] = (),
+) -> BaseException | None:  # fmt: skip
+    """Mark a run that ended in an error or by interruption; the error to raise.
+
+    What was found (``kernels``) goes to a file beside the database where it could not be stored, and the error says so.
+    """
+    if job is not None and kernels and isinstance(error, ChangedDataError | DatabaseError):
+        kept = save_fronts(db.path, run_id, job, kernels)
+        where = (
+            f"what was found is in {kept}" if kept else "what was found could not be kept in a file either"
+        )
+        error = type(error)(f"run {run_id} is not published: {error}; {where}")
+    reason = (
+        "interrupted" if isinstance(error, KeyboardInterrupt) else str(error or "") or type(error).__name__
+    )
+    with suppress(DatabaseError), db.transaction(wait=patience()):
+        finish_run(db, run_id, "failed", reason)
+    return error
 
 
-def publish(db: Database, run_id: int, job: Job, models: Sequence[NewModel]) -> tuple[list[int], list[int]]:
+def publish(
+    db: Database,
+    run_id: int,
+    job: Job,
+    models: Sequence[NewModel] | Callable[[], Sequence[NewModel]],
+    select_again: Callable[[], Selection] | None = None,
+) -> tuple[list[int], list[int]]:
     """Append fronts, logs and models in one transaction, and activate them where asked.
 
-    Model ids, and the formula id of every term of all models.
+    ``models`` that hang on what is stored at that moment are made by a function, called within the transaction.
+    ``select_again`` selects the rows anew. Model ids, and the formula id of every term of all models.
+
+    Raises ChangedDataError where these rows are not those that the run began with.
     """
     model_ids: list[int] = []
     formula_ids: list[int] = []
     pairs: list[TermRecord] = []
     with db.transaction():
-        for new in models:
+        if select_again is not None and db.is_file:
+            _demand_unchanged(db, run_id, select_again)
+        for new in models() if callable(models) else models:
             model_id, formulas = _append(db, run_id, job, new, pairs)
             model_ids.append(model_id)
             formula_ids += [f.formula_id for f in formulas if f.formula_id is not None]
@@ -124,6 +160,18 @@ def publish(db: Database, run_id: int, job: Job, models: Sequence[NewModel]) -> 
             adopt_model(db, model_id, activate=job.config.activate)
         finish_run(db, run_id, "done")
     return model_ids, formula_ids
+
+
+def _demand_unchanged(db: Database, run_id: int, select_again: Callable[[], Selection]) -> None:
+    """Raises ChangedDataError unless the rows selected now have the hash that was stored with the run."""
+    try:
+        now = select_again().sha256
+    except DatabaseError:
+        raise
+    except DefectDBError as cause:
+        raise ChangedDataError(f"its rows were removed while it searched ({cause})") from cause
+    if now != db.value("SELECT selection_hash FROM runs WHERE run_id = ?", [run_id]):
+        raise ChangedDataError("the rows that it learned from changed while it searched; learn again")
 
 
 def _append(

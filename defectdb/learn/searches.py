@@ -27,6 +27,7 @@ def searches(db: Database, job: Job, progress: Progress, log: list[Kernel]) -> L
             for t in tasks
         ]
         warm = warm_tasks(db, own, job)
+        db.release()
         progress.kernel(None, 0, len(warm))
         found = learn_kernels(warm, progress.generation, progress.worker_generation)
         for done, kernel in enumerate(found, start=1):

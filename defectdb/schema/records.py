@@ -46,7 +46,7 @@ class Record(BaseModel):
 
 
 class RunRecord(Record):
-    """One run of a learner: what it was asked (``config`` is JSON) and which rows it saw."""
+    """One run of a learner: what it was asked (``config`` is JSON), which rows it saw and why it failed, if it did."""
 
     kind: str
     config: str
@@ -59,6 +59,7 @@ class RunRecord(Record):
     status: RunStatus = "running"
     started_at: datetime = Field(default_factory=now)
     finished_at: datetime | None = None
+    reason: str | None = None
 
 
 class FormulaRecord(Record):

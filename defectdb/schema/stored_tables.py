@@ -142,6 +142,7 @@ STORED_TABLES: tuple[Table, ...] = (
         seed | | seed of every random number
         device | | device the learner ran on
         version | | version of defectdb
+        reason | | why it failed
     """),
     table("generations", "One row per generation of a formula search.", """
         run_id | | run

@@ -46,8 +46,10 @@ def with_dense(
     name = "most" if largest else "least"
     kernels = [term.kernel for term in low.terms if term.order == 2]
     deciding = deciding_values(data, one_defect_means(db, job), kernels, largest=largest)
+    dilute = low_density(db, job, frame, residual)
+    db.release()
     law = law_by_regime(data, deciding, name)
-    kernel = replacing_term(job, low_density(db, job, frame, residual), data, law, deciding, name)
+    kernel = replacing_term(job, dilute, data, law, deciding, name)
     return replace(low, terms=[*low.terms, LearnedTerm(kernel)], n_train=low.n_train + len(data.y)), law
 
 

@@ -76,6 +76,7 @@ def compare(
     tasks = without_host_offsets(db, kernel_tasks(db, select_pairs(db, job), job), job)
     if dz is not None:
         tasks = [task for task in tasks if task.dz_min <= abs(dz) < task.dz_max]
+    db.release()
     return [_compared(task, active, fit_laws(task)) for task in tasks]
 
 

@@ -41,6 +41,7 @@ def peer_table(db: Database, scope: Scope, target: str, *, per_site: bool = Fals
     (eV; with ``per_site`` divided by the number of defects; null where n is 0).
     """
     rows = peer_rows(db, scope, target)
+    db.release()
     judged = rows.n_defects >= JUDGED
     scale = 1 / rows.n_defects if per_site else np.ones(len(rows.y))
     found = []

@@ -56,7 +56,8 @@ def extrapolate(
     seen = pl.col("n_defects") <= (2 if config.protocol == "pairs" else 10**6)
     name = pl.when("beyond").then(pl.lit("beyond")).when(seen).then(pl.lit("trained on"))
     part = part.with_columns(set=name.otherwise(pl.lit("below, unseen")))
-    errors = _errors(db, config, material, below, beyond, per_site, progress)
+    with _whole(db, structures) as whole:
+        errors = _errors(whole, config, material, below, beyond, per_site, progress)
     table = part.select("structure_id", "set").join(errors, on="structure_id")
     order = pl.col("set").replace_strict(
         {"trained on": 0, "below, unseen": 1, "beyond": 2}, return_dtype=pl.Int8
@@ -85,15 +86,25 @@ def few_data(
             f"{held.height} held out: name sizes up to {pool.height}"
         )
     rows = []
-    for size in sizes:
-        for seed in seeds:
-            drawn = _drawn(db, pool, seed).head(size)
-            own = config.model_copy(update={"seed": seed})
-            display = progress(size, seed) if progress else None
-            errors = _errors(db, own, material, pl.concat([single, drawn]), held, per_site, display)
-            errors = errors.join(held, on="structure_id", how="semi").with_columns(n_train=size, seed=seed)
-            rows.append(_means(errors, ["n_train", "seed"]))
+    with _whole(db, structures) as whole:
+        for size in sizes:
+            for seed in seeds:
+                drawn = _drawn(whole, pool, seed).head(size)
+                own = config.model_copy(update={"seed": seed})
+                display = progress(size, seed) if progress else None
+                errors = _errors(whole, own, material, pl.concat([single, drawn]), held, per_site, display)
+                errors = errors.join(held, on="structure_id", how="semi").with_columns(
+                    n_train=size, seed=seed
+                )
+                rows.append(_means(errors, ["n_train", "seed"]))
     return pl.concat(rows)
+
+
+def _whole(db: Database, structures: pl.DataFrame) -> Database:
+    """All these structures in memory, and the file free for others while models are trained."""
+    copy = excerpt(db, structures["structure_id"].to_list())
+    db.release()
+    return copy
 
 
 def _structures(db: Database, config: LearnConfig, datasets: Sequence[str]) -> tuple[str, pl.DataFrame]:
