@@ -140,15 +140,6 @@ def test_what_was_learned_from_rows_that_changed_is_kept_in_a_file_and_not_publi
     assert formulas[-1]["mae_train"] <= formulas[0]["mae_train"]
 
 
-def test_changes_of_other_rows_do_not_matter(shared: Database, path: Path) -> None:
-    def change_others() -> None:
-        with open_database(path) as db, db.transaction():
-            db.execute("DELETE FROM targets WHERE target = 'homo_lumo_gap'")
-
-    learn_pairs(shared, QUICK, [PAIR], meanwhile(change_others))
-    assert shared.value("SELECT status FROM runs") == "done"
-
-
 def test_a_living_run_stays_running_whoever_writes_and_a_killed_one_fails(path: Path) -> None:
     code = """
 import sys, time
