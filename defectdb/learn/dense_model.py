@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -40,11 +41,17 @@ def load_part(db: Database, job: Job, split: Split) -> DenseData:
     return data
 
 
-def new_dense_model(job: Job, data: DenseData, learn: Learn, blind: Learn) -> NewModel:
-    """What is stored of the fitted model; ``blind`` runs the searches without a fold."""
+def new_dense_model(
+    job: Job, data: DenseData, learn: Learn, blind: Learn, note: Callable[[str], None] = lambda _: None
+) -> NewModel:
+    """What is stored of the fitted model; ``blind`` runs the searches without a fold.
+
+    ``note`` is told the left-out error of free tables, which says what the formulas cost.
+    """
     everything = np.ones(len(data.y), dtype=bool)
     model = fit_dense(data, learn, everything, data.fold)
     residual = data.y - predict_dense(data, model)
+    note(f"free tables in place of the formulas: {1000 * model.table_error:.1f} meV per site where left out")
     if job.config.nested:
         outside = left_out(
             data,

@@ -100,7 +100,9 @@ def _models(
     if dense is not None and split.dense is not None:
         quick = replace(job, config=quick_options(job.config))
         learn, blind = (searches(db, quick, progress, kept) for kept in (log, blind_log))
-        models.append(replace(new_dense_model(job, dense, learn, blind), n_defects=split.dense))
+        models.append(
+            replace(new_dense_model(job, dense, learn, blind, progress.note), n_defects=split.dense)
+        )
     rows = [generation_rows(k, run_id) for k in log]
     rows += [generation_rows(k, run_id, " without a fold") for k in blind_log]
     return [replace(models[0], generations=[r for r in rows if r.height]), *models[1:]]
