@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "migrate": ("database", "Bring an older database to this version's schema."),
     "learn": ("learn", "Learn formulas for pairs, or the whole material model."),
     "compare": ("judging.compare", "Compare a pair's formula with known laws and look-up tables."),
+    "potential": ("potential", "Learn, judge and export interatomic potentials of one element."),
     "formulas": ("formulas", "List, show and activate learned formulas."),
     "predict": ("query", "Predict a target for stored or new structures."),
     "evaluate": ("judging.evaluate", "Compare predictions with the stored targets."),

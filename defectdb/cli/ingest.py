@@ -27,7 +27,7 @@ _FILE = click.Path(path_type=Path)
     default="auto",
     show_default=True,
     metavar="FORMAT",
-    help="auto, 2dmd, vasp, ase, table, json or structure.",
+    help="auto, 2dmd, vasp, ase, table, json, structure or forces.",
 )
 @click.option("--name", help="Name of the dataset (default: from the source).")
 @click.option(
@@ -65,6 +65,10 @@ _FILE = click.Path(path_type=Path)
 @click.option("--url", help="Another address of the public archive, for SOURCE 2dmd.")
 @click.option("--sha256", help="Checksum of the public archive (default: that of the first download).")
 @click.option("--offline", is_flag=True, help="Take the public archive from the cache or not at all.")
+@click.option(
+    "--energy-zero", type=click.Choice(["own", "atoms"]), default="own", show_default=True,
+    help="What energies of configurations with forces count from.",
+)  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="The report as JSON.")
 @click.pass_obj
 def ingest_command(
@@ -86,6 +90,7 @@ def ingest_command(
     url: str | None,
     sha256: str | None,
     offline: bool,
+    energy_zero: str,
     as_json: bool,
 ) -> None:
     """Load DFT defect structures: 2DMD archives, VASP runs, ASE files, tables, JSON, CIF and POSCAR files.
@@ -97,6 +102,7 @@ def ingest_command(
       defectdb ingest 2d-materials-point-defects-all.zip
       defectdb ingest runs/ --unit-cell MoS2.cif --reference energies.toml
       defectdb ingest mine.csv --mapping columns.toml --dry-run
+      defectdb ingest copper.extxyz.gz --energy-zero atoms
     """
     from defectdb.cli.reports import demand_success, narrate, plain, table
     from defectdb.db import MEMORY, open_database
@@ -125,6 +131,7 @@ def ingest_command(
             max_displacement=max_displacement,
             options=options,
             progress=progress,
+            energy_zero=energy_zero,
         )
     for report in reports:
         narrate(settings, report)

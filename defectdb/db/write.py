@@ -9,6 +9,7 @@ import polars as pl
 
 from defectdb.db.compile import compile_formulas
 from defectdb.db.connection import Database
+from defectdb.db.potentials.configurations import remove_configurations
 from defectdb.errors import UnknownNameError
 
 STRUCTURE_TABLES = ("structures", "defects", "pairs", "targets")
@@ -234,6 +235,7 @@ def remove_dataset(db: Database, dataset_id: str) -> int:
         _delete_structures(db, leaving)
         if leaving.height:
             compile_formulas(db)
+        configurations = remove_configurations(db, dataset_id)
         for table in ("datasets", "chemical_potentials", "rejects"):
             db.execute(f"DELETE FROM {table} WHERE dataset_id = ?", [dataset_id])
-    return leaving.height
+    return leaving.height + configurations

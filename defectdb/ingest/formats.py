@@ -15,7 +15,7 @@ from defectdb.ingest.recognise import Folder, format_of_file, survey
 from defectdb.ingest.records import Reject, Source
 from defectdb.ingest.references import read_references
 
-FORMATS = ("auto", "2dmd", "vasp", "ase", "table", "json", "structure")
+FORMATS = ("auto", "2dmd", "vasp", "ase", "table", "json", "structure", "forces")
 PUBLIC = "2dmd"  # the source that names the public archive rather than a file
 
 
@@ -42,7 +42,7 @@ def read_sources(paths: list[Path], *, format: str, name: str | None, options: O
     found = {path: recognise(path) if auto else Folder([format]) for path in given}
     aside = tuple(file for folder in found.values() for file in folder.aside)
     used: set[str] = set()
-    for kind in FORMATS[1:]:
+    for kind in FORMATS[1:-1]:  # configurations with forces are read elsewhere
         own = [path for path, folder in found.items() if kind in folder.formats]
         for source in _read(kind, own, name, used, options, auto=auto) if own else ():
             yield replace(_with_references(source, references), aside=() if used else aside)

@@ -11,6 +11,7 @@ from pathlib import Path
 from defectdb.db import Database
 from defectdb.db.write import Changes, compare, write_dataset
 from defectdb.errors import InputDataError, UsageError
+from defectdb.ingest.forces.load_configurations import load_configurations, wants_configurations
 from defectdb.ingest.formats import read_sources
 from defectdb.ingest.levels import level_of
 from defectdb.ingest.match import MAX_DISPLACEMENT, Limits, Matched, Progress, match_structures
@@ -36,6 +37,7 @@ def load(
     max_displacement: float = MAX_DISPLACEMENT,
     options: Options | None = None,
     progress: Progress | None = None,
+    energy_zero: str = "own",
 ) -> list[LoadReport]:
     """Load files and folders; one report per dataset.
 
@@ -49,6 +51,7 @@ def load(
     max_displacement: a structure in which an atom is farther from its site is refused [angstrom].
     options: how single formats are read.
     progress: called with (stage, done, total).
+    energy_zero: what the energies of configurations with forces count from, "own" zero or free "atoms".
 
     Raises InputDataError for a source that cannot be read, UsageError for an impossible length, UnknownNameError for an
     unknown format.
@@ -61,10 +64,21 @@ def load(
         )
     limits = Limits(cutoff, max_displacement, strict, any_number)
 
+    forces = [path for path in sources if wants_configurations(path, format, options or Options())]
+    sources = [path for path in sources if path not in forces]
+    if name is not None and len(forces) > 1:
+        raise UsageError("--name names one dataset: give files with forces one at a time")
+
     def pass_over(*, write: bool) -> list[LoadReport]:
         known = {host.host_id: host for host in stored_hosts(db)}
         reports: list[LoadReport] = []
         try:
+            for path in forces:
+                reports.append(
+                    load_configurations(
+                        db, path, name=name, energy_zero=energy_zero, dry_run=not write, progress=progress
+                    )
+                )
             for source in read_sources(sources, format=format, name=name, options=options or Options()):
                 reports.append(
                     _load_one(db, source, known, limits, strict=strict, write=write, progress=progress)

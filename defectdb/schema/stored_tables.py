@@ -25,6 +25,7 @@ STORED_TABLES: tuple[Table, ...] = (
         ingested_at | UTC | when it was loaded
         level | | level of theory: datasets with the same name here have comparable energies
         functional | | functional that the source declares
+        energy_zero | | of configurations: atoms where energies count from free atoms, else own
     """),
     table("materials", "One row per pristine 2D material.", f"""
         material_id | | key, e.g. MoS2
@@ -188,6 +189,7 @@ STORED_TABLES: tuple[Table, ...] = (
         images | | nearest: the minimum image; sum: summed over periodic images
         status | | candidate, active, retired or stale (its data changed)
         created_at | UTC | when it was stored
+        role | | part of a potential: phi, rho or F; NULL for a formula of defects
     """),
     table("models", "One row per model of a material's property, and version.", """
         model_id | | key
@@ -206,6 +208,7 @@ STORED_TABLES: tuple[Table, ...] = (
         interval_90 | eV | half-width that held 90 % of the calibration errors
         status | | candidate, active, retired or stale (its data changed)
         created_at | UTC | when it was stored
+        kind | | defects, or potential: an interatomic potential (see potentials)
     """),
     table("model_terms", "One row per term of a model.", """
         model_id | | model

@@ -8,7 +8,8 @@ SELECT structure_id AS example FROM structures ANTI JOIN hosts USING (host_id);
 SELECT structure_id AS example FROM defects ANTI JOIN structures USING (structure_id);
 
 -- every target has its structure
-SELECT structure_id || ' ' || target AS example FROM targets ANTI JOIN structures USING (structure_id);
+SELECT structure_id || ' ' || target AS example FROM targets ANTI JOIN (
+    SELECT structure_id FROM structures UNION ALL SELECT structure_id FROM configurations) USING (structure_id);
 
 -- every pair has its two defects
 SELECT p.structure_id AS example
@@ -93,4 +94,18 @@ GROUP BY material_id, target HAVING count(*) > 1;
 SELECT 'formula ' || f.formula_id AS example FROM formulas AS f
 WHERE (f.status = 'active') <> (f.formula_id IN (
     SELECT t.formula_id FROM model_terms AS t JOIN models AS m USING (model_id)
-    WHERE m.status = 'active' AND t.formula_id IS NOT NULL));
+    WHERE m.status = 'active' AND t.formula_id IS NOT NULL
+    UNION ALL
+    SELECT unnest([p.phi_id, p.rho_id, p.embedding_id]) FROM potentials AS p JOIN models AS m USING (model_id)
+    WHERE m.status = 'active'));
+
+-- every configuration has its atoms
+SELECT structure_id AS example FROM configurations AS c LEFT JOIN atoms AS a USING (structure_id)
+WHERE a.numbers IS NULL OR len(a.numbers) <> c.n_atoms
+UNION ALL
+SELECT structure_id FROM atoms ANTI JOIN configurations USING (structure_id);
+
+-- every potential has its model and its formulas
+SELECT 'model ' || model_id AS example FROM (
+    SELECT model_id, unnest([phi_id, rho_id, embedding_id]) AS formula_id FROM potentials
+) ANTI JOIN (SELECT m.model_id, f.formula_id FROM models AS m, formulas AS f) USING (model_id, formula_id);

@@ -17,7 +17,7 @@ from defectdb.ingest.recognise import XYZ, files_below, is_sqlite
 from defectdb.ingest.records import Reject
 
 _IDS = ("structure_id", "_id", "name", "label")
-_BROKEN = (ValueError, KeyError, IndexError, TypeError, AttributeError, AssertionError, ArithmeticError,
+BROKEN = (ValueError, KeyError, IndexError, TypeError, AttributeError, AssertionError, ArithmeticError,
            EOFError, OSError, RuntimeError)  # fmt: skip
 """What ase's parsers raise on damaged files."""
 
@@ -39,7 +39,7 @@ def read(paths: list[Path]) -> Iterator[Entry | Reject]:
                 atoms, numbers, name = next(rows)
             except StopIteration:
                 break
-            except (*_BROKEN, sqlite3.Error) as cause:
+            except (*BROKEN, sqlite3.Error) as cause:
                 raise InputDataError(f"damaged after {count} structures ({cause})", path=str(path)) from cause
             count += 1
             yield _entry(path, count, atoms, numbers, name)
@@ -78,14 +78,20 @@ def _check_counts(path: Path) -> None:
     with reading(str(path)):
         if path.stat().st_size > MAX_TABLE_BYTES:
             raise InputDataError(f"is larger than {MAX_TABLE_BYTES:,} bytes", path=str(path))
-        lines = path.read_bytes().splitlines()
+        data = path.read_bytes()
+    check_counts(data, str(path))
+
+
+def check_counts(data: bytes, path: str) -> None:
+    """Refuse the text of an xyz file whose frames announce more atoms than they hold. Raises InputDataError."""
+    lines = data.splitlines()
     at = 0
     while at < len(lines) and lines[at].strip():
         count = int(lines[at]) if lines[at].strip().isdigit() and len(lines[at]) < 12 else 0
         if not 0 < count <= MAX_ATOMS or at + count + 2 > len(lines):
             what = f"announces {lines[at][:20].decode(errors='replace')!r} atoms"
             raise InputDataError(
-                f"line {at + 1} {what}; 1 to {MAX_ATOMS} and all of them there are read", path=str(path)
+                f"line {at + 1} {what}; 1 to {MAX_ATOMS} and all of them there are read", path=path
             )
         at += count + 2
         while at < len(lines) and lines[at].startswith(b"VEC"):

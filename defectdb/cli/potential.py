@@ -1,0 +1,180 @@
+"""`defectdb potential`: learn interatomic potentials, judge them, compute their crystals' properties, export them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from defectdb.cli.options import seconds, seed_number
+from defectdb.cli.terminal import emit, emit_json, progress_bar, say
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from defectdb.cli import Settings
+
+DIGITS = "{:.4g}"
+_FILE = click.Path(path_type=Path)
+_model = click.option(
+    "--model", "model_id", type=int, metavar="ID", help="This potential (default: the active one)."
+)
+_material = click.option("--material", metavar="EL", help="Element, where several have potentials.")
+_style = [
+    click.option("--json", "style", flag_value="json", help="As JSON, in eV and angstrom."),
+    click.option("--csv", "style", flag_value="csv", help="As CSV, in eV and angstrom."),
+]
+
+
+def _styled(command: Any) -> Any:
+    for option in reversed(_style):
+        command = option(command)
+    return command
+
+
+@click.group("potential")
+def potential_command() -> None:
+    """Learn interatomic potentials of one element from energies and forces, judge, compute with and export them.
+
+    \b
+    Examples:
+      defectdb ingest copper.extxyz.gz
+      defectdb potential learn --material Cu
+      defectdb potential evaluate
+      defectdb potential properties
+      defectdb potential export --to setfl -o Cu.eam.alloy
+    """
+
+
+@potential_command.command("learn")
+@click.option("--material", required=True, metavar="EL", help="The element, e.g. Cu.")
+@click.option("--train", default="split = 'train'", show_default=True, metavar="SQL",
+              help="Condition on configurations of those to learn from.")  # fmt: skip
+@click.option("--dataset", "datasets", multiple=True, metavar="D", help="Only this dataset. Repeatable.")
+@click.option(
+    "--cutoff", type=float, default=6.0, show_default=True, help="Where phi and rho end [angstrom]."
+)
+@click.option("--width", type=click.FloatRange(min=0, min_open=True), default=1.5, show_default=True,
+              help="Length before the cutoff over which they go to zero [angstrom].")  # fmt: skip
+@click.option("--engine", type=click.Choice(["equation-learner", "multistart", "segvae"]),
+              default="equation-learner", show_default=True, help="How formulas are looked for.")  # fmt: skip
+@click.option("--time-limit", type=click.FloatRange(min=0, min_open=True), default=240.0, show_default=True,
+              metavar="S", callback=seconds, help="Seconds of the search.")  # fmt: skip
+@click.option("--max-constants", type=click.IntRange(3, 40), default=6, show_default=True, metavar="N",
+              help="Fitted constants of all three formulas.")  # fmt: skip
+@click.option(
+    "--seed", type=int, default=0, show_default=True, callback=seed_number, help="Of the random numbers."
+)
+@_styled
+@click.pass_obj
+def learn_command(settings: Settings, /, *, style: str | None, **options: Any) -> None:
+    """Learn phi(r), rho(r) and F(rho) of E = sum_i [1/2 sum_j phi(r_ij) + F(sum_j rho(r_ij))].
+
+    \b
+    Example:
+      defectdb potential learn --material Cu --max-constants 6 --time-limit 240
+    """
+    import polars as pl
+
+    from defectdb.db import open_database
+    from defectdb.expressions.texts import to_infix
+    from defectdb.learn.potential.learn import PotentialConfig, learn_potential
+
+    with open_database(settings.database) as db, _progress(settings) as progress:
+        learned = learn_potential(db, PotentialConfig(**options), progress)
+    for remark in learned.remarks:
+        say(settings, remark)
+    say(
+        settings,
+        f"potential {learned.model_id} is stored and active; spline floor {learned.floor:.4g} on this scale:",
+    )
+    for one in learned.front:
+        say(settings, f"  {one.n_constants} constants, loss {one.fitted.loss:.4g}: {one.text}")
+    parts = learned.potential.parts
+    if style == "json":
+        emit_json({
+            "model_id": learned.model_id, "n_constants": len(learned.potential.constants),
+            "formulas": {role: to_infix(p.expression, p.constants) for role, p in parts.items()},
+            "errors": learned.errors.to_dicts(),
+        })  # fmt: skip
+        return
+    if style is None:
+        emit(pl.DataFrame({
+            "part": list(parts), "formula": [to_infix(p.expression, p.constants, 6) for p in parts.values()],
+        }))  # fmt: skip
+    _emit_errors(learned.errors, style)
+
+
+@potential_command.command("evaluate")
+@click.argument("file", type=_FILE, required=False)
+@_model
+@_material
+@click.option("--baselines/--no-baselines", default=True, show_default=True,
+              help="Fixed forms and splines, fitted to the same training configurations, beside it.")  # fmt: skip
+@click.option("--by", type=click.Choice(["split", "config_type"]), default="split", show_default=True,
+              help="Groups of the errors.")  # fmt: skip
+@_styled
+@click.pass_obj
+def evaluate_command(
+    settings: Settings, /, *, file: Path | None, model_id: int | None, material: str | None, baselines: bool, by: str,
+    style: str | None,
+) -> None:  # fmt: skip
+    """Errors of energies, forces and stresses, by dataset and split or config_type; FILE: of configurations not stored.
+
+    \b
+    Examples:
+      defectdb potential evaluate --by config_type
+      defectdb potential evaluate held_out.extxyz.gz
+    """
+    from defectdb.db import open_database
+    from defectdb.learn.potential.evaluate import evaluate_potential
+
+    with open_database(settings.database, read_only=True) as db:
+        if file is None:
+            frame = evaluate_potential(db, model_id, material, by=by, with_baselines=baselines)
+        else:
+            from defectdb.ingest.forces.load_configurations import frame_of_file
+
+            rows = frame_of_file(file)
+            frame = evaluate_potential(db, model_id, material, by=by, with_baselines=baselines, rows=rows)
+    _emit_errors(frame, style)
+
+
+@contextmanager
+def _progress(settings: Settings) -> Iterator[Callable[[str, int, float], None] | None]:
+    """A counter per stage with the lowest loss; None where none is wanted."""
+    if not settings.progress:
+        yield None
+        return
+    with progress_bar(settings) as bar:
+        tasks: dict[str, Any] = {}
+
+        def show(stage: str, done: int, loss: float) -> None:
+            if stage not in tasks:
+                tasks[stage] = bar.add_task(stage, total=None)
+            bar.update(tasks[stage], completed=done, description=f"{stage} {loss:.4f}")
+
+        yield show
+
+
+def _emit_errors(frame: pl.DataFrame, style: str | None) -> None:
+    """Errors in eV, or for people in meV/atom, meV/angstrom and GPa."""
+    import polars as pl
+
+    if style is not None:
+        emit(frame, style)
+        return
+    units = {"energy": (1e3, "meV/atom"), "force": (1e3, "meV/A"), "stress": (160.2176634, "GPa")}
+    columns = [
+        (pl.col(f"{name}_{kind}") * factor).alias(
+            f"{name[0].upper() if name != 'stress' else name} {kind} [{unit}]"
+        )
+        for name, (factor, unit) in units.items()
+        for kind in ("mae", "rmse")
+    ]
+    empty = {c for c, kind in frame.schema.items() if kind == pl.String and (frame[c] == "").all()}
+    rest = [c for c in frame.columns if not c.endswith(("_mae", "_rmse")) and c not in empty]
+    emit(frame.select(*rest, *columns).rename({"n_configurations": "n"}), "table", floats=DIGITS)

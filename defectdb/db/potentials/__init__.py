@@ -1,0 +1,1 @@
+"""Rows of interatomic potentials and of the configurations that they are learned from."""

@@ -1,0 +1,85 @@
+"""Errors of a stored potential, and of fixed forms and splines fitted to the same training configurations."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import polars as pl
+
+from defectdb.db import Database
+from defectdb.db.potentials.models import StoredPotential, stored_potential
+from defectdb.learn.potential.baselines import baselines, fitted_baselines
+from defectdb.learn.potential.energies import predict
+from defectdb.learn.potential.fit import Model
+from defectdb.learn.potential.frames import Frames
+from defectdb.learn.potential.judge import Judged, errors_table, fitted_shifts
+from defectdb.learn.potential.learn import PotentialConfig, Prepared, prepare
+from defectdb.learn.potential.neighbours import Neighbours, neighbours
+from defectdb.learn.potential.potential import Formula, Potential, Window
+from defectdb.learn.potential.search import spline_reference
+from defectdb.learn.potential.select_frames import frames_of, select_frames
+from defectdb.learn.potential.weights import Scales, weights
+
+
+def potential_of(stored: StoredPotential) -> Potential:
+    """The stored formulas as a potential that computes."""
+    parts = {role: Formula(*found) for role, found in stored.formulas.items()}
+    return Potential(parts["phi"], parts["rho"], parts["F"], Window(stored.cutoff, stored.window_width))
+
+
+def evaluate_potential(
+    db: Database,
+    model_id: int | None = None,
+    material: str | None = None,
+    *,
+    by: str = "split",
+    with_baselines: bool = True,
+    rows: pl.DataFrame | None = None,
+) -> pl.DataFrame:
+    """Errors by potential, dataset, split and ``by``, in eV and angstrom.
+
+    ``rows``: other configurations, as ``configurations_of`` gives them; their energies are shifted by the dataset's
+    shift where its name is known, else by the mean difference. Raises as ``stored_potential`` does.
+    """
+    stored = stored_potential(db, model_id=model_id, material=material)
+    frames = frames_of(rows) if rows is not None else select_frames(db, stored.material_id)
+    near = neighbours(frames, stored.cutoff)
+    tables = [_errors("learned", potential_of(stored), frames, near, dict(stored.shifts), by)]
+    if with_baselines:
+        ready = _prepared(db, stored)
+        window = Window(stored.cutoff, stored.window_width)
+        for form, fitted in fitted_baselines(baselines(window, ready.scale), ready.loss):
+            tables.append(
+                _errors(form.name, fitted.potential, frames, near, _shifts(fitted.potential, ready), by)
+            )
+        spline = spline_reference(ready.loss, window, ready.scale).potential
+        name = f"splines, {len(spline.constants)} numbers"
+        tables.append(_errors(name, spline, frames, near, _shifts(spline, ready), by))
+    return pl.concat(tables)
+
+
+def _prepared(db: Database, stored: StoredPotential) -> Prepared:
+    """The configurations that the potential was learned from."""
+    config = db.value(
+        "SELECT r.config FROM models AS m JOIN runs AS r USING (run_id) WHERE m.model_id = ?",
+        [stored.model_id],
+    )
+    known = json.loads(config)
+    return prepare(
+        db,
+        PotentialConfig(stored.material_id, known["train"], stored.cutoff, datasets=tuple(known["datasets"])),
+    )
+
+
+def _shifts(model: Model, ready: Prepared) -> dict[str, float]:
+    energy_weight = np.asarray(weights(ready.train, Scales()).energy) ** -2.0
+    return fitted_shifts(predict(model, ready.train, ready.near), ready.train, energy_weight)
+
+
+def _errors(
+    name: str, model: Model, frames: Frames, near: Neighbours, shifts: dict[str, float], by: str
+) -> pl.DataFrame:
+    predicted = predict(model, frames, near)
+    table = errors_table(Judged(frames, predicted, fitted_shifts(predicted, frames) | shifts), by)
+    return table.select(pl.lit(name).alias("potential"), pl.all())

@@ -1,0 +1,53 @@
+"""How much each error counts in a fit: every source the same, energies and forces alike, low energies most."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from defectdb.learn.potential.frames import Frames
+from defectdb.learn.potential.tables import Weights
+
+
+@dataclass(frozen=True, slots=True)
+class Scales:
+    """What size of error counts the same.
+
+    ``energy`` (eV per atom), ``force`` (eV/angstrom): errors that count the same.
+    ``rise`` (eV per atom): height above the lowest energy of a source at which errors count half.
+    ``strong`` (eV/angstrom): size of a force from which its error counts in proportion to it.
+    """
+
+    energy: float = 0.0025
+    force: float = 0.05
+    rise: float = 0.15
+    strong: float = 1.5
+
+
+def weights(frames: Frames, scales: Scales) -> Weights:
+    """Scales of the errors of all configurations; what a source does not have counts nothing."""
+    m, n = len(frames), len(frames.positions)
+    energy, force = np.full(m, np.inf), np.full(n, np.inf)
+    per_atom = frames.energies / frames.counts
+    atom_source = frames.source[frames.frame_of_atom]
+    known = np.isfinite(frames.forces).all(axis=1)
+    rows = m + 3 * n
+    for source in np.unique(frames.source):
+        own, atoms = frames.source == source, (atom_source == source) & known
+        above = (per_atom[own] - per_atom[own].min()) / scales.rise
+        height = np.zeros(m)
+        height[own] = above
+        part = scales.energy * (1.0 + above)
+        energy[own] = part * _normal(1.0 / (1.0 + above), rows)
+        if not atoms.any():
+            continue
+        size = np.linalg.norm(frames.forces[atoms], axis=1)
+        share = (1.0 + size / scales.strong) * (1.0 + height[frames.frame_of_atom[atoms]])
+        force[atoms] = scales.force * share * _normal(np.repeat(1.0 / share, 3), rows)
+    return Weights(energy, force)
+
+
+def _normal(relative: np.ndarray, rows: int) -> float:
+    """Factor that makes a block of errors count like a quarter of all rows, whatever its length."""
+    return float(np.sqrt(4.0 * np.sum(relative**2) / rows))
