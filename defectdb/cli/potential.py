@@ -83,7 +83,7 @@ def learn_command(settings: Settings, /, *, style: str | None, **options: Any) -
     from defectdb.expressions.texts import to_infix
     from defectdb.learn.potential.learn import PotentialConfig, learn_potential
 
-    with open_database(settings.database) as db, _progress(settings) as progress:
+    with open_database(settings.database, shared=True) as db, _progress(settings) as progress:
         learned = learn_potential(db, PotentialConfig(**options), progress)
     for remark in learned.remarks:
         say(settings, remark)
