@@ -99,6 +99,10 @@ class ChangedDataError(DefectDBError):
     """The rows that a run learned from changed while it searched: what it found is not published."""
 
 
+class MissingPartError(DefectDBError):
+    """Something that this installation was made without; says how to get it."""
+
+
 class DatabaseError(DefectDBError):
     """A database that is locked, damaged, too new or no database at all."""
 

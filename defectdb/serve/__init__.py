@@ -1,0 +1,1 @@
+"""The database for others to look at: the explorer's static site."""
