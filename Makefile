@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint types contracts unit bench bench-learn clean
+.PHONY: demo test lint types contracts unit site-assets bench bench-learn clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -33,6 +33,10 @@ contracts: $(VENV)/.installed-dev
 unit: export OMP_NUM_THREADS = 1
 unit: $(VENV)/.installed-dev
 	$(BIN)/pytest -n auto --dist worksteal
+
+# the explorer's scripts, bundled from npm packages into the package's own data: what `defectdb site` writes
+site-assets:
+	cd explorer && npm ci --no-audit --no-fund && npm run build
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m benchmarks

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 @click.command("site")
 @click.argument("folder", required=False, type=click.Path(path_type=Path), metavar="[FOLDER]")
-@click.option("--serve", is_flag=True, help="Show it on this machine until Ctrl-C; without FOLDER nothing is kept.")
+@click.option(
+    "--serve", is_flag=True, help="Show it on this machine until Ctrl-C; without FOLDER nothing is kept."
+)
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, metavar="N",
               help="Port of --serve; 0 takes any free one.")  # fmt: skip
 @click.option("--open", "opened", is_flag=True, help="With --serve: open the browser.")
@@ -38,7 +40,9 @@ def site_command(
       defectdb site public --serve --port 0
     """
     if folder is None and not serve:
-        raise UsageError("name the folder to write, or use --serve to look at the explorer without keeping it")
+        raise UsageError(
+            "name the folder to write, or use --serve to look at the explorer without keeping it"
+        )
     from defectdb.serve.site.write import write_site
 
     with TemporaryDirectory() as passing:

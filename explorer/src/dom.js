@@ -27,7 +27,14 @@ export function field(label, attributes, change) {
   return h("label", { class: "choice" }, h("span", {}, label), h("input", { ...attributes, onchange: (e) => change(e.target.value) }));
 }
 
-export const meV = (value, digits = 1) => (value === null || !Number.isFinite(value) ? "" : (1000 * value).toFixed(digits));
+/** An energy in meV; beyond 100 eV, as errors of formulas that break down are, no digits. */
+export function meV(value, digits = 1) {
+  if (value === null || value === undefined || !Number.isFinite(value)) return "";
+  return Math.abs(value) > 100 ? `${value < 0 ? "< −" : "> "}100 eV` : (1000 * value || 0).toFixed(digits).replace(/^-(0(\.0+)?)$/, "$1");
+}
+
+/** A name cut to the characters that fit into a margin of so many pixels. */
+export const fitting = (name, pixels) => (name.length > pixels / 7.4 ? `${name.slice(0, Math.floor(pixels / 7.4) - 1)}…` : name);
 
 export function number(value, digits = 4) {
   if (value === null || value === undefined) return "";
@@ -43,7 +50,8 @@ export function dataTable(caption, columns, rows, shown = rows.length) {
       return h("td", { class: typeof value === "number" || c.numeric ? "number" : null }, cell);
     })),
   );
-  const head = h("tr", {}, ...columns.map((c) => h("th", { scope: "col" }, c.title)));
+  const numeric = (c) => c.numeric || (rows.length > 0 && typeof c.value(rows[0]) === "number");
+  const head = h("tr", {}, ...columns.map((c) => h("th", { scope: "col", class: numeric(c) ? "number" : null }, c.title)));
   const table = h("table", {}, h("caption", {}, caption), h("thead", {}, head), h("tbody", {}, ...body));
   return h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": caption }, table);
 }

@@ -50,6 +50,7 @@ async function show(db) {
   if (turn === shown) {
     const focus = focused();
     main.replaceChildren(page);
+    page.dataset.address = location.hash;
     refocus(focus);
   }
 }

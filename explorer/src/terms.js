@@ -28,7 +28,7 @@ export async function termsOf(db, one, defects) {
   ]);
   const valued = pairs.map((p) => ({ ...p, value: ofPair(p, all, formulas, images) }));
   const terms = [
-    ...defects.map((d) => ({ name: d.label, value: ofDefect(d.label, all, formulas, self) })),
+    ...defects.map((d) => ({ name: d.label, single: true, value: ofDefect(d.label, all, formulas, self) })),
     ...offset(all, one.n_defects),
     ...valued.map((p) => ({ name: `${p.label} ${p.r.toFixed(2)} Å`, value: p.value })),
     ...triples.map((t) => ({ name: `${t.label}`, value: formulas.filter((f) => f.n === 3 && f.label === t.label).reduce((s, f) => s + f.evaluate(t), 0) })).filter((t) => t.value !== 0),

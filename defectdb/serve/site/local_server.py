@@ -38,7 +38,9 @@ class _Files(SimpleHTTPRequestHandler):
 
     def end_headers(self) -> None:
         self.send_header("Accept-Ranges", "bytes")
-        self.send_header("Cache-Control", "no-cache")  # asked for again each time, sent again only when changed
+        self.send_header(
+            "Cache-Control", "no-cache"
+        )  # asked for again each time, sent again only when changed
         self.send_header("X-Content-Type-Options", "nosniff")
         super().end_headers()
 
@@ -66,5 +68,5 @@ class _Files(SimpleHTTPRequestHandler):
         self.end_headers()
         return BytesIO(part)
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  (the name is http.server's)
+    def log_message(self, format: str, *args: object) -> None:
         """Nothing: requests are no narration."""

@@ -29,7 +29,9 @@ def write_site(database: str | Path, folder: Path) -> list[Path]:
     written = [folder / DATABASE]
     for stale in [path for path in folder.glob("chunk-*.js*") if not (assets / path.name).exists()]:
         stale.unlink()
-    for asset in sorted(assets.iterdir(), key=lambda path: path.name == _PAGE):  # the page last: it names the rest
+    for asset in sorted(
+        assets.iterdir(), key=lambda path: path.name == _PAGE
+    ):  # the page last: it names the rest
         written.append(folder / asset.name)
         shutil.copyfile(asset, folder / asset.name)
     return written

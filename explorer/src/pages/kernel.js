@@ -1,6 +1,6 @@
 // One pair of defects: calculated points, the formula in use, the whole front on a slider, residuals, known laws.
 import * as Plot from "@observablehq/plot";
-import { choice, dataTable, figure, h, meV, number, palette, plot, sqlNote, SYMBOLS } from "../dom.js";
+import { choice, dataTable, figure, h, meV, number, palette, plot, SYMBOLS } from "../dom.js";
 import { compiled, fittedLaws, front, typeset } from "../formula.js";
 
 const CHOICES = `SELECT DISTINCT material_id AS material, pair_label AS label, target FROM formulas
@@ -60,7 +60,7 @@ async function explorable(state, formulas, active, curve, start, queries) {
   const lawChoice = h("select", {}, h("option", { value: "" }, "none"), ...laws.map((law, i) => h("option", { value: i }, `${law.name} (${meV(law.mae)} meV)`)));
   const show = () => {
     const formula = formulas[Number(slider.value)];
-    says.textContent = `${formula.complexity} tokens, error ${meV(formula.mae_train, 2)} meV, left out ${meV(formula.mae_cv, 2) || "unknown"}${unitOf(formula.mae_cv)}${formula.formula_id === active?.formula_id ? " – in use" : ""}`;
+    says.textContent = `${formula.complexity} tokens, error ${meV(formula.mae_train, 2)} meV, left out ${leftOut(formula.mae_cv)}${formula.formula_id === active?.formula_id ? " – in use" : ""}`;
     slider.setAttribute("aria-valuetext", says.textContent);
     const law = laws[lawChoice.value];
     place.replaceChildren(...pictures(state, formula, active, curve, law, formulas, queries));
@@ -86,7 +86,7 @@ function pictures(state, formula, active, curve, law, formulas, queries) {
   const heights = [...new Set(points.map((p) => p.height))];
   const symbol = { domain: heights, range: SYMBOLS };
   const dots = (y) => Plot.dot(points, { x: "r", y, symbol: "height", stroke: colours[0], fill: colours[0], fillOpacity: 0.25, r: 4, channels: { "|Δz| (Å)": "height", structure: "structure_id" }, tip: true });
-  const legend = [{ text: energy ? "DFT: interaction" : `DFT: ${state.target}`, colour: colours[0] }, { text: `formula of ${formula.complexity} tokens`, colour: colours[1], line: true }];
+  const legend = [{ text: energy ? "calculated interaction" : `calculated ${state.target}`, colour: colours[0] }, { text: `formula of ${formula.complexity} tokens`, colour: colours[1], line: true }];
   if (curve.length && active.formula_id !== formula.formula_id) legend.push({ text: "formula in use", colour: colours[2], line: true });
   if (law) legend.push({ text: law.name, colour: colours[3], line: true });
   const main = figure({ title: `${state.label} in ${state.material}${state.window.text ? `, |Δz| ${state.window.text}` : ""}`, name, queries, legend,
@@ -97,11 +97,11 @@ function pictures(state, formula, active, curve, law, formulas, queries) {
       Plot.lineY(fine, { x: "r", y: (d) => scale * d.value, z: "dz", stroke: colours[1], strokeWidth: 2 }),
       dots((d) => scale * d.shown),
     ] }) });
-  const residuals = figure({ title: "Residuals: DFT less formula", name: `${name}-residuals`, queries,
+  const residuals = figure({ title: "Residuals: calculated less formula", name: `${name}-residuals`, queries,
     draw: (width) => plot(width, { symbol, height: 200, x: { label: "distance r (Å)" }, y: { label: "residual (meV)", nice: true }, marks: [
       Plot.ruleY([0], { strokeOpacity: 0.5 }), Plot.ruleX(points, { x: "r", y1: 0, y2: (d) => 1000 * d.residual, stroke: colours[0] }), dots((d) => 1000 * d.residual),
     ] }) });
-  return [main, formulaCard(formula), residuals, frontFigure(formulas, formula, name, queries)];
+  return [h("div", {}, main, residuals), h("div", {}, formulaCard(formula), frontFigure(formulas, formula, name, queries))];
 }
 
 /** The chosen formula typeset, its constants with their errors, and where it holds. */
@@ -121,12 +121,13 @@ function formulaCard(formula) {
 
 function frontFigure(formulas, formula, name, queries) {
   const colours = palette();
+  const most = 30 * Math.max(...formulas.map((f) => f.mae_train)); // of formulas that break down where they were left out
   return figure({ title: "The front: error against length", name: `${name}-front`, queries: queries.slice(1, 2), legend: [{ text: "error of the fit", colour: colours[0] }, { text: "error left out", colour: colours[1] }],
     draw: (width) => plot(width, { height: 220, x: { label: "tokens" }, y: { label: "mean absolute error (meV)", type: formulas.every((f) => f.mae_train > 0) ? "log" : "linear" }, marks: [
       Plot.ruleX([formula.complexity], { strokeOpacity: 0.5 }),
       Plot.lineY(formulas, { x: "complexity", y: (f) => 1000 * f.mae_train, stroke: colours[0], curve: "step-after" }),
       Plot.dot(formulas, { x: "complexity", y: (f) => 1000 * f.mae_train, fill: colours[0], r: (f) => (f === formula ? 6 : 3), tip: true }),
-      Plot.dot(formulas.filter((f) => f.mae_cv > 0), { x: "complexity", y: (f) => 1000 * f.mae_cv, stroke: colours[1], symbol: "square", r: 4 }),
+      Plot.dot(formulas.filter((f) => f.mae_cv > 0 && f.mae_cv < most), { x: "complexity", y: (f) => 1000 * f.mae_cv, stroke: colours[1], symbol: "square", r: 4 }),
     ] }) });
 }
 
@@ -141,7 +142,7 @@ function fitted(state, value, summed) {
 
 const byPair = (images) => images.reduce((map, image) => map.set(image.pair_id, [...(map.get(image.pair_id) ?? []), image]), new Map());
 const unique = (rows, name) => [...new Set(rows.map((row) => row[name]))];
-const unitOf = (value) => (value === null || !Number.isFinite(value) ? "" : " meV");
+const leftOut = (value) => (value === null || !Number.isFinite(value) ? "unknown" : value > 100 ? meV(value) : `${meV(value, 2)} meV`);
 
 /** Values of a formula on a fine grid between the points, one curve for every |dz|. */
 function grid(points, value) {

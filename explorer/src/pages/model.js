@@ -1,6 +1,6 @@
 // One model: predicted against calculated, errors by composition, and what is extrapolated.
 import * as Plot from "@observablehq/plot";
-import { choice, dataTable, figure, h, meV, palette, plot, sqlNote } from "../dom.js";
+import { choice, dataTable, figure, fitting, h, meV, palette, plot, sqlNote } from "../dom.js";
 
 const CHOICES = `SELECT DISTINCT m.material_id AS material, o.target FROM models AS m
 JOIN (VALUES ('formation_energy', 'formation_energy'), ('formation_energy', 'formation_energy_per_site'),
@@ -73,12 +73,14 @@ function ends(rows) {
   return values.length ? [values.reduce((a, b) => Math.min(a, b)), values.reduce((a, b) => Math.max(a, b))] : [];
 }
 
+const side = (width) => Math.min(200, width * 0.42);
+
 function errorsFigure(compositions, chosen, key) {
   const colours = palette();
   const rows = compositions.slice(0, 30);
   return figure({ title: `Error by composition${compositions.length > 30 ? `: the 30 largest of ${compositions.length}` : ""}`, name: `errors-${key.join("-")}`, queries: [[BY_COMPOSITION, ...key]],
     legend: [{ text: "mean absolute error", colour: colours[0] }, { text: "largest", colour: colours[1] }],
-    draw: (width) => plot(width, { height: 60 + 20 * rows.length, marginLeft: Math.min(190, width * 0.42), x: { label: "error (meV)", nice: true }, y: { label: null, domain: rows.map((r) => r.composition), tickFormat: (t) => (t.length > 26 ? `${t.slice(0, 25)}…` : t) }, marks: [
+    draw: (width) => plot(width, { height: 60 + 20 * rows.length, marginLeft: side(width), x: { label: "error (meV)", nice: true }, y: { label: null, domain: rows.map((r) => r.composition), tickFormat: (t) => fitting(t, side(width) - 14) }, marks: [
       Plot.ruleY(rows, { y: "composition", x1: (r) => 1000 * r.mae, x2: (r) => 1000 * r.largest, strokeOpacity: 0.4 }),
       Plot.dot(rows, { y: "composition", x: (r) => 1000 * r.largest, stroke: colours[1], symbol: "square", r: 3 }),
       Plot.dot(rows, { y: "composition", x: (r) => 1000 * r.mae, fill: colours[0], r: 4, tip: true }),

@@ -1,7 +1,7 @@
 // One structure: its defects on the host in 3D and from above, its pairs, and its prediction term by term.
 import { createViewer } from "3dmol/build/3Dmol.es6-min.js";
 import * as Plot from "@observablehq/plot";
-import { choice, dataTable, field, figure, h, meV, number, palette, plot, sqlNote } from "../dom.js";
+import { choice, dataTable, field, figure, fitting, h, meV, number, palette, plot, sqlNote } from "../dom.js";
 import { termsOf } from "../terms.js";
 
 const MATERIALS = "SELECT DISTINCT material_id AS material FROM hosts JOIN structures USING (host_id) ORDER BY ALL";
@@ -47,7 +47,7 @@ export async function structurePage(page, parameters, db, go) {
     controls,
     h("p", {}, `${one.structure_id}, ${one.composition}, ${one.n_sites} sites, from ${one.dataset}${one.charge ? `, charge ${one.charge}` : ""}.`),
     h("div", { class: "two" }, viewer(sites, defects), plan(one, sites, defects)),
-    model ? waterfall(model, values, one) : h("p", {}, "No active model of the formation energy predicts this structure."),
+    model ? h("div", {}, waterfall(model, values, one), beyond(model, values, one)) : h("p", {}, "No active model of the formation energy predicts this structure."),
     model ? dataTable("Pairs", [
       { title: "pair", value: (p) => p.label, link: (p) => `#/kernel?${new URLSearchParams({ material: one.material_id, label: p.label })}` },
       { title: "defects", value: (p) => `${p.defect_i}, ${p.defect_j}` },
@@ -73,18 +73,19 @@ function viewer(sites, defects) {
   const draw = () => {
     try {
       const view = createViewer(box, { backgroundColor: "white", backgroundAlpha: 0, antialias: true });
-      const atoms = sites.filter((s) => !gone.has(s.site_index)).map((s) => ({ elem: s.element, x: s.x, y: s.y, z: s.z, bonds: [], bondOrder: [] }));
-      view.addModel().addAtoms(atoms);
-      view.setStyle({}, { sphere: { scale: 0.22, colorscheme: "Jmol" }, stick: { radius: 0.07, color: "#999999" } });
+      const atoms = sites.filter((s) => !gone.has(s.site_index)).map((s) => `${s.element} ${s.x} ${s.y} ${s.z}`);
+      view.addModel(`${atoms.length}\n\n${atoms.join("\n")}\n`, "xyz");
+      view.setStyle({}, { sphere: { scale: 0.2, colorscheme: "Jmol" }, stick: { radius: 0.08, color: "#999999" } });
       const kinds = [...new Set(defects.map((d) => d.label))];
       for (const d of defects) {
         const color = colours[kinds.indexOf(d.label) % colours.length];
         const centre = { x: d.x, y: d.y, z: d.z };
         view.addSphere({ center: centre, radius: d.kind === "vacancy" ? 1.0 : 0.8, color, alpha: d.kind === "vacancy" ? 0.55 : 1 });
-        view.addLabel(`${d.idx}: ${d.label}`, { position: { ...centre, z: d.z + 1.4 }, fontSize: 12, fontColor: "white", backgroundColor: "black", backgroundOpacity: 0.65 });
+        view.addLabel(`${d.idx}: ${d.label}`, { position: { ...centre, z: d.z + 1.2 }, alignment: "bottomCenter", fontSize: 11, fontColor: "white", backgroundColor: "black", backgroundOpacity: 0.7 });
       }
+      view.rotate(-50, "x");
       view.zoomTo();
-      view.rotate(-55, "x");
+      if (box.clientWidth > 500) view.zoom(1.25);
       view.render();
       box.addEventListener("keydown", (event) => turn(view, event));
       box.dataset.drawn = "yes";
@@ -129,6 +130,8 @@ function plan(one, sites, defects) {
     ] }) });
 }
 
+const side = (width) => Math.min(200, width * 0.42);
+
 /** From nothing to the prediction: every term of the sum as a step, and the calculated value beside it. */
 function waterfall(model, values, one) {
   const colours = palette();
@@ -139,15 +142,33 @@ function waterfall(model, values, one) {
   const all = [...steps, end];
   const low = Math.min(...all.map((s) => Math.min(s.from, s.to)), 0);
   const fill = (s) => (s.whole ? "currentColor" : s.value < 0 ? colours[0] : colours[1]);
-  const text = (name) => (name.length > 28 ? `${name.slice(0, 27)}…` : name);
   const chart = figure({ title: `Formation energy, term by term: ${total.toFixed(4)} eV${dft ? ` (calculated ${dft.value.toFixed(4)} eV)` : ""}`, name: `terms-${one.structure_id}`, queries: model.queries,
     legend: [{ text: "raises the energy", colour: colours[1] }, { text: "lowers it", colour: colours[0] }, ...(dft ? [{ text: "calculated", colour: colours[2], line: true }] : [])],
-    draw: (width) => plot(width, { height: 70 + 24 * all.length, marginLeft: Math.min(200, width * 0.42), marginRight: 60, grid: false, x: { label: "eV", domain: [low, Math.max(...all.map((s) => Math.max(s.from, s.to)), dft?.value ?? 0)], nice: true, grid: true },
-      y: { label: null, type: "band", domain: all.map((s) => s.i), tickFormat: (i) => text(all[i].name) }, marks: [
+    draw: (width) => plot(width, { height: 70 + 24 * all.length, marginLeft: side(width), marginRight: 60, grid: false, x: { label: "eV", domain: [low, Math.max(...all.map((s) => Math.max(s.from, s.to)), dft?.value ?? 0)], nice: true, grid: true },
+      y: { label: null, type: "band", domain: all.map((s) => s.i), tickFormat: (i) => fitting(all[i].name, side(width) - 14) }, marks: [
         Plot.barX(all, { y: "i", x1: "from", x2: "to", fill, fillOpacity: (s) => (s.whole ? 0.5 : 0.9), insetTop: 2, insetBottom: 2 }),
         dft ? Plot.ruleX([dft.value], { stroke: colours[2], strokeWidth: 2, strokeDasharray: "4 2" }) : null,
         Plot.text(all, { y: "i", x: (s) => Math.max(s.from, s.to), text: (s) => (Math.abs(s.value) < 0.5 ? `${meV(s.value)} meV` : `${s.value.toFixed(3)} eV`), dx: 4, textAnchor: "start" }),
       ] }) });
   chart.dataset.total = String(total);
   return chart;
+}
+
+/** The same in meV from the sum of the one-defect values on: what the defects are worth to each other. */
+function beyond(model, values, one) {
+  const colours = palette();
+  const single = model.terms.filter((t) => t.single).reduce((sum, t) => sum + t.value, 0);
+  const dft = values.find((v) => v.target === "formation_energy");
+  let total = 0;
+  const steps = model.terms.filter((t) => !t.single).map((t, i) => ({ ...t, i, from: total, to: (total += 1000 * t.value) }));
+  if (steps.length === 0) return null;
+  const found = dft ? 1000 * (dft.value - single) : null;
+  const reach = [0, total, found ?? 0, ...steps.flatMap((s) => [s.from, s.to])];
+  return figure({ title: `Beyond the single defects' ${single.toFixed(3)} eV: ${total.toFixed(1)} meV${dft ? ` (calculated ${found.toFixed(1)} meV)` : ""}`, name: `interaction-${one.structure_id}`, queries: model.queries,
+    draw: (width) => plot(width, { height: 70 + 24 * steps.length, marginLeft: side(width), marginRight: 60, grid: false, x: { label: "meV", domain: [Math.min(...reach), Math.max(...reach)], nice: true, grid: true },
+      y: { label: null, type: "band", domain: steps.map((s) => s.i), tickFormat: (i) => fitting(steps[i].name, side(width) - 14) }, marks: [
+        Plot.barX(steps, { y: "i", x1: "from", x2: "to", fill: (s) => (s.value < 0 ? colours[0] : colours[1]), insetTop: 2, insetBottom: 2 }),
+        Plot.ruleX([0]), dft ? Plot.ruleX([found], { stroke: colours[2], strokeWidth: 2, strokeDasharray: "4 2" }) : null,
+        Plot.text(steps, { y: "i", x: (s) => Math.max(s.from, s.to), text: (s) => meV(s.value), dx: 4, textAnchor: "start" }),
+      ] }) });
 }
