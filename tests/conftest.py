@@ -20,6 +20,17 @@ def no_long_waits() -> Iterator[None]:
         yield
 
 
+WITH_ALGEBRA = ("engine/finishing", "engine/search", "demo/", "test_end_to_end")
+"""Tests of these files shorten formulas by sympy as users' searches do."""
+
+
+@pytest.fixture(autouse=True)
+def _no_algebra(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Searches leave out the last shortening of their formulas: it would be half of the time of the short ones."""
+    if not any(part in request.path.as_posix() for part in WITH_ALGEBRA):
+        monkeypatch.setattr("defectdb.engine.finishing.sympy_process.TOTAL_SECONDS", 0.0)
+
+
 @pytest.fixture(scope="session")
 def whole_archive() -> Path:
     """The eight published sets, 11,220 structures; skips where they are absent."""

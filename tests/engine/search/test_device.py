@@ -26,8 +26,8 @@ GRAMMAR = Grammar(
     max_length=13,
 )
 SMALL = SearchConfig(
-    generations=1, population=100, exhaustive_size=3, sparse_size=3, train_steps=2, batch=16, per_complexity=5,
-    max_complexity=10, starts=2, seed_starts=2, algebra=False, model=ModelConfig(embedding=8, hidden=16, latent=4),
+    generations=1, population=40, exhaustive_size=2, sparse_size=2, train_steps=2, batch=16, per_complexity=5,
+    max_complexity=10, starts=1, seed_starts=1, algebra=False, model=ModelConfig(embedding=8, hidden=16, latent=4),
 )  # fmt: skip
 
 
@@ -86,13 +86,13 @@ def test_waits_for_the_device_do_not_grow_with_the_candidates(monkeypatch: pytes
     problem, grammar, config, domain = cases()["plain"]
     pretrained(grammar, config.model, "cpu")
     waits: dict[int, list[int]] = {}
-    for population in (100, 400):
+    for population in (60, 240):
         so_far: list[int] = []
         with pretended() as copies:
             config = replace(
-                config, device=NAME, population=population, generations=3, patience=9, exhaustive_size=3
+                config, device=NAME, population=population, generations=2, patience=9, exhaustive_size=2
             )
             Search(problem, grammar, config, domain, lambda _: so_far.append(sum(copies.values()))).run()  # noqa: B023
         waits[population] = np.diff(so_far).tolist()
-    assert max(waits[400]) < 400
-    assert np.median(waits[400]) < 1.3 * np.median(waits[100])
+    assert max(waits[240]) < 400
+    assert np.median(waits[240]) < 1.3 * np.median(waits[60])

@@ -32,12 +32,13 @@ GRAMMAR = Grammar(
 )
 QUICK = SearchConfig(
     generations=3,
-    population=500,
-    exhaustive_size=6,
+    population=300,
+    exhaustive_size=5,
     train_steps=3,
     batch=48,
     per_complexity=20,
     max_complexity=20,
+    algebra=False,
     model=ModelConfig(embedding=16, hidden=32, latent=8),
 )
 R = torch.linspace(2.0, 10.0, 24, dtype=torch.float64)
@@ -163,7 +164,7 @@ def test_generations_report_what_they_did(reference):
 
 
 def test_islands_join_their_fronts_and_do_not_depend_on_processes():
-    config = replace(QUICK, generations=1, exhaustive_size=4, population=200)
+    config = replace(QUICK, generations=1, exhaustive_size=3, population=100)
     alone, beside = (
         search_islands(quick_problem(), GRAMMAR, config, count=2, workers=workers) for workers in (1, 2)
     )

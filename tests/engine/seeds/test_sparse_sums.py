@@ -54,12 +54,9 @@ def best_error(grammar: Grammar, problem: Problem, made: Candidates) -> float:
     "law",
     [
         lambda x: x**3 - 2 * x**2 + 0.5 * x,
-        lambda x: torch.sin(x) + torch.sin(x**2) + x**3 + x**2 + x,
-        lambda x: torch.log(x + 1) + torch.log(x**2 + 1),
         lambda x: sum(x**i for i in range(1, 9)),
         lambda x: 3 * torch.exp(-0.7 * x**2 - 0.3 * x),
         lambda x: (1 + 2 * x**2) / (1 + 0.5 * x + x**3),
-        lambda x: torch.sqrt(2 + 0.7 * torch.cos(x)),
     ],
 )
 def test_laws_of_one_variable_are_found_without_a_search(law):
@@ -70,8 +67,6 @@ def test_laws_of_one_variable_are_found_without_a_search(law):
 @pytest.mark.parametrize(
     "law",
     [
-        lambda x, y: x**4 - x**3 + y**2 / 2 - y,
-        lambda x, y: x**2 * y**2 / (x + y),
         lambda x, y: torch.sin(x) * torch.cos(y) + 0.3 * y,
         lambda x, y: x**5 / y**3,
     ],

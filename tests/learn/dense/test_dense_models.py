@@ -98,8 +98,8 @@ def _second_host(db: Database) -> None:
 
 
 def test_nested_errors_are_those_of_models_that_never_saw_the_fold(empty_database: Database) -> None:
-    toy.fill(empty_database, found=toy.crowded(60, 3, 9))
-    learn_model(empty_database, QUICK.model_copy(update={"nested": True}))
+    toy.fill(empty_database, found=toy.crowded(45, 3, 7))
+    learn_model(empty_database, QUICK.model_copy(update={"nested": True, "exhaustive_size": 2}))
     model = empty_database.frame("SELECT mae_train, mae_cv FROM models").row(0)
     assert model[0] < model[1]
 
