@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_flatten, tree_map
 
 NAME = "meta"
 _aten = torch.ops.aten
@@ -63,32 +62,50 @@ copies: Counter[str] = Counter()
 _tensor, _generator = torch.tensor, torch.Generator
 
 
+_names: dict[Any, str] = {}
+
+
+def _nearer(value: Any, given: list[torch.Tensor]) -> Any:
+    """The value with the numbers of far tensors in their place; every tensor in it is appended to ``given``."""
+    if isinstance(value, torch.Tensor):
+        given.append(value)
+        return value.near if isinstance(value, Far) else value
+    if isinstance(value, (tuple, list)):
+        return type(value)(_nearer(item, given) for item in value)
+    return value
+
+
+def _farther(value: Any) -> Any:
+    """The value with its tensors on the pretended device."""
+    if isinstance(value, torch.Tensor):
+        return value if isinstance(value, Far) else Far(value)
+    if isinstance(value, (tuple, list)):
+        return type(value)(_farther(item) for item in value)
+    return value
+
+
 def _run(func: Any, args: Any, kwargs: Any) -> Any:
-    given = [a for a in tree_flatten((args, kwargs))[0] if isinstance(a, torch.Tensor)]
-    far = [a for a in given if isinstance(a, Far)]
-    near = [a for a in given if not isinstance(a, Far) and a.dim()]
+    given: list[torch.Tensor] = []
+    nearer = _nearer(args, given)
+    named = {key: _nearer(value, given) for key, value in kwargs.items()}
+    far = any(isinstance(a, Far) for a in given)
     device = kwargs.get("device")
     goes = None if device is None else torch.device(device).type
-    name = str(func)
-    if far and near and "copy_" not in name:
+    name = _names.get(func) or _names.setdefault(func, str(func))
+    if far and "copy_" not in name and any(a.dim() for a in given if not isinstance(a, Far)):
         indexed = func in (_aten.index.Tensor, _aten.index_put_.default, _aten._index_put_impl_.default)
         if not (indexed and isinstance(args[0], Far)):
             raise RuntimeError(f"tensors of two devices: {name}")
     if far and (func in _WAITS or goes == "cpu"):
         copies[name] += 1
-    args, kwargs = tree_map(lambda a: a.near if isinstance(a, Far) else a, (args, kwargs))
     if goes == NAME:
-        kwargs["device"] = torch.device("cpu")
+        named["device"] = torch.device("cpu")
     with torch.no_grad():
-        out = func(*args, **kwargs)
+        out = func(*nearer, **named)
     called = name.split(".")[1]
     if called.endswith("_") and not called.startswith("__") and given:
         return given[0]  # in place: the caller's own tensor
-    if goes == NAME or (far and goes != "cpu"):
-        return tree_map(
-            lambda o: Far(o) if isinstance(o, torch.Tensor) and not isinstance(o, Far) else o, out
-        )
-    return out
+    return _farther(out) if goes == NAME or (far and goes != "cpu") else out
 
 
 class _Everywhere(TorchDispatchMode):
