@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from defectdb.db import Database
+    from defectdb.learn import Learned
 
 DATABASE = "demo.duckdb"
 PLOTTED = "Vac_B-Vac_N"
@@ -85,6 +86,7 @@ def demo_command(
     """
     # matrices this small lose a factor of ten to BLAS threads; the learner fills the cores with processes
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from defectdb.cli.learned import FRONT_NOTE, chosen_table, model_front_table
     from defectdb.db import open_database
 
     begin = time.monotonic()
@@ -92,12 +94,12 @@ def demo_command(
     database = directory / DATABASE
     with open_database(database, create=True) as db:
         _ingest(settings, db, archive)
-        _learn(settings, db, seed, generations)
+        learned = _learn(settings, db, seed, generations)
         compared, examples = db.frame(COMPARED), db.frame(EXAMPLES)
         figure = _plot(settings, db, directory)
     seconds = time.monotonic() - begin
     if as_json:
-        emit_json(_summary(compared, database, figure, seconds))
+        emit_json(_summary(compared, learned, database, figure, seconds))
         return
     say(
         settings,
@@ -109,6 +111,10 @@ def demo_command(
         "Mean absolute errors by composition (B: Vac_B, N: Vac_N, C: C_B); last column: pairs ignored",
     )
     emit(_named(compared), floats="{:.2f}")
+    say(settings, FRONT_NOTE)
+    emit(model_front_table(learned), floats="{:.3f}")
+    say(settings, "Kernels in use")
+    emit(chosen_table(learned).select("kernel", "tokens", "law", "formula"))
     _next_steps(settings, database, seconds)
 
 
@@ -138,7 +144,7 @@ def _ingest(settings: Settings, db: Database, archive: Path) -> None:
     say(settings, f"dataset {report.dataset_id}: {what}")
 
 
-def _learn(settings: Settings, db: Database, seed: int, generations: int) -> None:
+def _learn(settings: Settings, db: Database, seed: int, generations: int) -> Learned:
     """Learn every pair label from one- and two-defect structures."""
     from defectdb.demo.archive import BASE
     from defectdb.expressions.texts import to_infix
@@ -158,6 +164,7 @@ def _learn(settings: Settings, db: Database, seed: int, generations: int) -> Non
     config = LearnConfig(material=BASE, seed=seed, generations=generations, exhaustive_size=7, time_limit=12)
     learned = learn_pairs(db, config, progress=Progress(kernel=narrate))
     say(settings, f"model {learned.model_id} is active ({learned.seconds:.0f} s)")
+    return learned
 
 
 def _plot(settings: Settings, db: Database, directory: Path) -> Path | None:
@@ -180,7 +187,11 @@ def _named(compared: pl.DataFrame) -> pl.DataFrame:
     return compared.with_columns(compared["composition"].fill_null("all"))
 
 
-def _summary(compared: pl.DataFrame, database: Path, figure: Path | None, seconds: float) -> dict[str, Any]:
+def _summary(
+    compared: pl.DataFrame, learned: Learned, database: Path, figure: Path | None, seconds: float
+) -> dict[str, Any]:
+    from defectdb.expressions.families import law_of
+
     rows = _named(compared).to_dicts()
     return {
         "database": str(database),
@@ -188,6 +199,8 @@ def _summary(compared: pl.DataFrame, database: Path, figure: Path | None, second
         "mae_meV_per_site": rows[-1]["mae_meV"],
         "without_pairs_meV_per_site": rows[-1]["without_pairs_meV"],
         "by_composition": rows[:-1],
+        "tokens": sum(kernel.best.complexity for kernel in learned.kernels),
+        "laws": {k.task.name: law_of(k.best.expression, k.best.constants) for k in learned.kernels},
         "seconds": seconds,
     }
 

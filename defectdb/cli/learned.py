@@ -14,6 +14,7 @@ import polars as pl
 from defectdb.engine.finishing.scored import Scored
 from defectdb.engine.search.outcome import Generation, islands_of
 from defectdb.expressions.dimensions import ENERGY, constant_units, kernel_unit
+from defectdb.expressions.families import law_of
 from defectdb.expressions.texts import to_infix
 from defectdb.learn import Learned
 from defectdb.learn.pairs.distance_classes import nearest
@@ -67,6 +68,7 @@ def front_table(kernel: Kernel) -> pl.DataFrame:
             **_measures(s),
             "BIC": s.bic if math.isfinite(s.bic) else None,
             "DL": s.description_length if math.isfinite(s.description_length) else None,
+            "law": law_of(s.expression, s.constants) or "",
             "formula": to_infix(s.expression, s.constants, 5),
         }
         for i, s in enumerate(kernel.front)
@@ -82,6 +84,7 @@ def chosen_table(learned: Learned) -> pl.DataFrame:
             "id": formula_id,
             "tokens": best.complexity,
             **_measures(best),
+            "law": law_of(best.expression, best.constants) or "",
             "formula": to_infix(best.expression, best.constants, 5),
         }
         for kernel, formula_id in zip(learned.kernels, learned.formula_ids, strict=True)
@@ -130,7 +133,8 @@ def summary(learned: Learned) -> dict[str, Any]:
                 "n_train": len(kernel.task.y), "seconds": kernel.seconds, "n_fits": kernel.n_fits,
                 "front": [
                     {
-                        "infix": to_infix(s.expression, s.constants), "complexity": s.complexity,
+                        "infix": to_infix(s.expression, s.constants), "law": law_of(s.expression, s.constants),
+                        "complexity": s.complexity,
                         "n_constants": len(s.constants), "mse": s.mse, "rmse": s.mse**0.5,
                         "mae": s.mae, "mae_cv": s.mae_cv, "mae_cv_interior": s.mae_cv_interior, "bic": s.bic,
                         "description_length": s.description_length, "chosen": i == kernel.chosen,

@@ -168,7 +168,7 @@ def formulas(
     return db.frame(
         """
         SELECT formula_id, material_id, pair_label, target, version, status, complexity, n_train, mae_train,
-               mae_cv, r_min, r_max, dz_min, dz_max, images, infix
+               mae_cv, mae_cv_interior, r_min, r_max, dz_min, dz_max, images, law, infix
         FROM formulas
         WHERE ($label IS NULL OR pair_label = $label) AND ($target IS NULL OR target = $target)
           AND ($material IS NULL OR material_id = $material) AND ($front OR status = 'active')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 
@@ -66,6 +67,33 @@ def to_infix(expression: Expression, constants: Sequence[float] = (), digits: in
             stack.append((text, SIGN if text.startswith("-") else CALL))
         _check_length(stack[-1][0])
     return stack[0][0]
+
+
+def decimals_of(error: float, digits: int = 2) -> int:
+    """Decimals that show so many significant digits of an error; negative for tens, hundreds ..."""
+    return digits - 1 - math.floor(math.log10(error))
+
+
+def with_error(value: float, error: float | None) -> str:
+    """A value to the digits that its error leaves: ``2.037 +- 0.015``; four digits where the error is not known."""
+    if error is None or not (math.isfinite(error) and error > 0 and math.isfinite(value)):
+        return f"{value:.4g}"
+    decimals = decimals_of(error)
+    if error > abs(value) * 1e3 or decimals > 12:
+        return f"{value:.4g} +- {error:.2g}"
+    shown = max(decimals, 0)
+    return f"{round(value, decimals):.{shown}f} +- {round(error, decimals):.{shown}f}"
+
+
+def to_their_errors(constants: Sequence[float], errors: Sequence[float] | None) -> tuple[float, ...]:
+    """The constants rounded to two digits of their standard errors, four significant ones where there is none."""
+    known = errors if errors is not None and len(errors) == len(constants) else [math.nan] * len(constants)
+    return tuple(
+        round(value, decimals_of(error))
+        if math.isfinite(error) and 0 < error < 0.5 * abs(value)
+        else float(f"{value:.4g}")
+        for value, error in zip(constants, known, strict=True)
+    )
 
 
 def to_python(expression: Expression, constants: Sequence[float] = (), name: str = "formula") -> str:

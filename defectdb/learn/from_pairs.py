@@ -12,8 +12,14 @@ from defectdb.db import Database
 from defectdb.errors import SelectionError, UsageError
 from defectdb.learn.config import LearnConfig
 from defectdb.learn.job import Job, settle
+from defectdb.learn.model_front import ModelPoint
 from defectdb.learn.outcome import Learned, Progress
-from defectdb.learn.pairs.choose_formulas import chosen_together, pair_model_front
+from defectdb.learn.pairs.choose_formulas import (
+    chosen_together,
+    fitted_to_structures,
+    occurrences,
+    pair_model_front,
+)
 from defectdb.learn.pairs.host_offsets import without_host_offsets
 from defectdb.learn.pairs.kernel_task import MIN_ROWS, Kernel, KernelTask, PairTask
 from defectdb.learn.pairs.tasks import demand_vanishing, kernel_tasks, n_distances
@@ -53,7 +59,11 @@ def learn_pairs(
     kernels: list[Kernel] = []
     try:
         kernels = _searched(tasks, progress)
-        front = pair_model_front(db, job, kernels) if labels is None else []
+        front: list[ModelPoint] = []
+        if labels is None:
+            often = occurrences(db, job, kernels)
+            kernels = fitted_to_structures(job, kernels, often)
+            front = pair_model_front(kernels, often)
         kernels, refusal = chosen_together(job, kernels, front)
         if refusal is not None:
             job = replace(job, config=job.config.model_copy(update={"activate": False}))

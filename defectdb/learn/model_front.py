@@ -1,7 +1,8 @@
 """Choose one formula for every kernel of a model: the most accurate model of every total length.
 
-Kernels add up, so what the formula in use for one of them costs does not depend on the others' formulas. The best model
-of every length is then found exactly, by dynamic programming over the kernels' fronts.
+Kernels add up and err independently of one another: squared errors add up. What the formula in use for one kernel costs
+does not depend on the others' formulas, so the best model of every length is found exactly, by dynamic programming over
+the kernels' fronts.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ from defectdb.expressions.arrays import Floats, Integers
 PAYS = 0.007
 """Share of the error that one more token must take away to be worth reading."""
 
+MEAN_OF_NORMAL = math.sqrt(2 / math.pi)
+"""Mean absolute value of normally distributed errors of unit variance."""
+
 
 @dataclass(frozen=True)
 class Choices:
@@ -25,7 +29,7 @@ class Choices:
 
     Attributes:
         tokens: length of every formula [formula]
-        errors: what every formula adds to the error of a structure [formula], eV
+        errors: what every formula adds to the squared error of a structure [formula], eV^2
     """
 
     tokens: Integers
@@ -50,8 +54,8 @@ class ModelPoint:
 def model_front(kernels: Sequence[Choices]) -> list[ModelPoint]:
     """The models of lower error than all that are as short or shorter, shortest first.
 
-    Every kernel uses one of its formulas; errors add up. Exact: a knapsack with one item of every class, by dynamic
-    programming over the total length (Dudzinski & Walukiewicz, Eur. J. Oper. Res. 28, 3, 1987).
+    Every kernel uses one of its formulas; squared errors add up. Exact: a knapsack with one item of every class, by
+    dynamic programming over the total length (Dudzinski & Walukiewicz, Eur. J. Oper. Res. 28, 3, 1987).
     """
     longest = sum(int(k.tokens.max()) for k in kernels)
     lowest = np.full(longest + 1, np.inf)
@@ -65,10 +69,9 @@ def model_front(kernels: Sequence[Choices]) -> list[ModelPoint]:
         lowest = after.min(0)
     points: list[ModelPoint] = []
     for tokens in np.flatnonzero(np.isfinite(lowest)):
-        if not points or lowest[tokens] < points[-1].error:
-            points.append(
-                ModelPoint(int(tokens), float(lowest[tokens]), _chosen(kernels, steps, int(tokens)))
-            )
+        error = MEAN_OF_NORMAL * math.sqrt(max(float(lowest[tokens]), 0.0))
+        if not points or error < points[-1].error:
+            points.append(ModelPoint(int(tokens), error, _chosen(kernels, steps, int(tokens))))
     return points
 
 

@@ -8,6 +8,7 @@ import polars as pl
 from defectdb.engine.finishing.scored import Scored
 from defectdb.engine.finishing.uncertainty import covariance
 from defectdb.engine.search.outcome import islands_of
+from defectdb.expressions.families import law_of
 from defectdb.learn.job import Job
 from defectdb.learn.pairs.kernel_task import Kernel, KernelTask
 from defectdb.learn.pairs.measured import data_of
@@ -44,6 +45,7 @@ def formula_records(kernel: Kernel, run_id: int, job: Job) -> list[FormulaRecord
             expression=scored.expression, constants=scored.constants,
             constant_errors=constant_errors(scored, task),
             n_train=int((task.weight > 0).sum()), mae_train=scored.mae, mae_cv=_known(scored.mae_cv),
+            mae_cv_interior=_known(scored.mae_cv_interior), law=law_of(scored.expression, scored.constants),
             bic=_known(scored.bic),
             description_length=_known(scored.description_length),
             r_min=float(inside.min()) - _ROUNDING, r_max=float(inside.max()) + _ROUNDING,

@@ -82,6 +82,8 @@ class FormulaRecord(Record):
     n_train: int = Field(ge=0)
     mae_train: float = Field(ge=0)
     mae_cv: float | None = None
+    mae_cv_interior: float | None = None
+    law: str | None = None
     bic: float | None = None
     description_length: float | None = None
     r_min: float = Field(ge=0)

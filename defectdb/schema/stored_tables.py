@@ -178,7 +178,9 @@ STORED_TABLES: tuple[Table, ...] = (
         n_constants | | number of fitted constants
         n_train | | rows it was fitted to
         mae_train | eV | mean absolute error on those rows
-        mae_cv | eV | mean absolute error in cross-validation
+        mae_cv | eV | mean absolute error in cross-validation: every distance left out, all constants fitted anew
+        mae_cv_interior | eV | the same without the shortest and the longest distance
+        law | | name of the law that it is, of several their sum; NULL for a formula without a name
         bic | | Bayesian information criterion
         description_length | nat | data and formula together, with the noise that the formula leaves
         r_min | angstrom | shortest distance it was fitted to (of a composition: fewest defects)

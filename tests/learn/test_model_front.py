@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from pathlib import Path
 
 import numpy as np
@@ -30,15 +31,23 @@ def choices(rows: list[tuple[int, float]]) -> Choices:
     return Choices(np.array([t for t, _ in rows]), np.array([e for _, e in rows], dtype=float))
 
 
+def mean_error(squares: float) -> float:
+    """Mean absolute value of normal errors of this mean square."""
+    return math.sqrt(2 / math.pi) * math.sqrt(squares)
+
+
 @given(st.lists(KERNEL, min_size=1, max_size=4))
 def test_the_front_holds_the_best_combination_of_every_length(kernels: list[list[tuple[int, float]]]) -> None:
     points = model_front([choices(rows) for rows in kernels])
-    every = [(sum(t for t, _ in picked), sum(e for _, e in picked)) for picked in itertools.product(*kernels)]
+    every = [
+        (sum(t for t, _ in picked), mean_error(sum(e for _, e in picked)))
+        for picked in itertools.product(*kernels)
+    ]
     best = {size: min(e for t, e in every if t <= size) for size, _ in every}
     for point in points:
         picked = [rows[i] for rows, i in zip(kernels, point.chosen, strict=True)]
         assert point.tokens == sum(t for t, _ in picked)
-        assert point.error == sum(e for _, e in picked)
+        assert point.error == mean_error(sum(e for _, e in picked))
         assert point.error == best[point.tokens]
     assert [p.tokens for p in points] == sorted({p.tokens for p in points})
     assert [p.error for p in points] == sorted({p.error for p in points}, reverse=True)

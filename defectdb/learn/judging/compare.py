@@ -19,7 +19,7 @@ from defectdb.expressions.texts import to_infix
 from defectdb.learn.config import LearnConfig
 from defectdb.learn.job import Job, settle
 from defectdb.learn.judging.errors import Fitted
-from defectdb.learn.judging.fitted_laws import fit_laws, refit
+from defectdb.learn.judging.fitted_laws import fit_laws, judge
 from defectdb.learn.judging.lookups import look_up_table, nearest_neighbour
 from defectdb.learn.pairs.distance_classes import nearest
 from defectdb.learn.pairs.host_offsets import without_host_offsets
@@ -99,7 +99,7 @@ def _compared(task: KernelTask, active: pl.DataFrame, laws: Sequence[Fitted]) ->
     if not row:
         raise UsageError(f"{task.name} has no active formula; `defectdb learn --pair {task.label}` finds one")
     expression, constants = from_ast(row[0]["ast"]), tuple(row[0]["constants"])
-    ours = refit(task, DISCOVERED, expression, constants)
+    ours = judge(task, DISCOVERED, expression, constants)
     fits = [ours, *laws, look_up_table(task), nearest_neighbour(task)]
     fits.sort(key=lambda f: (f.errors.interior, f.errors.cv, f.n_constants))
     symbolic = [(f.expression, f.constants) for f in fits if f.expression is not None]

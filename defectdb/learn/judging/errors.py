@@ -7,21 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from defectdb.expressions.arrays import Floats, Integers
+from defectdb.expressions.arrays import Floats
 from defectdb.expressions.expression import Expression
-
-
-@dataclass(frozen=True)
-class Errors:
-    """Absolute errors in the target's unit: in training, left out, and apart for inner and outermost distances.
-
-    Infinite where a law has as many constants as points that it may see: a refit from there proves nothing.
-    """
-
-    train: float
-    cv: float
-    interior: float
-    ends: float
+from defectdb.learn.pairs.left_out import Errors
 
 
 @dataclass(frozen=True)
@@ -42,17 +30,6 @@ class Fitted:
     safe: bool = True
     aicc: float = math.nan
     bic: float = math.nan
-
-
-def split_errors(train: Floats, left_out: Floats, classes: Integers) -> Errors:
-    """Means of absolute errors [row] in training and left out, the latter also for inner and outermost classes."""
-    outermost = (classes == 0) | (classes == classes.max())
-    inner = left_out[~outermost]
-    with np.errstate(over="ignore"):  # what grows may reach infinity when it is left out
-        interior = float(inner.mean()) if len(inner) else math.nan
-        return Errors(
-            float(train.mean()), float(left_out.mean()), interior, float(left_out[outermost].mean())
-        )
 
 
 def criteria(residual: Floats, k: int) -> tuple[float, float]:

@@ -7,9 +7,10 @@ import math
 import numpy as np
 
 from defectdb.expressions.arrays import Floats, Integers
-from defectdb.learn.judging.errors import Fitted, split_errors
+from defectdb.learn.judging.errors import Fitted
 from defectdb.learn.pairs.distance_classes import distance_classes, nearest
 from defectdb.learn.pairs.kernel_task import KernelTask
+from defectdb.learn.pairs.left_out import split_errors
 
 
 def look_up_table(task: KernelTask) -> Fitted:

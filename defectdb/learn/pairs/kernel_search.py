@@ -25,6 +25,7 @@ from defectdb.learn.pairs.kernel_task import (
     TripleTask,
     mixing_of,
 )
+from defectdb.learn.pairs.named_laws import front_with_laws
 from defectdb.learn.pairs.tasks import domain_of, n_distances, problem_of, search_seed, seed_rows
 
 
@@ -49,10 +50,11 @@ def learn_kernel(task: KernelTask, report: Callable[[Generation], None] | None =
                 f"{task.config.target} of {task.name}; try a greater --max-tokens (now {task.config.max_tokens}) or "
                 f"--generations (now {task.config.generations}), fewer demands on operators, or leave out --decay"
             )
-        found = (outcome.generations, outcome.seconds, outcome.n_fits)
-        return Kernel(task, _constant(task).front, 0, *found)
-    chosen = _choice(outcome.front, task)
-    front = [_at_points(s, task) for s in outcome.front]
+        spent = (outcome.generations, outcome.seconds, outcome.n_fits)
+        return Kernel(task, _constant(task).front, 0, *spent)
+    found = front_with_laws(outcome.front, task) if isinstance(task, PairTask) else outcome.front
+    chosen = _choice(found, task)
+    front = [_at_points(s, task) for s in found]
     return Kernel(task, front, chosen, outcome.generations, outcome.seconds, outcome.n_fits)
 
 

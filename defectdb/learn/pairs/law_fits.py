@@ -1,28 +1,75 @@
-"""Fit the known physical laws to a batch of rows."""
+"""Fit the known physical laws to the rows of a kernel."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from defectdb.engine.finishing.simplify import simplify
 from defectdb.engine.fitting.fitted import Fit
 from defectdb.engine.fitting.multistart import fit
 from defectdb.engine.grammar.grammar import Grammar
 from defectdb.engine.problem import Problem
+from defectdb.engine.programs.finished import finish
 from defectdb.engine.safety.domain import Domain
 from defectdb.engine.safety.fitted_values import in_domain
 from defectdb.engine.seeds.physical_laws import LAWS
+from defectdb.expressions.expression import Expression
 from defectdb.expressions.operators import OPERATORS
+from defectdb.learn.pairs.kernel_task import KernelTask
 from defectdb.learn.pairs.skeleton import Skeleton, skeleton_of
+from defectdb.learn.pairs.tasks import domain_of, problem_of
 
 COPIES = 16
 
 STARTS = 3
 """Every law is fitted ``COPIES`` times from the best of ``STARTS`` random starts, with and without an offset."""
+
+
+@dataclass(frozen=True)
+class LawFit:
+    """A formula with constants that were fitted to a task's rows.
+
+    Attributes:
+        name: of the law
+        expression, constants: the formula
+        n_constants: everything that the fit adjusted
+        safe: whether it is finite and quiet over the task's domain
+    """
+
+    name: str
+    expression: Expression
+    constants: tuple[float, ...]
+    n_constants: int
+    safe: bool
+
+
+def fitted_laws(task: KernelTask, seed: int = 0) -> list[LawFit]:
+    """Every law of ``LAWS`` fitted to the task's rows, without an offset and, where the task allows one, with it."""
+    flags = (False, True) if task.offset else (True,)
+    skeletons = [replace(law, no_offset=flag) for law in law_skeletons() for flag in flags]
+    return fitted(task, [law.name for law in LAWS for _ in flags], skeletons, seed)
+
+
+def fitted(
+    task: KernelTask, names: Sequence[str], skeletons: Sequence[Skeleton], seed: int = 0
+) -> list[LawFit]:
+    """The skeletons with all constants fitted to the task's rows, from their own where they have them."""
+    grammar, tokens = encoded(skeletons)
+    problem = replace(problem_of(task), max_terms=max(s.n_terms for s in skeletons))
+    no_offset = torch.tensor([s.no_offset for s in skeletons]) if problem.offset else None
+    domain = domain_of(task)
+    best = best_fits(tokens, grammar, problem, domain, skeletons, no_offset, seed)
+    safe = in_domain(tokens, grammar, best, problem, domain).tolist()
+    found = []
+    for i, (name, skeleton) in enumerate(zip(names, skeletons, strict=True)):
+        tree, constants = simplify(*finish(tokens[i], grammar, problem, best.theta[i], best.beta[i]))
+        found.append(LawFit(name, tree, constants, skeleton.n_constants, safe[i]))
+    return found
 
 
 def law_skeletons() -> list[Skeleton]:
