@@ -9,6 +9,7 @@ import polars as pl
 
 from defectdb.db.compile import compile_formulas
 from defectdb.db.connection import Database
+from defectdb.db.intervals import calibrate
 from defectdb.errors import UnknownNameError, UsageError
 from defectdb.expressions.evaluation import to_latex
 from defectdb.expressions.expression import complexity, n_constants, to_ast, to_prefix
@@ -224,6 +225,7 @@ def activate_formula(db: Database, formula_id: int) -> int:
     )
     model_id = append_model(db, new, records)
     activate_model(db, model_id)
+    calibrate(db, model_id)
     return model_id
 
 

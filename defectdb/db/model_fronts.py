@@ -8,6 +8,7 @@ import polars as pl
 
 from defectdb.db.connection import Database
 from defectdb.db.formulas import activate_model, append_model
+from defectdb.db.intervals import calibrate
 from defectdb.errors import UsageError
 from defectdb.schema.records import ModelRecord, TermRecord
 
@@ -87,4 +88,5 @@ def activate_front_model(db: Database, material: str, target: str, tokens: int) 
     record = ModelRecord(**{name: model[name] for name in fields})
     model_id = append_model(db, record, [*kept, *kernels])
     activate_model(db, model_id)
+    calibrate(db, model_id)
     return model_id, int(point["tokens"])

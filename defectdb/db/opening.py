@@ -9,6 +9,7 @@ from pathlib import Path
 
 import duckdb
 
+from defectdb.db.compile import compile_formulas
 from defectdb.db.connection import Database
 from defectdb.db.locks import FileLockedError, in_turn, is_alive, is_held, patience, run_lock
 from defectdb.db.migrate import migrate, pending, schema_version
@@ -60,7 +61,7 @@ def open_database(
 
     connection = connect(read_only=read_only, wait=patience())
     try:
-        _check_version(connection, name, read_only=read_only)
+        migrated = _check_version(connection, name, read_only=read_only)
         if not read_only:
             _remove_drafts(file)
             _fail_killed_runs(connection, file)
@@ -68,6 +69,9 @@ def open_database(
         connection.close()
         raise
     db = Database(connection, name, read_only=read_only, new=new, reopen=connect, shared=shared)
+    if migrated and not new:
+        with db.transaction():
+            compile_formulas(db)  # views of an earlier schema lack columns
     if shared:
         db.release()
     return db
@@ -184,17 +188,19 @@ def _connect(file: Path, *, read_only: bool, files: bool, wait: float) -> duckdb
         raise DatabaseError(f"{file} cannot be opened as a database: {str(cause).splitlines()[0]}") from cause
 
 
-def _check_version(connection: duckdb.DuckDBPyConnection, name: str, *, read_only: bool) -> None:
+def _check_version(connection: duckdb.DuckDBPyConnection, name: str, *, read_only: bool) -> bool:
+    """Migrate where that is needed and can be; whether it was. Raises DatabaseError."""
     if schema_version(connection) == 0 and connection.execute(
         "SELECT count(*) FROM duckdb_tables()"
     ).fetchall() != [(0,)]:
         raise DatabaseError(f"{name} is a DuckDB file, but not one of defectdb's")
     waiting = pending(connection)
     if not waiting:
-        return
+        return False
     if read_only:
         raise DatabaseError(f"{name} has an older schema; run `defectdb --db {name} migrate`")
     migrate(connection)
+    return True
 
 
 GONE = "its process ended before it was done"

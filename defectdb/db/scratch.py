@@ -15,6 +15,8 @@ _HOSTS = ("materials", "material_sites", "hosts", "host_sites")
 _MODELS = {
     "models": "SELECT * REPLACE ('active' AS status) FROM models WHERE $choice",
     "model_terms": "SELECT t.* FROM model_terms AS t SEMI JOIN (FROM models WHERE $choice) USING (model_id)",
+    "prediction_intervals": "SELECT i.* FROM prediction_intervals AS i SEMI JOIN (FROM models WHERE $choice) "
+    "USING (model_id)",
     "formulas": "SELECT * FROM formulas WHERE formula_id IN (SELECT t.formula_id FROM model_terms AS t "
     "SEMI JOIN (FROM models WHERE $choice) USING (model_id))",
 }

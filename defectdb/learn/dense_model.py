@@ -17,7 +17,7 @@ from defectdb.learn.dense.structures import DenseData, load_dense
 from defectdb.learn.dense.terms import dense_terms
 from defectdb.learn.job import Job
 from defectdb.learn.publish import LearnedTerm, NewModel
-from defectdb.learn.sparse_model import conformal_quantile
+from defectdb.learn.sparse_model import blind_errors, conformal_quantile
 
 QUICK = {"generations": 0, "exhaustive_size": 5, "max_tokens": 13}
 """A search against a table of few and noisy values is short; a user's smaller values hold."""
@@ -61,11 +61,12 @@ def new_dense_model(
         outside = left_out(data, lambda train: refitted(data, model, train))
     terms = dense_terms(data, model, residual)
     kernels = [LearnedTerm(replace(k, task=replace(k.task, config=job.config))) for k in terms.kernels]
-    return _with_errors(
+    new = _with_errors(
         NewModel(terms=kernels, aggregator="sum", trained_on="all", n_train=len(data.y), values=terms.values),
         residual,
         outside,
     )
+    return replace(new, left_out=blind_errors(data.selection, outside))
 
 
 def _with_errors(new: NewModel, residual: Floats, outside: Floats) -> NewModel:

@@ -22,6 +22,7 @@ from defectdb.learn.pairs.choose_formulas import (
 )
 from defectdb.learn.pairs.host_offsets import without_host_offsets
 from defectdb.learn.pairs.kernel_task import MIN_ROWS, Kernel, KernelTask, PairTask
+from defectdb.learn.pairs.left_out import left_out
 from defectdb.learn.pairs.tasks import demand_vanishing, kernel_tasks, n_distances
 from defectdb.learn.pairs.warm_start import warm_tasks
 from defectdb.learn.pairs.workers import learn_kernels
@@ -65,11 +66,14 @@ def learn_pairs(
             kernels = fitted_to_structures(job, kernels, often)
             front = pair_model_front(kernels, often)
         kernels, refusal = chosen_together(job, kernels, front)
+        blind = _left_out(kernels, selection.frame)
         if refusal is not None:
             job = replace(job, config=job.config.model_copy(update={"activate": False}))
         [model_id], chosen = publish(
             db, run_id, job,
-            lambda: [replace(_new_model(db, run_id, job, kernels, selection.frame.height), front=front)],
+            lambda: [
+                replace(_new_model(db, run_id, job, kernels, selection.frame.height), front=front, left_out=blind)
+            ],
             lambda: select_pairs(db, job),
         )  # fmt: skip
     except BaseException as error:
@@ -104,6 +108,21 @@ def _new_model(db: Database, run_id: int, job: Job, kernels: Sequence[Kernel], n
         kept=kept,
         shift=first.shift if isinstance(first, PairTask) else 0.0,
     )
+
+
+def _left_out(kernels: Sequence[Kernel], frame: pl.DataFrame) -> pl.DataFrame:
+    """structure_id and absolute error (eV) of the kernels in use at distances that their constants were fitted without.
+
+    ``frame``: the rows that tasks were made of, in order.
+    """
+    parts = []
+    for kernel in kernels:
+        task, best = kernel.task, kernel.best
+        window = pl.col("dz").is_between(task.dz_min, task.dz_max, closed="left")
+        rows = frame.filter(window, label=task.label).select("structure_id")
+        errors = left_out(task, [(best.expression, best.constants)])[0]
+        parts.append(rows.with_columns(error=pl.Series(errors)))
+    return pl.concat(parts)
 
 
 def _kept_terms(db: Database, job: Job, learned: Sequence[str]) -> tuple[list[TermRecord], str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import polars as pl
 
 from defectdb.db import Database
 from defectdb.expressions.arrays import Floats
@@ -18,7 +19,7 @@ from defectdb.learn.publish import NewModel
 from defectdb.learn.records import generation_rows
 from defectdb.learn.searches import searches
 from defectdb.learn.select import Selection
-from defectdb.learn.sparse_model import conformal_quantile, new_sparse_model
+from defectdb.learn.sparse_model import blind_errors, conformal_quantile, new_sparse_model
 
 
 def load_gap(db: Database, job: Job, progress: Progress) -> tuple[ModelData | None, DenseStructures | None]:
@@ -51,7 +52,7 @@ def new_gap_model(
         assert dense is not None
         new, residual, blind = dense_model(job, dense)
         report(progress.note, [("dense structures", blind)])
-        return _judged(new, residual, blind)
+        return replace(_judged(new, residual, blind), left_out=blind_errors(dense.selection, blind))
     log, blind_log = list[Kernel](), list[Kernel]()
     cold = replace(job, config=job.config.model_copy(update={"warm": False}))
     fitted, new = new_sparse_model(
@@ -67,6 +68,10 @@ def new_gap_model(
     parts = [("dilute structures", fitted.residual_cv), ("dense structures", law.residual_cv)]
     report(progress.note, parts)
     residual = np.concatenate([fitted.residual, law.residual])
+    errors = [
+        blind_errors(data.selection, fitted.residual_cv), blind_errors(dense.selection, law.residual_cv)
+    ]  # fmt: skip
+    both = replace(both, left_out=pl.concat(errors))
     return _judged(both, residual, np.concatenate([fitted.residual_cv, law.residual_cv]))
 
 

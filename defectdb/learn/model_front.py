@@ -16,7 +16,7 @@ import numpy as np
 from defectdb.errors import UsageError
 from defectdb.expressions.arrays import Floats, Integers
 
-PAYS = 0.007
+PAYS = 0.004
 """Share of the error that one more token must take away to be worth reading."""
 
 MEAN_OF_NORMAL = math.sqrt(2 / math.pi)

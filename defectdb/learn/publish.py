@@ -18,6 +18,7 @@ from defectdb.db.formulas import (
     finish_run,
     start_run,
 )
+from defectdb.db.intervals import calibrate
 from defectdb.db.locks import patience
 from defectdb.db.model_fronts import append_model_front
 from defectdb.errors import ChangedDataError, DatabaseError, DefectDBError
@@ -67,6 +68,7 @@ class NewModel:
         n_defects: fewest and most defects of the structures that it predicts
         shift: what is added to the host offset of far pairs, eV
         mae_train, mae_cv, interval_90: errors of whole structures, eV; None where they were not measured
+        left_out: structure_id and absolute error (eV) at structures whose fold the model did not see
         front: the most accurate models of every total length, of which these terms are one
     """
 
@@ -84,6 +86,7 @@ class NewModel:
     mae_train: float | None = None
     mae_cv: float | None = None
     interval_90: float | None = None
+    left_out: pl.DataFrame | None = None
     front: Sequence[ModelPoint] = ()
 
 
@@ -158,6 +161,7 @@ def publish(
             formula_ids += [f.formula_id for f in formulas if f.formula_id is not None]
             pairs = [term for term in formulas if term.order == 2]
             adopt_model(db, model_id, activate=job.config.activate)
+            calibrate(db, model_id, new.left_out)
         finish_run(db, run_id, "done")
     return model_ids, formula_ids
 

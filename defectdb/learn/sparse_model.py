@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import polars as pl
 
 from defectdb.expressions.arrays import Flags, Floats
 from defectdb.learn.job import Job
@@ -13,6 +14,7 @@ from defectdb.learn.material.placed_formulas import Part
 from defectdb.learn.material.structures import ModelData
 from defectdb.learn.pairs.measured import with_constants
 from defectdb.learn.publish import LearnedTerm, NewModel
+from defectdb.learn.select import Selection
 from defectdb.schema.records import Aggregator
 
 AGGREGATORS: dict[str, Aggregator] = {
@@ -45,7 +47,13 @@ def new_sparse_model(job: Job, data: ModelData, learn: Learn, blind: Learn) -> t
         mae_train=float(residual.mean()),
         mae_cv=float(left_out.mean()),
         interval_90=conformal_quantile(left_out, 0.9),
+        left_out=blind_errors(data.selection, left_out),
     )
+
+
+def blind_errors(selection: Selection, left_out: Floats) -> pl.DataFrame:
+    """structure_id and absolute out-of-fold error (eV) of the selected structures."""
+    return selection.frame.select("structure_id").with_columns(error=pl.Series(np.abs(left_out)))
 
 
 def conformal_quantile(scores: Floats, coverage: float) -> float:

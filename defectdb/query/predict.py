@@ -10,7 +10,9 @@ from defectdb.db.scope import EVERYTHING, IN_SCOPE, Scope
 from defectdb.db.stale import stale_sentence
 from defectdb.errors import UsageError
 
-COLUMNS = ("structure_id", "target", "value", "unit", "model_id", "n_defects", "extrapolated")
+COLUMNS = (
+    "structure_id", "target", "value", "unit", "model_id", "n_defects", "extrapolated", "lower_90", "upper_90",
+)  # fmt: skip
 """Columns of a file of predictions."""
 
 

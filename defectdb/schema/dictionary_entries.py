@@ -86,4 +86,6 @@ PREDICTION_COLUMNS = """
     n_defects | | number of defects of the structure
     extrapolated | | whether a distance lies outside the range its formula was learned on
     missing | | labels for which the model has no term
+    lower_90 | eV | lower end of the interval that holds nine of ten values; NULL where no errors are known
+    upper_90 | eV | its upper end
 """.strip()

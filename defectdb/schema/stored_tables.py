@@ -226,4 +226,12 @@ STORED_TABLES: tuple[Table, ...] = (
         error | eV | error of a structure that the formulas' training errors make, estimated
         formula_ids | | the formula of every kernel
     """),
+    table("prediction_intervals", "Half-widths of 90 % intervals, a row per composition and others for the rest.", """
+        model_id | | model
+        n_defects | | number of defects; NULL: half-widths of one defect, times their number, for any other
+        composition | | defect_labels of the structures; NULL: every other composition of that number
+        half_width | eV | half-width of the interval
+        half_width_outside | eV | the same outside the distances that were learned from
+        n_calibration | | errors that it was taken from
+    """),
 )  # fmt: skip

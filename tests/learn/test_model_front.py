@@ -69,10 +69,10 @@ def test_an_accuracy_gives_the_shortest_model_that_reaches_it() -> None:
         shortest(POINTS, 0.0005)
 
 
-def test_the_knee_is_where_a_token_no_longer_takes_a_hundred_and_fiftieth_of_the_error() -> None:
+def test_the_knee_is_where_a_token_no_longer_takes_four_thousandths_of_the_error() -> None:
     assert knee(POINTS).tokens == 20
     assert knee([*POINTS, ModelPoint(40, 0.00099, (3,))]).tokens == 20
-    assert knee([ModelPoint(5, 0.010, (0,)), ModelPoint(105, 0.006, (1,))]).tokens == 5
+    assert knee([ModelPoint(5, 0.010, (0,)), ModelPoint(155, 0.006, (1,))]).tokens == 5
 
 
 def test_learning_all_pairs_uses_the_knee_and_stores_the_front(tmp_path: Path) -> None:

@@ -110,16 +110,26 @@ based AS (
     LEFT JOIN offsets AS d USING (model_id)
 ),
 $composition
-outputs (target, output, unit, per_site) AS (VALUES $outputs)
+outputs (target, output, unit, per_site) AS (VALUES $outputs),
+-- half-widths of the composition, else of the number of defects, else of every defect
+valued AS (
+    SELECT
+        b.*, o.output, o.unit, CASE WHEN o.per_site THEN b.n_defects ELSE 1 END AS share, $composed_value AS whole,
+        b.extrapolated$composed_outside AS outside,
+        CASE WHEN b.extrapolated$composed_outside
+            THEN coalesce(c.half_width_outside, g.half_width_outside, b.n_defects * e.half_width_outside)
+            ELSE coalesce(c.half_width, g.half_width, b.n_defects * e.half_width)
+        END AS half
+    FROM based AS b
+    JOIN outputs AS o USING (target)
+    LEFT JOIN prediction_intervals AS c
+        ON c.model_id = b.model_id AND c.n_defects = b.n_defects AND c.composition = b.defect_labels
+    LEFT JOIN prediction_intervals AS g
+        ON g.model_id = b.model_id AND g.n_defects = b.n_defects AND g.composition IS NULL
+    LEFT JOIN prediction_intervals AS e ON e.model_id = b.model_id AND e.n_defects IS NULL
+    $composed_join
+)
 SELECT
-    b.structure_id,
-    o.output AS target,
-    $composed_value / CASE WHEN o.per_site THEN b.n_defects ELSE 1 END AS value,
-    o.unit,
-    b.model_id,
-    b.n_defects,
-    b.extrapolated$composed_outside AS extrapolated,
-    b.missing
-FROM based AS b
-JOIN outputs AS o USING (target)
-$composed_join
+    structure_id, output AS target, whole / share AS value, unit, model_id, n_defects, outside AS extrapolated, missing,
+    (whole - half) / share AS lower_90, (whole + half) / share AS upper_90
+FROM valued
