@@ -18,6 +18,7 @@ from defectdb.learn.pairs.choose_formulas import (
     chosen_together,
     fitted_to_structures,
     occurrences,
+    pair_counts,
     pair_model_front,
 )
 from defectdb.learn.pairs.host_offsets import without_host_offsets
@@ -54,6 +55,7 @@ def learn_pairs(
     for task in tasks:
         demand_vanishing(task)
     tasks = warm_tasks(db, without_host_offsets(db, tasks, job), job)
+    counts = pair_counts(db, job)
     run_id = open_run(db, "pairs" if labels is None else "pair", job, selection)
     for line in constants:
         progress.note(line)
@@ -62,7 +64,7 @@ def learn_pairs(
         kernels = _searched(tasks, progress)
         front: list[ModelPoint] = []
         if labels is None:
-            often = occurrences(db, job, kernels)
+            often = occurrences(counts, kernels)
             kernels = fitted_to_structures(job, kernels, often)
             front = pair_model_front(kernels, often)
         kernels, refusal = chosen_together(job, kernels, front)

@@ -40,13 +40,20 @@ _LEAST_SHARE = 0.05
 """Weight of a distance that hardly any structure has, as a share of the mean: the kernel must hold there too."""
 
 
-def occurrences(db: Database, job: Job, kernels: Sequence[Kernel]) -> list[Floats]:
+def pair_counts(db: Database, job: Job) -> pl.DataFrame:
+    """How many pairs the material's stored structures have: label, dz, r (angstrom), n_pairs, n_structures.
+
+    Targets of the structures are not looked at.
+    """
+    return db.frame(_PAIR_COUNTS, {"material": job.material})
+
+
+def occurrences(counts: pl.DataFrame, kernels: Sequence[Kernel]) -> list[Floats]:
     """How many pairs of a stored structure, in the mean, every row of every kernel stands for [row].
 
     Pairs of the row's label, |dz| window and distance; those at distances that no row has count for all rows alike.
-    Targets of the structures are not looked at.
+    ``counts`` as ``pair_counts`` gives them.
     """
-    counts = db.frame(_PAIR_COUNTS, {"material": job.material})
     n_structures = float(counts["n_structures"].max() or 1)  # type: ignore[arg-type]
     return [_occurrences(kernel.task, counts, n_structures) for kernel in kernels]
 

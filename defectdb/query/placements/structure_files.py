@@ -20,7 +20,14 @@ FORMATS = ("poscar", "cif")
 def write_structures(
     cell: Supercell, labels: Sequence[str], placements: Sequence[Sequence[int]], folder: Path, style: str
 ) -> list[Path]:
-    """One file per placement, ``placement-00001.vasp`` or ``.cif``; their paths.
+    """One file per placement of the same defects; as ``write_each``."""
+    return write_each(cell, [(labels, sites) for sites in placements], folder, style)
+
+
+def write_each(
+    cell: Supercell, placed: Sequence[tuple[Sequence[str], Sequence[int]]], folder: Path, style: str
+) -> list[Path]:
+    """One file per placement (labels and sites), ``placement-00001.vasp`` or ``.cif``; their paths.
 
     Raises UnknownNameError for an unknown format, InputDataError where a file cannot be written.
     """
@@ -29,7 +36,7 @@ def write_structures(
     paths = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for number, sites in enumerate(placements, 1):
+        for number, (labels, sites) in enumerate(placed, 1):
             path = folder / f"placement-{number:05}.{suffix}"
             name = "-".join(labels) + " on sites " + " ".join(map(str, sites))
             write_whole(path, text(cell, *occupied(cell, labels, sites), name))
