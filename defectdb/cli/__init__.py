@@ -40,7 +40,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "sql": ("query", "Run a SQL query (read-only unless --write)."),
     "select": ("screen", "Pick stored structures by simple filters."),
     "enumerate": ("screen", "List inequivalent placements of defects, with predictions."),
-    "suggest": ("suggest", "Suggest which structures to compute next."),
+    "suggest": ("screen", "Suggest which structures to compute next."),
     "export": ("export", "Write a table or query as LaTeX, CSV, Markdown, HTML or Parquet."),
     "plot": ("export", "Draw kernels, fronts and parity plots."),
     "site": ("site", "Write the explorer: pages that read the database in the browser."),
