@@ -173,7 +173,9 @@ class Learner:
                 else np.zeros(0)
             )
             finite = [bool(np.isfinite(v).all()) for v in values]
-            table = np.array([v for v, ok in zip(values, finite, strict=True) if ok]).reshape(-1, len(r))
+            table = np.array([v for v, ok in zip(values, finite, strict=True) if ok]).reshape(
+                sum(finite), len(r)
+            )
             share = kernel.often[left] / len(self.material.actual)
             known = kernel.r[some], kernel.y[some]
             unknowns.append(Unknown(r, share, *known, table, weight[finite] if fits else weight))

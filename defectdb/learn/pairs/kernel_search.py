@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from defectdb.engine.finishing.scored import Scored, select
+from defectdb.engine.safety.steady import is_steady, steepest
 from defectdb.engine.search.outcome import Generation
 from defectdb.engine.search.search import Search
 from defectdb.errors import SelectionError
@@ -52,10 +53,21 @@ def learn_kernel(task: KernelTask, report: Callable[[Generation], None] | None =
             )
         spent = (outcome.generations, outcome.seconds, outcome.n_fits)
         return Kernel(task, _constant(task).front, 0, *spent)
-    found = front_with_laws(outcome.front, task) if isinstance(task, PairTask) else outcome.front
+    found = steady_ones(outcome.front, task)
+    if isinstance(task, PairTask):
+        found = front_with_laws(found, task)
     chosen = _choice(found, task)
     front = [_at_points(s, task) for s in found]
     return Kernel(task, front, chosen, outcome.generations, outcome.seconds, outcome.n_fits)
+
+
+def steady_ones(front: list[Scored], task: KernelTask) -> list[Scored]:
+    """The formulas that rounded constants and slightly moved distances do not change; all where none is so."""
+    env = dict(zip(task.variables, task.x, strict=True))
+    values = task.values if isinstance(task, TableTask) else task.y
+    slope = steepest({name: x for name, x in env.items() if name.startswith("r")}, values)
+    kept = [s for s in front if is_steady(s.expression, s.constants, env, slope)]
+    return kept or front
 
 
 def _at_points(scored: Scored, task: KernelTask) -> Scored:
