@@ -74,7 +74,7 @@ def _paper(settings: Settings, folder: Path | None, material: str | None, datase
 
 
 @click.command("plot")
-@click.argument("kind", metavar="kernel | front | parity | map")
+@click.argument("kind", metavar="kernel | front | model-front | parity | map")
 @click.argument("label", required=False, shell_complete=labels)
 @material_option()
 @dataset_option("Only points of this dataset; repeatable.")
@@ -94,12 +94,13 @@ def plot_command(
     settings: Settings, kind: str, label: str | None, material: str | None, datasets: tuple[str, ...],
     target: str, formula_id: int | None, output: Path,
 ) -> None:  # fmt: skip
-    """Draw a figure: a pair's kernel with its data, its front, a parity plot, or a map of the interaction.
+    """Draw a figure: a pair's kernel with its data, its front, a material's model front, a parity plot, or a map.
 
     \b
     Examples:
       defectdb plot kernel Vac_Mo-Vac_S -o kernel.pdf
       defectdb plot front Vac_Mo-Vac_S -o front.png
+      defectdb plot model-front --material MoS2 -o lengths.png
       defectdb plot parity --target homo_lumo_gap -o parity.svg
       defectdb plot map Vac_S-Vac_S -o map.png
     """

@@ -123,6 +123,12 @@ _DEFAULTS: dict[str, Any] = {name: field.default for name, field in LearnConfig.
     help="Independent searches of every kernel, their fronts merged.",
 )
 @click.option(
+    "--seeds",
+    type=click.IntRange(1, 64),
+    default=1,
+    help="Islands, with a report in how many of them every kernel's family was found.",
+)
+@click.option(
     "--workers",
     type=click.IntRange(min=0),
     default=_DEFAULTS["workers"],
@@ -157,6 +163,7 @@ def learn_command(settings: Settings, /, **options: Any) -> None:
         raise UsageError("say what to learn: --pair LABEL, --all-pairs or --model")
     from defectdb.cli.learned import (
         FRONT_NOTE,
+        agreement_note,
         chosen_table,
         error_note,
         fit_width,
@@ -168,6 +175,7 @@ def learn_command(settings: Settings, /, **options: Any) -> None:
     from defectdb.db import open_database
     from defectdb.learn import learn_model, learn_pairs
 
+    options["islands"] = max(options["islands"], options["seeds"])
     names = set(LearnConfig.model_fields) & set(options)
     config = LearnConfig(
         **{name: options[name] for name in names},
@@ -194,6 +202,8 @@ def learn_command(settings: Settings, /, **options: Any) -> None:
         if learned.front:
             click.echo(FRONT_NOTE)
             emit(model_front_table(learned), floats="{:.4g}")
+    if agreed := agreement_note(learned):
+        say(settings, agreed)
     state = "active" if config.activate else "stored, not active"
     say(settings, f"run {learned.run_id}, model {learned.model_id} {state}, {learned.seconds:.1f} s")
     if not config.activate:

@@ -84,6 +84,7 @@ def chosen_table(learned: Learned) -> pl.DataFrame:
             "id": formula_id,
             "tokens": best.complexity,
             **_measures(best),
+            **_agreement(kernel),
             "law": law_of(best.expression, best.constants) or "",
             "formula": to_infix(best.expression, best.constants, 5),
         }
@@ -91,6 +92,24 @@ def chosen_table(learned: Learned) -> pl.DataFrame:
         for best in [kernel.front[kernel.chosen]]
     ]
     return _frame(rows)
+
+
+def _agreement(kernel: Kernel) -> dict[str, str]:
+    """How many of several searches have the chosen formula's family on their front."""
+    if not kernel.found_by:
+        return {}
+    return {"seeds": f"{kernel.found_by[kernel.chosen]}/{kernel.task.islands}"}
+
+
+def agreement_note(learned: Learned) -> str | None:
+    """What several searches agree on, None where there was one of each."""
+    several = [k for k in learned.kernels if k.found_by]
+    if not several:
+        return None
+    most = sum(k.found_by[k.chosen] >= 0.8 * k.task.islands for k in several)
+    alone = [k.task.name for k in several if k.found_by[k.chosen] == 1]
+    said = f"{most} of {len(several)} kernels have a family that four of five searches found, or more"
+    return said + (f"; one search alone found that of {', '.join(alone)}" if alone else "")
 
 
 FRONT_NOTE = (
@@ -130,7 +149,8 @@ def summary(learned: Learned) -> dict[str, Any]:
             {
                 "label": kernel.task.label, "target": kernel.task.config.target,
                 "dz_min": kernel.task.dz_min, "dz_max": kernel.task.dz_max, "formula_id": formula_id,
-                "n_train": len(kernel.task.y), "seconds": kernel.seconds, "n_fits": kernel.n_fits,
+                "n_train": len(kernel.task.y), "found_by": list(kernel.found_by),
+                "islands": kernel.task.islands, "seconds": kernel.seconds, "n_fits": kernel.n_fits,
                 "front": [
                     {
                         "infix": to_infix(s.expression, s.constants), "law": law_of(s.expression, s.constants),

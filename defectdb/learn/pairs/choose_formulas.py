@@ -36,6 +36,9 @@ _PAIR_COUNTS = """
 _SAME_R = 0.015
 """Distances that agree to this (angstrom) are one class of the lattice."""
 
+LONE = 1.2
+"""Factor of the squared error of a formula whose family one island alone found, where there are several."""
+
 _LEAST_SHARE = 0.05
 """Weight of a distance that hardly any structure has, as a share of the mean: the kernel must hold there too."""
 
@@ -111,6 +114,8 @@ def pair_model_front(kernels: Sequence[Kernel], occurring: Sequence[Floats]) -> 
             else np.inf
             for s in kernel.front
         ]
+        if kernel.found_by:
+            errors = [e * (LONE if n == 1 else 1.0) for e, n in zip(errors, kernel.found_by, strict=True)]
         tokens = np.array([s.complexity for s in kernel.front], dtype=np.int64)
         choices.append(Choices(tokens, np.array(errors)))
     return model_front(choices)

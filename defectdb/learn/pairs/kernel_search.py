@@ -15,6 +15,7 @@ from defectdb.engine.search.search import Search
 from defectdb.errors import SelectionError
 from defectdb.expressions.evaluation import evaluate_numpy
 from defectdb.expressions.expression import Constant
+from defectdb.expressions.families import family_of
 from defectdb.learn.pairs.distance_classes import class_folds
 from defectdb.learn.pairs.kernel_task import (
     MIN_ROWS,
@@ -115,4 +116,6 @@ def merge_islands(islands: Sequence[Kernel]) -> Kernel:
     chosen = _choice(front, task)
     generations = [g for k in islands for g in k.generations]
     seconds, n_fits = sum(k.seconds for k in islands), sum(k.n_fits for k in islands)
-    return Kernel(task, front, chosen, generations, seconds, n_fits)
+    families = [{family_of(s.expression, s.constants) for s in k.front} for k in islands]
+    found_by = tuple(sum(family_of(s.expression, s.constants) in own for own in families) for s in front)
+    return Kernel(task, front, chosen, generations, seconds, n_fits, found_by)

@@ -141,6 +141,7 @@ class Kernel:
         generations: the search's log
         seconds: wall time of the search
         n_fits: fitted candidates
+        found_by: of every formula the number of islands whose front holds its family; empty for a single island
     """
 
     task: KernelTask
@@ -149,6 +150,7 @@ class Kernel:
     generations: list[Generation]
     seconds: float
     n_fits: int
+    found_by: tuple[int, ...] = ()
 
     @property
     def best(self) -> Scored:

@@ -28,16 +28,17 @@ def draw(
     formula_id: int | None = None,
     scope: Scope = EVERYTHING,
 ) -> None:
-    """Draw one figure into a file: ``kernel``, ``front``, ``parity`` or ``map``.
+    """Draw one figure into a file: ``kernel``, ``front``, ``model-front``, ``parity`` or ``map``.
 
     Raises UnknownNameError and UsageError; InputDataError where the file cannot be written.
     """
-    from defectdb.query.figures.fronts import draw_front
+    from defectdb.query.figures.fronts import draw_front, draw_model_front
     from defectdb.query.figures.maps import draw_map
 
     kinds: dict[str, Callable[[], Figure]] = {
         "kernel": lambda: draw_kernel(db, _needed(label, kind), target, formula_id, scope),
         "front": lambda: draw_front(db, _needed(label, kind), target, scope),
+        "model-front": lambda: draw_model_front(db, target, scope),
         "parity": lambda: draw_parity(db, target, scope),
         "map": lambda: draw_map(db, _needed(label, kind), target, formula_id, scope),
     }

@@ -1,4 +1,4 @@
-"""Draw a front: error against complexity of every stored formula of a pair."""
+"""Draw a front: error against complexity of every stored formula of a pair, or of a material's whole models."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import numpy as np
 import polars as pl
 
 from defectdb.db import Database
+from defectdb.db.model_fronts import newest_front
 from defectdb.db.read import pair_label
-from defectdb.db.scope import EVERYTHING, Scope, one_material
+from defectdb.db.scope import EVERYTHING, Scope, chosen_material, one_material
 from defectdb.errors import UsageError
 from defectdb.query.figures.style import (
     COLOURS,
@@ -48,6 +49,31 @@ def draw_front(db: Database, label: str, target: str, scope: Scope = EVERYTHING)
     axes.set_xlabel("complexity (tokens)")
     axes.set_ylabel("MAE in cross-validation (meV)")
     legend_above(figure, axes, f"{pretty(label)}, {NAMES[target]}")
+    return figure
+
+
+def draw_model_front(db: Database, target: str, scope: Scope = EVERYTHING) -> Figure:
+    """Estimated error of a structure against the total length of the model's formulas: the newest model front."""
+    from matplotlib.ticker import MaxNLocator
+
+    material = chosen_material(db, scope)
+    rows = newest_front(db, material, target)
+    figure = new_figure(COLUMN, 3.0)
+    axes = figure.subplots()
+    errors = 1000 * rows["error"].to_numpy()
+    axes.step(
+        rows["tokens"], errors, where="post", color=COLOURS[0], lw=1.0, label="most accurate of that length"
+    )
+    used = rows.filter("active")
+    axes.plot(
+        used["tokens"], 1000 * used["error"].to_numpy(), ls="none", marker="*", ms=10, color=COLOURS[0],
+        mec="black", mew=0.5, label="in use",
+    )  # fmt: skip
+    _error_axis(axes)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlabel("tokens of all kernels")
+    axes.set_ylabel("estimated error of a structure (meV)")
+    legend_above(figure, axes, f"{material}, {NAMES[target]}")
     return figure
 
 
