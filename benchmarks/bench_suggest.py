@@ -220,7 +220,13 @@ def main() -> None:
     with open_database(Path(path), read_only=True) as db:
         material = load(db)
     repeats = int(os.environ.get("DEFECTDB_REPEATS", str(REPEATS)))
-    curves = [repeat(material, seed) for seed in range(repeats)]
+    curves = []
+    for seed in range(repeats):
+        curves.append(repeat(material, seed))
+        counts = [needed(c, 1.05 * c[-1]) for c in curves[-1]]
+        print(
+            f"seed {seed}: suggested {counts[0]}, random {counts[1]} structures", file=sys.stderr, flush=True
+        )
     wise, chance = (np.mean([c[i] for c in curves], axis=0) for i in (0, 1))
     print("structures  suggested  random   (meV per site, mean)")
     for i, (a, b) in enumerate(zip(wise, chance, strict=True)):

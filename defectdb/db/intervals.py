@@ -39,7 +39,8 @@ _UNSEEN = """
 """Errors at structures that a model of pairs was not fitted to."""
 
 _LEFT_OUT = """
-    SELECT s.defect_labels AS composition, s.n_defects, x.error, coalesce(p.extrapolated, FALSE) AS outside
+    SELECT s.defect_labels AS composition, s.n_defects, CAST(x.error AS DOUBLE) AS error,
+        coalesce(p.extrapolated, FALSE) AS outside
     FROM left_out AS x
     JOIN structures AS s USING (structure_id)
     LEFT JOIN (

@@ -57,11 +57,11 @@ def test_few_errors_fall_back_to_the_number_of_defects_and_to_every_defect() -> 
 def test_predictions_have_intervals_that_widen_outside_the_data(tmp_path: Path) -> None:
     with open_database(tmp_path / "toy.duckdb", create=True) as db:
         toy.fill(db, n=120)
-        run = toy.run(db)
         labels = db.frame("SELECT DISTINCT label FROM pairs ORDER BY ALL")["label"].to_list()
         singles = db.frame("SELECT DISTINCT label FROM defects ORDER BY ALL")["label"].to_list()
         middle = db.value("SELECT median(distance) FROM pairs")
         with db.transaction():
+            run = toy.run(db)
             records = [toy.formula(run, x, "mul c0 exp neg r", (0.1,), r_max=middle) for x in labels]
             ids = append_formulas(db, records)
             model = ModelRecord(
