@@ -63,6 +63,8 @@ def potential_command() -> None:
               default="equation-learner", show_default=True, help="How formulas are looked for.")  # fmt: skip
 @click.option("--time-limit", type=click.FloatRange(min=0, min_open=True), default=240.0, show_default=True,
               metavar="S", callback=seconds, help="Seconds of the search.")  # fmt: skip
+@click.option("--playouts", type=click.IntRange(min=1), default=20_000, show_default=True, metavar="N",
+              help="Descents of the search at the most; it is repeatable where they end it.")  # fmt: skip
 @click.option("--max-constants", type=click.IntRange(3, 40), default=6, show_default=True, metavar="N",
               help="Fitted constants of all three formulas.")  # fmt: skip
 @click.option(
@@ -141,6 +143,70 @@ def evaluate_command(
             rows = frame_of_file(file)
             frame = evaluate_potential(db, model_id, material, by=by, with_baselines=baselines, rows=rows)
     _emit_errors(frame, style)
+
+
+@potential_command.command("properties")
+@_model
+@_material
+@_styled
+@click.pass_obj
+def properties_command(
+    settings: Settings, /, *, model_id: int | None, material: str | None, style: str | None
+) -> None:
+    """Lattice, elastic constants, phonons, vacancy, surfaces, hcp and bcc of a potential beside theory and experiment.
+
+    They are stored in the table potential_properties.
+
+    \b
+    Example:
+      defectdb potential properties --json
+    """
+    from defectdb.db import open_database
+    from defectdb.db.potentials.models import store_properties, stored_potential
+    from defectdb.learn.potential.output.properties import (
+        mean_relative_error,
+        properties,
+        properties_table,
+        stored_rows,
+    )
+    from defectdb.learn.potential.stored import potential_of
+
+    with open_database(settings.database, shared=True) as db:
+        stored = stored_potential(db, model_id=model_id, material=material)
+        found = properties(potential_of(stored), stored.material_id)
+        with db.transaction():
+            store_properties(db, stored.model_id, stored_rows(found))
+    emit(properties_table(found), style or "table", floats=DIGITS)
+    if errors := mean_relative_error(found):
+        say(settings, f"mean relative error {errors[0]:.1%}, largest {errors[1]:.1%}")
+
+
+@potential_command.command("export")
+@click.option("--to", "form", type=click.Choice(["setfl", "lammps", "latex"]), required=True, help="Format.")
+@click.option("-o", "--output", type=_FILE, metavar="FILE", help="File (default: standard output).")
+@_model
+@_material
+@click.pass_obj
+def export_command(
+    settings: Settings, /, *, form: str, output: Path | None, model_id: int | None, material: str | None
+) -> None:
+    """Write a potential as a setfl table (LAMMPS eam/alloy), LAMMPS lines or LaTeX.
+
+    \b
+    Examples:
+      defectdb potential export --to setfl -o Cu.eam.alloy
+      defectdb potential export --to latex
+    """
+    from defectdb.db import open_database
+    from defectdb.db.potentials.models import stored_potential
+    from defectdb.learn.potential.output.export import exported
+
+    with open_database(settings.database, read_only=True) as db:
+        text = exported(stored_potential(db, model_id=model_id, material=material), form)
+    if output is None:
+        click.echo(text, nl=False)
+    else:
+        output.write_text(text, encoding="ascii" if form == "setfl" else "utf-8")
 
 
 @contextmanager

@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
+from defectdb.engine.equation_learner.regression import learn_front
+from defectdb.engine.finishing.rounding import safe
 from defectdb.engine.finishing.rows import Data
 from defectdb.engine.finishing.scored import Scored, pareto_front, select
 from defectdb.engine.finishing.uncertainty import averaged, covariance, description_length
@@ -61,6 +63,7 @@ class SymbolicRegressor:
     ``units``: exponents of base units, one row a variable.
     ``conditional``: the network that proposes formulas reads the data too.
     ``state``: file that keeps the search after every generation; a later ``fit`` of the same data goes on from it.
+    ``engine``: "segvae", or "equation-learner": sparse networks of units by tree search (one island).
 
     After ``fit``:
 
@@ -94,6 +97,7 @@ class SymbolicRegressor:
         predicate: Callable[[Expression], bool] | None = None,
         conditional: bool = False,
         state: str | Path | None = None,
+        engine: str = "segvae",
     ) -> None:
         self.operators, self.numbers, self.variables = operators, numbers, variables
         self.max_tokens, self.max_terms = max_tokens, max_terms
@@ -101,7 +105,7 @@ class SymbolicRegressor:
         self.exhaustive_limit, self.islands, self.seed, self.huber = exhaustive_limit, islands, seed, huber
         self.aggregate, self.safe = aggregate, safe
         self.required, self.forbidden, self.units, self.predicate = required, forbidden, units, predicate
-        self.conditional, self.state = conditional, state
+        self.conditional, self.state, self.engine = conditional, state, engine
 
     def __repr__(self) -> str:
         usual = inspect.signature(type(self)).parameters
@@ -208,6 +212,8 @@ class SymbolicRegressor:
         )
 
     def _search(self, problem: Problem, grammar: Grammar) -> tuple[list[Scored], list[Scored]]:
+        if self.engine == "equation-learner":
+            return self._learn_equations(problem, grammar), []
         exact = EXACT * float((problem.weight * problem.y.square()).sum() / problem.weight.sum())
         config = SearchConfig(
             seed=self.seed, generations=self.generations, time_limit=self.time_limit, population=self.population,
@@ -226,6 +232,13 @@ class SymbolicRegressor:
         ).run()
         self.stability_ = [1.0] * len(outcome.front)
         return outcome.front, outcome.rounded
+
+    def _learn_equations(self, problem: Problem, grammar: Grammar) -> list[Scored]:
+        """The front of the other engine."""
+        domain = self._domain(problem)
+        front = learn_front(self, self._data, grammar.max_constants, lambda t, c: safe(t, c, grammar, domain))
+        self.stability_ = [1.0] * len(front)
+        return front
 
     def _domain(self, problem: Problem) -> Domain | None:
         """Where a formula must have values, and over one variable no pole: among the points and between them."""

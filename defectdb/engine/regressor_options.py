@@ -10,6 +10,7 @@ from defectdb.engine.regressor_input import AGGREGATES
 from defectdb.errors import UsageError
 
 _SMALLEST = {"max_tokens": 1, "max_terms": 1, "population": 1, "islands": 1}
+ENGINES = ("segvae", "equation-learner")
 _FROM_ZERO = ("generations", "exhaustive_limit", "seed")
 
 
@@ -25,6 +26,8 @@ def check_options(regressor: Any) -> None:
             raise UsageError(f"{name} must be a number of at least 0, not {value!r}")
     if any(not isinstance(n, int | np.integer) or n < 1 for n in regressor.numbers):
         raise UsageError(f"numbers must be whole and positive, not {tuple(regressor.numbers)}")
+    if regressor.engine not in ENGINES:
+        raise UsageError(f"unknown engine {regressor.engine!r}; try {', '.join(ENGINES)}")
     if regressor.aggregate not in AGGREGATES:
         raise UsageError(f"unknown aggregate {regressor.aggregate!r}; try {', '.join(AGGREGATES)}")
     if regressor.islands > 1:

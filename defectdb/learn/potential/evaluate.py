@@ -9,23 +9,17 @@ import polars as pl
 
 from defectdb.db import Database
 from defectdb.db.potentials.models import StoredPotential, stored_potential
-from defectdb.learn.potential.baselines import baselines, fitted_baselines
-from defectdb.learn.potential.energies import predict
-from defectdb.learn.potential.fit import Model
-from defectdb.learn.potential.frames import Frames
+from defectdb.learn.potential.fitting.baselines import baselines, fitted_baselines
+from defectdb.learn.potential.fitting.weights import Scales, weights
 from defectdb.learn.potential.judge import Judged, errors_table, fitted_shifts
 from defectdb.learn.potential.learn import PotentialConfig, Prepared, prepare
-from defectdb.learn.potential.neighbours import Neighbours, neighbours
-from defectdb.learn.potential.potential import Formula, Potential, Window
+from defectdb.learn.potential.physics.energies import predict
+from defectdb.learn.potential.physics.frames import Frames
+from defectdb.learn.potential.physics.neighbours import Neighbours, neighbours
+from defectdb.learn.potential.physics.potential import Model, Window
 from defectdb.learn.potential.search import spline_reference
 from defectdb.learn.potential.select_frames import frames_of, select_frames
-from defectdb.learn.potential.weights import Scales, weights
-
-
-def potential_of(stored: StoredPotential) -> Potential:
-    """The stored formulas as a potential that computes."""
-    parts = {role: Formula(*found) for role, found in stored.formulas.items()}
-    return Potential(parts["phi"], parts["rho"], parts["F"], Window(stored.cutoff, stored.window_width))
+from defectdb.learn.potential.stored import potential_of
 
 
 def evaluate_potential(

@@ -9,10 +9,10 @@ import numpy as np
 import polars as pl
 
 from defectdb.expressions.arrays import Flags, Floats
-from defectdb.learn.potential.energies import Predicted, predict
-from defectdb.learn.potential.fit import Model
-from defectdb.learn.potential.frames import Frames
-from defectdb.learn.potential.neighbours import Neighbours
+from defectdb.learn.potential.physics.energies import Predicted, predict
+from defectdb.learn.potential.physics.frames import Frames
+from defectdb.learn.potential.physics.neighbours import Neighbours
+from defectdb.learn.potential.physics.potential import Model
 
 ERRORS = ("energy_mae", "energy_rmse", "force_mae", "force_rmse", "stress_mae", "stress_rmse")
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
@@ -17,19 +18,22 @@ from defectdb.db.formulas import finish_run, start_run
 from defectdb.db.potentials.models import PotentialRecord, append_potential
 from defectdb.errors import SelectionError
 from defectdb.expressions.arrays import Flags
-from defectdb.learn.potential.energies import predict
-from defectdb.learn.potential.fit import PotentialLoss, fit
-from defectdb.learn.potential.frames import Frames
+from defectdb.learn.potential.fitting.fit import PotentialLoss, fit
+from defectdb.learn.potential.fitting.tables import tables
+from defectdb.learn.potential.fitting.weights import Scales, weights
 from defectdb.learn.potential.judge import Judged, errors_table, fitted_shifts
-from defectdb.learn.potential.neighbours import Neighbours, neighbours
-from defectdb.learn.potential.potential import ROLES, Potential, Window
+from defectdb.learn.potential.physics.energies import predict
+from defectdb.learn.potential.physics.frames import Frames
+from defectdb.learn.potential.physics.neighbours import Neighbours, neighbours
+from defectdb.learn.potential.physics.potential import ROLES, Potential, Window
 from defectdb.learn.potential.search import Refined, SearchOptions, search_potential
 from defectdb.learn.potential.select_frames import demand_learnable, demand_shells, select_frames
-from defectdb.learn.potential.tables import tables
-from defectdb.learn.potential.weights import Scales, weights
 from defectdb.schema.records import RunRecord
 
 Engine = Literal["equation-learner", "multistart", "segvae"]
+_STRATEGIES: Mapping[str, Literal["tree", "multistart", "segvae"]] = MappingProxyType(
+    {"equation-learner": "tree", "multistart": "multistart", "segvae": "segvae"}
+)
 TRAIN = "split = 'train'"
 _NEAREST_IN_COPPER = 2.567  # angstrom
 _SEARCHED_ATOMS = 3000  # in the search; all configurations count in the end
@@ -43,7 +47,8 @@ class PotentialConfig:
     ``train``: SQL condition on ``configurations`` of those that are learned from; the others are tests.
     ``cutoff``, ``width`` (angstrom): where phi and rho end, and the length of the window before.
     ``engine``: how formulas are looked for.
-    ``time_limit`` (seconds), ``max_constants``, ``seed``: of the search.
+    ``time_limit`` (seconds), ``playouts``, ``max_constants``, ``seed``: of the search; it is repeatable where playouts,
+    not time, end it.
     ``datasets``: only these; all where there are none.
     """
 
@@ -53,6 +58,7 @@ class PotentialConfig:
     width: float = 1.5
     engine: Engine = "equation-learner"
     time_limit: float = 240.0
+    playouts: int = 20_000
     max_constants: int = 6
     seed: int = 0
     datasets: tuple[str, ...] = ()
@@ -142,8 +148,8 @@ def learn_potential(
     ready = prepare(db, config)
     window = Window(config.cutoff, config.width)
     options = SearchOptions(
-        window, config.max_constants, config.time_limit, seed=config.seed, scale=ready.scale,
-        strategy="multistart" if config.engine == "multistart" else "tree",
+        window, config.max_constants, config.time_limit, config.playouts, seed=config.seed, scale=ready.scale,
+        strategy=_STRATEGIES[config.engine],
     )  # fmt: skip
     result = search_potential(ready.search_loss, options, progress)
     if not result.front:

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -13,13 +14,14 @@ from defectdb.engine.equation_learner.learner import Candidate, Found, Learner, 
 from defectdb.engine.equation_learner.networks import structure_text
 from defectdb.expressions.arrays import Floats
 from defectdb.expressions.expression import complexity
-from defectdb.learn.potential.baselines import baselines
-from defectdb.learn.potential.fit import Fitted, PotentialLoss, fit
-from defectdb.learn.potential.guards import faults
-from defectdb.learn.potential.metric import MetricTask, metric_of
-from defectdb.learn.potential.potential import Potential, Window
+from defectdb.expressions.texts import to_infix
+from defectdb.learn.potential.fitting.baselines import baselines
+from defectdb.learn.potential.fitting.fit import Fitted, PotentialLoss, fit
+from defectdb.learn.potential.fitting.metric import MetricTask, metric_of
+from defectdb.learn.potential.fitting.spline_eam import SplineEam, splines_near
+from defectdb.learn.potential.physics.guards import faults
+from defectdb.learn.potential.physics.potential import Potential, Window
 from defectdb.learn.potential.spaces import networks
-from defectdb.learn.potential.spline_eam import SplineEam, splines_near
 
 _SEARCH_SHARE = 0.55  # of the time; the rest refines under the true loss
 _FIRST, _LAST = 40, 6  # candidates that are refined a little, and of these to the end
@@ -32,7 +34,7 @@ class SearchOptions:
     ``window``: ends phi and rho at the cutoff.
     ``max_constants``: fitted constants of all three formulas.
     ``time_limit`` (seconds), ``playouts``: what ends the search.
-    ``strategy``: "tree" or "multistart".
+    ``strategy``: "tree", "multistart" or "segvae".
     ``seed``: of the random numbers.
     ``scale``: distances over copper's.
     """
@@ -41,7 +43,7 @@ class SearchOptions:
     max_constants: int = 6
     time_limit: float = 240.0
     playouts: int = 20_000
-    strategy: Strategy = "tree"
+    strategy: Strategy | Literal["segvae"] = "tree"
     seed: int = 0
     scale: float = 1.0
 
@@ -102,38 +104,55 @@ def search_potential(
         networks(shortest, options.window.cutoff),
     )
     left = options.time_limit - (time.monotonic() - began)
-    settings = LearnerSettings(
-        strategy=options.strategy, max_constants=options.max_constants, playouts=options.playouts,
-        time_limit=max(1.0, _SEARCH_SHARE * left), seed=options.seed,
-    )  # fmt: skip
+    budget = max(1.0, _SEARCH_SHARE * left)
     rows = task.metric.n_rows
 
     def told(playouts: int, value: float) -> None:
         if progress is not None:
             progress("search", playouts, math.sqrt(value / rows))
 
-    found = Learner(task, settings).run(told)
-    refined = refine(task, found.candidates, loss, began + options.time_limit, progress)
+    if options.strategy == "segvae":
+        from defectdb.learn.potential.segvae_parts import segvae_potentials
+
+        pairs = segvae_potentials(
+            task.metric, spline.potential, options.window, options.max_constants, budget, options.seed
+        )
+        starts = [(potential, _formulas_text(potential)) for potential, _ in pairs]
+        found = Found([], 0, 0, time.monotonic() - began, ())
+    else:
+        settings = LearnerSettings(
+            strategy=options.strategy, max_constants=options.max_constants, playouts=options.playouts,
+            time_limit=budget, seed=options.seed,
+        )  # fmt: skip
+        found = Learner(task, settings).run(told)
+        starts = [
+            (task.potential(c.functions, c.constants), structure_text(c.structure))
+            for c in _spread(found.candidates)
+        ]
+    refined = refine(starts[:_FIRST], loss, began + options.time_limit, progress)
     safe = [
         one for one in refined if not faults(one.fitted.potential, density_max(one.fitted.potential, loss))
     ]
     return SearchResult(front_of(safe), spline, found)
 
 
+def _formulas_text(potential: Potential) -> str:
+    return " | ".join(to_infix(part.expression, part.constants, 3) for part in potential.parts.values())
+
+
 def refine(
-    task: MetricTask,
-    candidates: Sequence[Candidate],
+    starts: Sequence[tuple[Potential, str]],
     loss: PotentialLoss,
     until: float,
     progress: Callable[[str, int, float], None] | None = None,
 ) -> list[Refined]:
-    """Candidates under the true loss: many a few steps, the best of every number of constants to the end.
+    """Potentials under the true loss: all a few steps, the best of them to the end.
 
-    ``until``: seconds of the monotonic clock at which no other one is begun.
-    """  # fmt: skip
-    first: list[tuple[Refined, Candidate]] = []
+    ``starts``: with their structures for people. ``until``: seconds of the monotonic clock at which no other is begun.
+    """
+    first: list[Refined] = []
     lowest = math.inf
-    for number, candidate in enumerate(_spread(candidates)):
+    for number, (potential, text) in enumerate(starts):
         if number and time.monotonic() > until:
             break
         bound = lowest
@@ -141,14 +160,13 @@ def refine(
         def hopeless(step: int, value: float, bound: float = bound) -> bool:
             return step >= 5 and math.sqrt(value / loss.tables.n_rows) > 1.4 * bound
 
-        potential = task.potential(candidate.functions, candidate.constants)
         fitted = fit(potential, loss, iterations=12, tolerance=1e-4, give_up=hopeless)
-        first.append((Refined(fitted, structure_text(candidate.structure)), candidate))
+        first.append(Refined(fitted, text))
         lowest = min(lowest, fitted.loss)
         if progress is not None:
             progress("refine", number + 1, lowest)
     done = []
-    for number, (one, _) in enumerate(sorted(first, key=lambda pair: pair[0].fitted.loss)):
+    for number, one in enumerate(sorted(first, key=lambda r: r.fitted.loss)):
         long = number < _LAST and time.monotonic() < until + 30.0
         fitted = fit(one.fitted.potential, loss, iterations=60) if long else one.fitted
         done.append(Refined(fitted, one.text))

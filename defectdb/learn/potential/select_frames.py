@@ -10,8 +10,8 @@ import polars as pl
 from defectdb.db import Database
 from defectdb.db.potentials.configurations import configurations_of
 from defectdb.errors import SelectionError, UnknownNameError
-from defectdb.learn.potential.frames import Frames
-from defectdb.learn.potential.neighbours import Neighbours
+from defectdb.learn.potential.physics.frames import Frames
+from defectdb.learn.potential.physics.neighbours import Neighbours
 
 LONGEST_CUTOFF = 12.0
 """Cutoffs beyond it ask for thousands of neighbours of every atom, angstrom."""

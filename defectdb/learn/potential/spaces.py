@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from defectdb.engine.equation_learner.networks import Network
-from defectdb.learn.potential.potential import DENSITY, EMBEDDING, PAIR
+from defectdb.learn.potential.physics.potential import DENSITY, EMBEDDING, PAIR
 
 _DECAYING = ("exp", "power", "gauss", "gauss_at", "wave", "bell", "quotient", "step", "parabola", "shifted")
 _DENSITY = ("exp", "power", "gauss", "gauss_at", "bell", "quotient", "wave", "parabola")

@@ -10,15 +10,15 @@ from ase.neighborlist import neighbor_list
 from defectdb.errors import InputDataError
 from defectdb.expressions.derivatives import derivatives
 from defectdb.expressions.expression import from_prefix
-from defectdb.learn.potential.baselines import baselines, formula
-from defectdb.learn.potential.energies import predict
-from defectdb.learn.potential.fit import PotentialLoss, fit
-from defectdb.learn.potential.frames import Frames
-from defectdb.learn.potential.guards import faults
-from defectdb.learn.potential.neighbours import neighbours
-from defectdb.learn.potential.potential import Potential, Window
-from defectdb.learn.potential.tables import tables
-from defectdb.learn.potential.weights import Scales, weights
+from defectdb.learn.potential.fitting.baselines import baselines, formula
+from defectdb.learn.potential.fitting.fit import PotentialLoss, fit
+from defectdb.learn.potential.fitting.tables import tables
+from defectdb.learn.potential.fitting.weights import Scales, weights
+from defectdb.learn.potential.physics.energies import predict
+from defectdb.learn.potential.physics.frames import Frames
+from defectdb.learn.potential.physics.guards import faults
+from defectdb.learn.potential.physics.neighbours import neighbours
+from defectdb.learn.potential.physics.potential import Potential, Window
 
 WINDOW = Window(5.5, 1.5)
 GUPTA = next(form.potential for form in baselines(WINDOW) if form.name == "Gupta")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Protocol, Self
 
 import numpy as np
 
@@ -22,6 +23,18 @@ ROLES = (PAIR, DENSITY, EMBEDDING)
 
 VARIABLE: Mapping[str, str] = {PAIR: "r", DENSITY: "r", EMBEDDING: "rho"}
 """Variable of every part: r is the distance in angstrom, rho the density in the unit that the formula gives it."""
+
+
+class Model(Protocol):
+    """What can be fitted: three functions with constants, be they formulas or splines."""
+
+    @property
+    def constants(self) -> Floats: ...
+    def with_constants(self, values: Floats) -> Self: ...
+    def pair_term(self, r: Floats) -> tuple[Floats, Floats, Floats]: ...
+    def density(self, r: Floats) -> tuple[Floats, Floats, Floats]: ...
+    def embedded(self, rho: Floats) -> tuple[Floats, Floats, Floats]: ...
+    def changes(self, role: str, points: Floats) -> tuple[Floats, Floats]: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from defectdb.expressions.arrays import Floats
-from defectdb.learn.potential.fit import Model
-from defectdb.learn.potential.frames import Frames
-from defectdb.learn.potential.neighbours import Neighbours
+from defectdb.learn.potential.physics.frames import Frames
+from defectdb.learn.potential.physics.neighbours import Neighbours
+from defectdb.learn.potential.physics.potential import Model
 
 VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 """Order of the components of a stress: xx yy zz yz xz xy, as ase has it."""

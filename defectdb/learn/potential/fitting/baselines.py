@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from defectdb.expressions.expression import from_prefix
-from defectdb.learn.potential.fit import Fitted, PotentialLoss, fit
-from defectdb.learn.potential.potential import Formula, Potential, Window
+from defectdb.learn.potential.fitting.fit import Fitted, PotentialLoss, fit
+from defectdb.learn.potential.physics.potential import Formula, Potential, Window
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from defectdb.learn.potential.potential import Potential
+from defectdb.learn.potential.physics.potential import Potential
 
 SHORTEST, CORE = 1.2, 1.6
 """From where a potential must have values, and up to where it must repel, angstrom (in copper; scaled for others)."""

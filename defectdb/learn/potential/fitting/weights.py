@@ -6,23 +6,27 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from defectdb.learn.potential.frames import Frames
-from defectdb.learn.potential.tables import Weights
+from defectdb.learn.potential.fitting.tables import Weights
+from defectdb.learn.potential.physics.frames import Frames
 
 
 @dataclass(frozen=True, slots=True)
 class Scales:
     """What size of error counts the same.
 
-    ``energy`` (eV per atom), ``force`` (eV/angstrom): errors that count the same.
+    ``energy``: share of the spread (standard deviation) of a source's energies per atom.
+    ``force`` (eV/angstrom): error of a force component that counts as much as that error of an energy.
     ``rise`` (eV per atom): height above the lowest energy of a source at which errors count half.
     ``strong`` (eV/angstrom): size of a force from which its error counts in proportion to it.
     """
 
-    energy: float = 0.0025
+    energy: float = 0.035
     force: float = 0.05
-    rise: float = 0.15
-    strong: float = 1.5
+    rise: float = 0.3
+    strong: float = 2.0
+
+
+_LEAST_SPREAD = 0.01  # eV per atom
 
 
 def weights(frames: Frames, scales: Scales) -> Weights:
@@ -38,7 +42,8 @@ def weights(frames: Frames, scales: Scales) -> Weights:
         above = (per_atom[own] - per_atom[own].min()) / scales.rise
         height = np.zeros(m)
         height[own] = above
-        part = scales.energy * (1.0 + above)
+        spread = max(float(per_atom[own].std()), _LEAST_SPREAD)
+        part = scales.energy * spread * (1.0 + above)
         energy[own] = part * _normal(1.0 / (1.0 + above), rows)
         if not atoms.any():
             continue

@@ -8,7 +8,7 @@ import numpy as np
 
 from defectdb.errors import InputDataError
 from defectdb.expressions.arrays import Floats, Integers
-from defectdb.learn.potential.frames import Frames
+from defectdb.learn.potential.physics.frames import Frames
 
 _CANDIDATES = 3_000_000  # pairs looked at in one pass: what fits into memory several times
 COINCIDENT = 0.3

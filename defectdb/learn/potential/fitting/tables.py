@@ -14,8 +14,8 @@ import numpy as np
 from scipy import sparse
 
 from defectdb.expressions.arrays import Floats, Integers
-from defectdb.learn.potential.frames import Frames
-from defectdb.learn.potential.neighbours import Neighbours
+from defectdb.learn.potential.physics.frames import Frames
+from defectdb.learn.potential.physics.neighbours import Neighbours
 
 STEP = (
     0.02  # angstrom: forces of formulas on this grid differ from the exact ones by less than 1e-4 eV/angstrom

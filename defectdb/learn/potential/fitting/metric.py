@@ -19,9 +19,9 @@ from defectdb.engine.equation_learner.least_squares import Objective
 from defectdb.engine.equation_learner.networks import Built, Network
 from defectdb.expressions.arrays import Floats
 from defectdb.expressions.evaluation import evaluate_numpy
-from defectdb.learn.potential.fit import PotentialLoss
-from defectdb.learn.potential.potential import Formula, Potential, Window
-from defectdb.learn.potential.spline_eam import SplineEam, knots
+from defectdb.learn.potential.fitting.fit import PotentialLoss
+from defectdb.learn.potential.fitting.spline_eam import SplineEam, knots
+from defectdb.learn.potential.physics.potential import Formula, Potential, Window
 
 _POINTS = (48, 48, 24)  # of phi, rho and F
 _KEPT = 1e-12  # share of the largest eigenvalue below which a direction costs nothing

@@ -12,9 +12,8 @@ import numpy as np
 from scipy.interpolate import BSpline
 
 from defectdb.expressions.arrays import Floats
-from defectdb.learn.potential.fit import Model
-from defectdb.learn.potential.potential import DENSITY, EMBEDDING, PAIR
-from defectdb.learn.potential.tables import Tables
+from defectdb.learn.potential.fitting.tables import Tables
+from defectdb.learn.potential.physics.potential import DENSITY, EMBEDDING, PAIR, Model
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -4,28 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, Protocol, Self, TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 
 from defectdb.engine.equation_learner.least_squares import minimise
 from defectdb.expressions.arrays import Floats
-from defectdb.learn.potential.potential import DENSITY, EMBEDDING, PAIR
-from defectdb.learn.potential.tables import Tables
+from defectdb.learn.potential.fitting.tables import Tables
+from defectdb.learn.potential.physics.potential import DENSITY, EMBEDDING, PAIR, Model
 
 _HOPELESS = 1e10  # values beyond this, or none at all, are no place to go
-
-
-class Model(Protocol):
-    """What can be fitted: three functions with constants, be they formulas or splines."""
-
-    @property
-    def constants(self) -> Floats: ...
-    def with_constants(self, values: Floats) -> Self: ...
-    def pair_term(self, r: Floats) -> tuple[Floats, Floats, Floats]: ...
-    def density(self, r: Floats) -> tuple[Floats, Floats, Floats]: ...
-    def embedded(self, rho: Floats) -> tuple[Floats, Floats, Floats]: ...
-    def changes(self, role: str, points: Floats) -> tuple[Floats, Floats]: ...
 
 
 AnyModel = TypeVar("AnyModel", bound=Model)

@@ -1,0 +1,1 @@
+"""Errors of potentials on configurations and their least squares: formulas, splines, fixed forms, quadratic form."""
