@@ -41,10 +41,10 @@ class Jet:
         return Jet(-self.value, -self.first, -self.second)
 
     def __sub__(self, other: Any) -> Jet:
-        return self + (-other)
+        return self.__add__(-other)
 
     def __rsub__(self, other: Any) -> Jet:
-        return (-self) + other
+        return (-self).__add__(other)
 
     def __mul__(self, other: Any) -> Jet:
         if not isinstance(other, Jet):
@@ -58,15 +58,15 @@ class Jet:
     __rmul__ = __mul__
 
     def __truediv__(self, other: Any) -> Jet:
-        return self * (other**-1.0) if isinstance(other, Jet) else self * (1.0 / other)
+        return self.__mul__(other.__pow__(-1.0) if isinstance(other, Jet) else 1.0 / other)
 
     def __rtruediv__(self, other: Any) -> Jet:
-        return (self**-1.0) * other
+        return self.__pow__(-1.0).__mul__(other)
 
     def __pow__(self, exponent: Any) -> Jet:
         if isinstance(exponent, Jet):
-            log = _Mathematics().log(self)
-            return _Mathematics().exp(exponent * log)
+            product: Jet = _Mathematics().exp(exponent * _Mathematics().log(self))
+            return product
         x = np.asarray(self.value, dtype=np.float64)
         n = np.float64(exponent)
         return self._chain(np.power(x, n), n * np.power(x, n - 1.0), n * (n - 1.0) * np.power(x, n - 2.0))

@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 
+from defectdb.db.compile import compile_formulas
 from defectdb.db.connection import Database
 from defectdb.errors import UnknownNameError, UsageError
 from defectdb.expressions.evaluation import to_latex
@@ -73,6 +74,7 @@ def append_potential(db: Database, run_id: int, record: PotentialRecord) -> int:
     ]))  # fmt: skip
     db.append("potential_errors", record.errors.with_columns(model_id=pl.lit(model_id)))
     activate_potential(db, model_id)
+    compile_formulas(db)  # the views are those of a file with models from here on
     return model_id
 
 

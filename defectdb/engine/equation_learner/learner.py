@@ -72,7 +72,7 @@ class LearnerSettings:
 
     ``strategy``: "tree", or "multistart": the same playouts from points all over the box.
     ``max_constants``: of all functions together.
-    ``playouts``, ``time_limit`` (seconds): what ends it.
+    ``playouts``, ``evaluations`` (of residuals), ``time_limit`` (seconds): what ends it.
     ``steps``: of least squares in a playout.
     ``price``: share of the loss that one more constant must gain for the tree to prefer it.
     ``seed``: of the random numbers.
@@ -82,6 +82,7 @@ class LearnerSettings:
     strategy: Strategy = "tree"
     max_constants: int = 6
     playouts: int = 2000
+    evaluations: int = 10**9
     time_limit: float = 120.0
     steps: int = 12
     price: float = 0.02
@@ -122,7 +123,9 @@ class Learner:
         tree = TreeSearch(dimension, self._playout, generator, s.tree)
         played = 0
         drawn = 0
-        while played < s.playouts and drawn < 200 * s.playouts and time.monotonic() - began < s.time_limit:
+        while played < s.playouts and drawn < 200 * s.playouts and self.evaluations < s.evaluations:
+            if time.monotonic() - began > s.time_limit:
+                break
             before = self.evaluations
             if s.strategy == "tree":
                 tree.step()
@@ -147,7 +150,8 @@ class Learner:
         theta = np.concatenate([*(f.start for f in functions), own])
         linear = np.concatenate([*(f.linear for f in functions), np.zeros(len(own), dtype=np.bool_)])
         objective = self.task.objective(functions)
-        theta = with_amplitudes(objective, theta, linear)
+        with np.errstate(all="ignore"):
+            theta = with_amplitudes(objective, theta, linear)
         self.evaluations += 1
         found = minimise(
             objective, theta, iterations=self.settings.steps, tolerance=1e-4, give_up=self._hopeless

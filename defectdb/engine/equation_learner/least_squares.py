@@ -50,7 +50,17 @@ def minimise(
     It ends when a step gains less than the share ``tolerance``. ``give_up`` is asked before every step with the steps
     made and the loss.
     """
-    here = np.asarray(start, dtype=np.float64)
+    with np.errstate(all="ignore"):  # what grows beyond all numbers counts as no value
+        return _descend(objective, np.asarray(start, dtype=np.float64), iterations, tolerance, give_up)
+
+
+def _descend(
+    objective: Objective,
+    here: Floats,
+    iterations: int,
+    tolerance: float,
+    give_up: Callable[[int, float], bool] | None,
+) -> Minimum:
     now = objective.both(here)
     evaluations = 1
     if now is None:

@@ -87,11 +87,14 @@ def _slot_size(network: Network) -> int:
 
 def decoded(networks: Sequence[Network], point: Floats) -> tuple[Structure, list[Built]]:
     """The structure of a point in the box, and its functions with the constants that the point says."""
-    structure, functions, at = [], [], 0
+    structure: list[tuple[Term, ...]] = []
+    functions: list[Built] = []
+    at = 0
     for network in networks:
         numbers = point[at : at + network.size].reshape(network.slots, -1)
         at += network.size
-        terms, shares = [], []
+        terms: list[Term] = []
+        shares: list[Floats] = []
         for slot, row in enumerate(numbers):
             if slot and row[0] <= _OPEN:
                 continue

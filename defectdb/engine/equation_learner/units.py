@@ -6,6 +6,7 @@ a quotient's denominator is one plus a square.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -33,17 +34,15 @@ class Range:
         span = high - low
         match self.kind:
             case "rate":
-                return self.least / span * (self.most / self.least) ** share
+                return float(self.least / span * (self.most / self.least) ** share)
             case "exponent":
-                return self.least * (self.most / self.least) ** share
+                return float(self.least * (self.most / self.least) ** share)
             case "place":
                 return low - 0.5 * span + 1.5 * span * share
         return 6.283185307179586 * share
 
     def share(self, value: float, low: float, high: float) -> float:
         """Where in its range a constant lies, 0 to 1 (outside: the nearer end)."""
-        import math
-
         span = high - low
         match self.kind:
             case "rate" | "exponent":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import math
 import sqlite3
 import zlib
 from collections.abc import Iterator
@@ -129,8 +130,8 @@ def _configuration(path: str, row: int, atoms: Any, told: dict[str, Any]) -> Con
     if forces is False:
         raise refuse(f"has forces of another length than its {n} atoms")
     stress = _stress(told, abs(float(np.linalg.det(cell))))
-    parts = [np.float64(energy), *(part for part in (forces, stress) if isinstance(part, np.ndarray))]
-    if not all(np.isfinite(part).all() for part in parts):
+    parts = [part for part in (forces, stress) if isinstance(part, np.ndarray)]
+    if not (math.isfinite(float(energy)) and all(bool(np.isfinite(part).all()) for part in parts)):
         raise refuse("an energy, force or stress is not finite; leave the frame out")
     _check_apart(atoms, refuse)
     return Configuration(

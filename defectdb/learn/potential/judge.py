@@ -63,14 +63,17 @@ def judge(
 
 
 def fitted_shifts(predicted: Predicted, frames: Frames, weight: Floats | None = None) -> dict[str, float]:
-    """Energy of a free atom by dataset (eV): 0 where energies count from atoms, else the mean difference per atom."""
+    """Energy of a free atom by dataset (eV): 0 where energies count from atoms, else the mean difference per atom.
+
+    Datasets without configurations here have none.
+    """
     difference = (frames.energies - predicted.energies) / frames.counts
     shifts = {}
     for i, name in enumerate(frames.sources):
         own = frames.source == i
-        if frames.atoms_zero[i] or not own.any():
+        if frames.atoms_zero[i]:
             shifts[name] = 0.0
-        else:
+        elif own.any():
             shifts[name] = float(np.average(difference[own], weights=None if weight is None else weight[own]))
     return shifts
 

@@ -154,8 +154,9 @@ class MetricObjective:
             return np.full(len(m.densities if which == 2 else m.distances), np.nan)
         if which == 2:
             return evaluate_numpy(expression, {"rho": m.densities / scale}, constants.tolist())
-        values = evaluate_numpy(expression, {"r": m.distances}, constants.tolist()) * m.window
-        return scale * values if which == 1 else values
+        with np.errstate(all="ignore"):  # what grows beyond all numbers counts as no value
+            values = evaluate_numpy(expression, {"r": m.distances}, constants.tolist()) * m.window
+            return scale * values if which == 1 else values
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -120,7 +120,8 @@ def splines_like(x: Floats, values: Floats, low: float, high: float, free: int, 
     pieces = free if at_end else free - 2
     start = Splines(knots(low, high, pieces), np.zeros(free), 0 if at_end else 1)
     basis, _, _ = start.basis(x)
-    return replace(start, coefficients=np.linalg.lstsq(basis, values, rcond=None)[0])
+    nearest: Floats = np.asarray(np.linalg.lstsq(basis, values, rcond=None)[0], dtype=np.float64)
+    return replace(start, coefficients=nearest)
 
 
 def splines_near(

@@ -73,9 +73,10 @@ class Tables:
         """(F'_i + F'_j) rho'(r_ij) of all pairs [P, ...], from F' of atoms [n, ...] and rho' on the grid [K, ...]."""
         both = slope[self.first] + slope[self.second]
         at = self.slope_of_rho @ rho1
-        return (
+        found: Floats = (
             both[:, None] * at if both.ndim < at.ndim else both * (at[:, None] if at.ndim < both.ndim else at)
         )
+        return found
 
     def without_shifts(self, rows: Floats) -> Floats:
         """Residuals or their derivatives [m + 3 n, ...] less the part that the sources' shifts can explain."""
@@ -89,14 +90,15 @@ class Tables:
     @property
     def _basis(self) -> Floats:
         """Orthonormal columns of the shifts, which never overlap: a configuration has one source."""
-        return self.shift / np.linalg.norm(self.shift, axis=0)
+        basis: Floats = self.shift / np.linalg.norm(self.shift, axis=0)
+        return basis
 
 
 def tables(frames: Frames, near: Neighbours, weights: Weights, *, step: float = STEP) -> Tables:
     """The matrices of these configurations, whose neighbours are ``near``."""
     m, n, p = len(frames), len(frames.positions), len(near.distance)
     low = max(0.1, float(near.distance.min(initial=near.cutoff)) - 4 * step)
-    grid = low + step * np.arange(int(np.ceil((near.cutoff - low) / step)) + 3)
+    grid: Floats = low + step * np.arange(int(np.ceil((near.cutoff - low) / step)) + 3)
     at, share = _cubic(near.distance, low, step)
     rows = np.repeat(np.arange(p), 4)
     value = sparse.csr_array((share.ravel(), (rows, at.ravel())), shape=(p, len(grid)))

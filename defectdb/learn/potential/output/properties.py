@@ -75,7 +75,7 @@ COUNTED = tuple(name for name in _UNITS if name not in ("B", "E_hcp-E_fcc", "E_b
 
 def properties(potential: Potential, element: str) -> list[Property]:
     """All properties of the face-centred cubic crystal."""
-    crystal = _Crystal(potential, element)
+    crystal = Crystal(potential, element)
     values = {
         "a0": crystal.a0, "E_coh": -crystal.energy, **crystal.elastic(), "E_vacancy": crystal.vacancy(),
         **crystal.surfaces(), **crystal.phonons(), **crystal.others(),
@@ -121,7 +121,7 @@ def stored_rows(found: list[Property]) -> pl.DataFrame:
     return pl.DataFrame(rows, schema_overrides={"reference": pl.Float64})
 
 
-class _Crystal:
+class Crystal:
     """The face-centred cubic crystal of a potential at its lattice constant."""
 
     def __init__(self, potential: Potential, element: str) -> None:

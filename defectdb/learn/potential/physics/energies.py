@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from defectdb.expressions.arrays import Floats
+from defectdb.expressions.arrays import Floats, Integers
 from defectdb.learn.potential.physics.frames import Frames
 from defectdb.learn.potential.physics.neighbours import Neighbours
 from defectdb.learn.potential.physics.potential import Model
@@ -43,7 +43,7 @@ def predict(potential: Model, frames: Frames, near: Neighbours) -> Predicted:
     embedded, slope, _ = potential.embedded(densities)
     halves = 0.5 * phi
     atom_energies = embedded + _summed(near.first, halves, n) + _summed(near.second, halves, n)
-    energies = np.bincount(frames.frame_of_atom, atom_energies, minlength=m)
+    energies = _summed(frames.frame_of_atom, atom_energies, m)
     pull = phi1 + (slope[near.first] + slope[near.second]) * rho1  # dE/dr of every pair
     forces = np.empty((n, 3))
     for axis in range(3):
@@ -63,6 +63,6 @@ def predict(potential: Model, frames: Frames, near: Neighbours) -> Predicted:
     return Predicted(energies, forces, stresses, densities, atom_energies)
 
 
-def _summed(atom: Floats, values: Floats, n: int) -> Floats:
+def _summed(atom: Integers, values: Floats, n: int) -> Floats:
     """Sums of ``values`` [P] over the pairs of every atom, [n]."""
-    return np.bincount(atom, values, minlength=n)
+    return np.bincount(atom, values, minlength=n).astype(np.float64, copy=False)

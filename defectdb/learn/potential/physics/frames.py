@@ -56,7 +56,8 @@ class Frames:
     @property
     def volumes(self) -> Floats:
         """Volumes of the cells (angstrom^3), [m]."""
-        return np.abs(np.linalg.det(self.cells))
+        volumes: Floats = np.abs(np.linalg.det(self.cells))
+        return volumes
 
     def chosen(self, rows: Flags | Integers) -> Frames:
         """The configurations of these rows (a mask or indices)."""

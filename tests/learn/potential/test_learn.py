@@ -1,0 +1,158 @@
+"""A small search end to end: from synthetic configurations to stored rows, errors, properties and exported tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase.build import bulk
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.io import write
+from ase.units import GPa, _amu, _e
+
+from defectdb.db import Database, open_database
+from defectdb.db.check import check
+from defectdb.db.potentials.models import stored_potential
+from defectdb.errors import SelectionError
+from defectdb.ingest import load
+from defectdb.learn.potential.evaluate import evaluate_potential
+from defectdb.learn.potential.fitting.baselines import baselines
+from defectdb.learn.potential.learn import Learned, PotentialConfig, learn_potential
+from defectdb.learn.potential.output.calculator import PotentialCalculator
+from defectdb.learn.potential.output.export import exported
+from defectdb.learn.potential.output.properties import Crystal
+from defectdb.learn.potential.physics.potential import Window
+from defectdb.learn.potential.stored import potential_of
+
+WINDOW = Window(5.0, 1.5)
+TRUTH = next(form.potential for form in baselines(WINDOW) if form.name == "Gupta")
+
+
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Database, Learned]]:
+    """Copper cells whose energies and forces are those of a Gupta potential, and what is learned from them."""
+    path = tmp_path_factory.mktemp("forces") / "cu.extxyz"
+    rng, frames = np.random.default_rng(0), []
+    for k in range(20):
+        atoms = bulk("Cu", "fcc", a=3.6, cubic=True)
+        atoms.set_cell(atoms.cell[:] * (1.0 + 0.05 * rng.standard_normal()), scale_atoms=True)
+        atoms.positions += 0.12 * rng.standard_normal(atoms.positions.shape)
+        atoms.calc = PotentialCalculator(TRUTH, "Cu")
+        numbers = {
+            "energy": atoms.get_potential_energy(),
+            "forces": atoms.get_forces(),
+            "stress": atoms.get_stress(),
+        }
+        atoms.calc = SinglePointCalculator(atoms, **numbers)
+        atoms.info |= {"split": "test" if k % 4 == 0 else "train", "config_type": "shaken"}
+        frames.append(atoms)
+    write(path, frames)
+    db = open_database(":memory:")
+    load(db, [path], energy_zero="atoms")
+    config = PotentialConfig("Cu", cutoff=WINDOW.cutoff, width=WINDOW.width, playouts=25, time_limit=60.0)
+    yield db, learn_potential(db, config)
+    db.close()
+
+
+def test_what_is_learned_is_stored_active_and_consistent(learned: tuple[Database, Learned]) -> None:
+    db, found = learned
+    rows = db.frame("SELECT role, pair_label, status, r_max FROM formulas ORDER BY formula_id").rows()
+    assert [row[:3] for row in rows] == [
+        ("phi", "Cu-Cu", "active"),
+        ("rho", "Cu-Cu", "active"),
+        ("F", "Cu", "active"),
+    ]
+    assert db.value("SELECT kind FROM models WHERE model_id = ?", [found.model_id]) == "potential"
+    assert check(db)["n"].sum() == 0
+    assert len(found.potential.constants) <= 6
+
+
+def test_errors_are_those_of_the_stored_rows_and_stand_beside_fixed_forms(
+    learned: tuple[Database, Learned],
+) -> None:
+    db, found = learned
+    table = evaluate_potential(db)
+    own = table.filter((table["potential"] == "learned") & (table["split"] == "test")).to_dicts()[0]
+    stored = db.frame("SELECT * FROM potential_errors WHERE split = 'test'").to_dicts()[0]
+    assert own["force_mae"] == pytest.approx(stored["force_mae"])
+    gupta = table.filter((table["potential"] == "Gupta") & (table["split"] == "test")).to_dicts()[0]
+    assert gupta["force_mae"] < 1e-3  # the form that made the data
+    assert own["force_mae"] < 0.1
+    assert len(found.front) >= 1
+
+
+def test_elastic_constants_and_phonons_agree_with_energies_of_strained_and_shaken_cells() -> None:
+    crystal = Crystal(TRUTH, "Cu")
+    values = crystal.elastic() | crystal.phonons()
+    assert 3.4 < crystal.a0 < 3.8
+
+    def energy(strain: np.ndarray) -> float:
+        atoms = bulk("Cu", "fcc", a=crystal.a0, cubic=True)
+        atoms.set_cell(atoms.cell[:] @ (np.eye(3) + strain), scale_atoms=True)
+        atoms.calc = PotentialCalculator(TRUTH, "Cu")
+        return float(atoms.get_potential_energy())
+
+    step, volume = 2e-3, crystal.a0**3
+    for constant, factor, strain in (
+        ("B", 9.0, np.eye(3)), ("C11", 1.0, np.diag([1.0, 0, 0])), ("C44", 1.0, np.array([[0, 0.5, 0], [0.5, 0, 0], [0, 0, 0]]))
+    ):  # fmt: skip
+        bend = (
+            (energy(step * strain) + energy(-step * strain) - 2 * energy(0 * strain)) / step**2 / volume / GPa
+        )
+        assert values[constant] == pytest.approx(bend / factor, rel=5e-3)
+    atoms = bulk(
+        "Cu", "fcc", a=crystal.a0, cubic=True
+    )  # the longitudinal mode at X: planes along x move in turn
+    atoms.calc = PotentialCalculator(TRUTH, "Cu")
+    rest = float(atoms.get_potential_energy())
+    sign = np.cos(2 * np.pi * atoms.positions[:, 0] / crystal.a0)
+    atoms.positions[:, 0] += 5e-3 * sign
+    rate = 2 * (float(atoms.get_potential_energy()) - rest) / 4 / 5e-3**2  # eV/angstrom^2 of every atom
+    hertz = np.sqrt(rate * _e / 1e-20 / (atoms.get_masses()[0] * _amu)) / (2 * np.pi)
+    assert values["X_L"] == pytest.approx(hertz / 1e12, rel=5e-3)
+    assert values["X_L"] > values["X_T"] > 0
+
+
+def test_tables_hold_the_functions_and_reach_four_times_the_density(
+    learned: tuple[Database, Learned],
+) -> None:
+    db, _ = learned
+    stored = stored_potential(db)
+    lines = exported(stored, "setfl").splitlines()
+    assert lines[3] == "1 Cu"
+    n_rho, drho, n_r, dr, cutoff = lines[4].split()
+    assert float(drho) * (int(n_rho) - 1) == pytest.approx(4 * stored.density_max)
+    numbers = np.array(" ".join(lines[6:]).split(), dtype=float)
+    assert len(numbers) == int(n_rho) + 2 * int(n_r)
+    r = float(dr) * np.arange(int(n_r))
+    far = r > 1.5
+    potential = potential_of(stored)
+    assert np.allclose(numbers[int(n_rho) : -int(n_r)][far], potential.density(r[far])[0])
+    assert np.allclose(
+        numbers[-int(n_r) :][far], (r * potential.pair_term(np.maximum(r, 0.1))[0])[far], atol=1e-12
+    )
+    assert float(cutoff) == WINDOW.cutoff
+    assert "eam/alloy" in exported(stored, "lammps")
+    assert exported(stored, "latex").startswith("\\begin{align}")
+
+
+def test_a_cutoff_before_the_first_shell_is_refused(learned: tuple[Database, Learned]) -> None:
+    db, _ = learned
+    with pytest.raises(
+        SelectionError, match="fewer than 6 neighbours; take a cutoff beyond the first shells"
+    ):
+        learn_potential(db, PotentialConfig("Cu", cutoff=2.0))
+    with pytest.raises(SelectionError, match="between 0 and 12 angstrom"):
+        learn_potential(db, PotentialConfig("Cu", cutoff=40.0))
+
+
+def test_the_calculator_reads_the_stored_potential(learned: tuple[Database, Learned], tmp_path: Path) -> None:
+    db, found = learned
+    atoms = bulk("Cu", cubic=True)
+    atoms.calc = PotentialCalculator(potential_of(stored_potential(db)), "Cu")
+    assert np.isfinite(atoms.get_potential_energy())
+    assert np.abs(atoms.get_forces()).max() < 1e-8
+    assert atoms.get_stress().shape == (6,)
+    del found, tmp_path
