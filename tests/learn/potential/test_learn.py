@@ -96,7 +96,9 @@ def test_elastic_constants_and_phonons_agree_with_energies_of_strained_and_shake
 
     step, volume = 2e-3, crystal.a0**3
     for constant, factor, strain in (
-        ("B", 9.0, np.eye(3)), ("C11", 1.0, np.diag([1.0, 0, 0])), ("C44", 1.0, np.array([[0, 0.5, 0], [0.5, 0, 0], [0, 0, 0]]))
+        ("B", 9.0, np.eye(3)),
+        ("C11", 1.0, np.diag([1.0, 0, 0])),
+        ("C44", 1.0, np.array([[0, 0.5, 0], [0.5, 0, 0], [0, 0, 0]])),
     ):  # fmt: skip
         bend = (
             (energy(step * strain) + energy(-step * strain) - 2 * energy(0 * strain)) / step**2 / volume / GPa
