@@ -3,11 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint types contracts unit site-assets bench bench-learn clean
+.PHONY: demo dist test lint types contracts unit site-assets bench bench-learn clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[plots]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[learn,plots]'
 	touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
@@ -37,6 +37,14 @@ unit: $(VENV)/.installed-dev
 # the explorer's scripts, bundled from npm packages into the package's own data: what `defectdb site` writes
 site-assets:
 	cd explorer && npm ci --no-audit --no-fund && npm run build
+
+# wheel and sdist, the explorer in both
+dist: $(VENV)/.installed-dev site-assets
+	rm -rf dist
+	$(BIN)/hatchling build -d dist
+	$(BIN)/python -m zipfile -t dist/*.whl
+	$(BIN)/python -m zipfile -l dist/*.whl | grep -q site/assets/explorer.js
+	tar -tzf dist/*.tar.gz | grep -q site/assets/explorer.js
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m benchmarks

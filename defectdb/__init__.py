@@ -10,12 +10,15 @@ if TYPE_CHECKING:
     from defectdb.api import Connection
     from defectdb.engine.regressor import SymbolicRegressor
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["SymbolicRegressor", "__version__", "connect"]
 
 
 def connect(path: str | Path = "defects.duckdb", *, write: bool = False) -> Connection:
-    """Open a database for notebooks and scripts, for reading unless ``write``. Raises DatabaseError."""
+    """Open a database for notebooks and scripts, for reading unless ``write``, which makes it where it is missing.
+
+    Raises DatabaseError.
+    """
     from defectdb import api
 
     return api.connect(path, write=write)
@@ -24,7 +27,9 @@ def connect(path: str | Path = "defects.duckdb", *, write: bool = False) -> Conn
 def __getattr__(name: str) -> Any:
     """The regressor, loaded with torch when it is asked for (PEP 562)."""
     if name == "SymbolicRegressor":
-        from defectdb.engine.regressor import SymbolicRegressor
+        from defectdb.errors import missing_parts_named
 
+        with missing_parts_named():
+            from defectdb.engine.regressor import SymbolicRegressor
         return SymbolicRegressor
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

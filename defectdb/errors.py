@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import IntEnum
 
 
@@ -25,6 +27,28 @@ class UsageError(DefectDBError):
     """A request that names something unknown or combines options that exclude each other."""
 
     exit_code = ExitCode.BAD_USAGE
+
+
+class MissingPartError(UsageError):
+    """Something that this installation was made without; says how to get it."""
+
+
+EXTRAS = {"torch": "learn", "pymatgen": "vasp", "matplotlib": "plots", "ase": "ase", "optimade": "serve"}
+"""Library to the extra that installs it: pip install 'defectdb[learn]'."""
+
+
+@contextmanager
+def missing_parts_named() -> Iterator[None]:
+    """Turn the import of a library that an extra would have installed into MissingPartError."""
+    try:
+        yield
+    except ModuleNotFoundError as cause:
+        library = (cause.name or "").partition(".")[0]
+        if library not in EXTRAS:
+            raise
+        raise MissingPartError(
+            f"this needs {library}, which is not installed: pip install 'defectdb[{EXTRAS[library]}]'"
+        ) from cause
 
 
 _LISTED = 40  # names that an error lists
@@ -97,10 +121,6 @@ class SelectionError(DefectDBError):
 
 class ChangedDataError(DefectDBError):
     """The rows that a run learned from changed while it searched: what it found is not published."""
-
-
-class MissingPartError(DefectDBError):
-    """Something that this installation was made without; says how to get it."""
 
 
 class DatabaseError(DefectDBError):

@@ -15,7 +15,7 @@ import click
 
 from defectdb import __version__
 from defectdb.cli.interrupts import stoppable
-from defectdb.errors import DefectDBError, ExitCode
+from defectdb.errors import DefectDBError, ExitCode, missing_parts_named
 
 DEFAULT_DATABASE = "defects.duckdb"
 
@@ -129,7 +129,7 @@ def run(arguments: list[str]) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal may know fewer characters than a table
     try:
-        with stoppable():
+        with stoppable(), missing_parts_named():
             cli.main(args=arguments, prog_name="defectdb", standalone_mode=False)
         sys.stdout.flush()
     except click.exceptions.Exit as leave:

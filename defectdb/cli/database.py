@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from defectdb.cli.options import dataset_option, material_option
+from defectdb.cli.tables import table_options
 from defectdb.cli.terminal import emit, emit_json, say
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ def schema_command(settings: Settings, table: str | None, as_json: bool) -> None
 @dataset_option()
 @click.option("--json", "style", flag_value="json", help="As JSON.")
 @click.option("--csv", "style", flag_value="csv", help="As CSV.")
+@table_options
 @click.pass_obj
 def pairs_command(
     settings: Settings, material: str | None, datasets: tuple[str, ...], style: str | None

@@ -8,6 +8,7 @@ import click
 
 from defectdb.cli.completion import labels, targets
 from defectdb.cli.options import material_option
+from defectdb.cli.tables import table_options
 from defectdb.cli.terminal import emit, emit_json, say
 from defectdb.errors import UsageError
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 @click.option("--front", is_flag=True, help="Every stored version, not only the active ones.")
 @click.option("--json", "style", flag_value="json", help="As JSON.")
 @click.option("--csv", "style", flag_value="csv", help="As CSV.")
+@table_options
 @click.pass_obj
 def formulas_command(
     settings: Settings, words: tuple[str, ...], material: str | None, target: str | None, model_front: bool,
@@ -37,6 +39,7 @@ def formulas_command(
     Examples:
       defectdb formulas
       defectdb formulas Vac_Mo-Vac_S --front
+      defectdb formulas --columns id,pair,formula
       defectdb formulas show 12
       defectdb formulas activate 12
       defectdb formulas --model-front --material MoS2
@@ -52,14 +55,15 @@ def formulas_command(
         raise UsageError(f"expected one pair label, not {len(words)}: {' '.join(words)}")
     from defectdb.db import open_database
     from defectdb.db.read import formulas
+    from defectdb.query.listing import formula_listing
 
     with open_database(settings.database, read_only=True) as db:
         frame = formulas(db, words[0] if words else None, target, material, front=front)
+        if style is None:
+            frame = formula_listing(db, frame)
     if frame.is_empty():
         say(settings, "no formulas yet" if front else "no active formulas; --front lists every stored one")
-    if style is None:
-        frame = frame.drop("r_min", "r_max", "dz_max", "images", "n_train")
-    emit(frame, style or "table")
+    emit(frame, style or "table", floats="{:.4g}")
 
 
 def _models(

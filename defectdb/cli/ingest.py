@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from defectdb.cli.tables import table_options
 from defectdb.cli.terminal import emit, emit_json, progress_bar, say
 from defectdb.errors import UsageError
 
@@ -162,6 +163,7 @@ def _progress(settings: Settings) -> Iterator[Callable[[str, int, int | None], N
 @click.command("datasets")
 @click.option("--json", "as_json", is_flag=True, help="JSON instead of a table.")
 @click.option("--bibtex", is_flag=True, help="References to cite, as BibTeX.")
+@table_options
 @click.pass_obj
 def datasets_command(settings: Settings, *, as_json: bool, bibtex: bool) -> None:
     """List the loaded datasets with licence and citation.
@@ -188,6 +190,7 @@ def datasets_command(settings: Settings, *, as_json: bool, bibtex: bool) -> None
 @click.command("rejects")
 @click.argument("dataset", required=False)
 @click.option("--json", "as_json", is_flag=True, help="JSON instead of a table.")
+@table_options
 @click.pass_obj
 def rejects_command(settings: Settings, dataset: str | None, as_json: bool) -> None:
     """List the rows that could not be loaded, and why.
@@ -213,6 +216,7 @@ def rejects_command(settings: Settings, dataset: str | None, as_json: bool) -> N
 @click.command("notes")
 @click.argument("dataset", required=False)
 @click.option("--json", "as_json", is_flag=True, help="JSON instead of a table.")
+@table_options
 @click.pass_obj
 def notes_command(settings: Settings, dataset: str | None, as_json: bool) -> None:
     """List what is odd about structures that were loaded all the same.

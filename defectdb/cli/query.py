@@ -9,6 +9,7 @@ import click
 
 from defectdb.cli.completion import targets
 from defectdb.cli.options import dataset_option, material_option
+from defectdb.cli.tables import table_options
 from defectdb.cli.terminal import emit, say
 from defectdb.errors import InputDataError, UsageError
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help=".csv or .parquet")
 @click.option("--json", "style", flag_value="json", help="As JSON.")
 @click.option("--csv", "style", flag_value="csv", help="As CSV.")
+@table_options
 @click.pass_obj
 def predict_command(
     settings: Settings, sources: tuple[str, ...], target: str, material: str | None, datasets: tuple[str, ...],
@@ -126,6 +128,7 @@ def _say_unpredicted(settings: Settings, db: Database, frame: pl.DataFrame, scop
 @click.option("--write", is_flag=True, help="Let the statement change the database.")
 @click.option("--files", is_flag=True, help="Let the query read other files, with --write write them.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@table_options
 @click.pass_obj
 def sql_command(
     settings: Settings, query: str, parameters: tuple[tuple[str, str], ...], style: str | None,

@@ -166,7 +166,7 @@ def select_command(
 
     \b
     Examples:
-      defectdb select 'n_defects=3,2.2<gap<2.5,Vac_Mo>=1' -c +gap -s gap-
+      defectdb select 'n_defects=3,0.3<gap<0.6,Vac_Mo>=1' -c +gap -s gap-
       defectdb select 'Vac_S=2' -n
     """
     from defectdb.db import open_database

@@ -65,7 +65,9 @@ def emit(frame: pl.DataFrame, style: str = "table", *, floats: str = "{:.6g}") -
 
         sys.stdout.write(render(frame, "csv"))
     else:
-        _print_table(frame, floats)
+        from defectdb.cli.tables import print_table
+
+        print_table(frame, floats)
 
 
 def emit_json(data: Any) -> None:
@@ -100,21 +102,3 @@ def _other(data: Any) -> Any:
         case Decimal():
             return int(data) if data == data.to_integral_value() else float(data)
     return str(data)
-
-
-def _print_table(frame: pl.DataFrame, floats: str) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name, kind in frame.schema.items():
-        numeric = kind.is_numeric()
-        table.add_column(Text(name), justify="right" if numeric else "left", no_wrap=numeric, overflow="fold")
-    for row in frame.iter_rows():
-        table.add_row(
-            *(Text("" if v is None else floats.format(v) if isinstance(v, float) else str(v)) for v in row)
-        )
-    width = None if sys.stdout.isatty() else 200
-    Console(width=width, highlight=False).print(table)

@@ -12,9 +12,6 @@ from defectdb.errors import UnknownNameError, UsageError
 GROUPS = ("n_defects", "descriptor", "material", "dataset")
 """What errors can be grouped by."""
 
-FEW_DESCRIPTORS = 40
-"""Up to so many descriptors are listed when no grouping is asked for."""
-
 
 def evaluate(
     db: Database, by: str | None = None, target: str | None = None, scope: Scope = EVERYTHING
@@ -23,9 +20,8 @@ def evaluate(
 
     Columns: by, group, target, unit, n (structures compared), undefined (structures with a stored value and no
     prediction), coverage (n as a share of both), mae, rmse, max_error, bias (mean of predicted minus actual).
-    Without ``by``: all structures together, then by material where there are several, by number of defects and
-    by descriptor where there are few. Where several materials are compared, the names of other groups start
-    with the material.
+    Without ``by``: all structures together, then by material where there are several, and by number of defects.
+    Where several materials are compared, the names of other groups start with the material.
 
     Raises UnknownNameError, and UsageError where nothing can be compared.
     """
@@ -94,8 +90,7 @@ def _errors(db: Database, scope: Scope) -> pl.DataFrame:
 
 def _usual(errors: pl.DataFrame) -> list[str]:
     """The groupings that are shown when none is asked for."""
-    names = ["all", "n_defects"] if errors["material"].n_unique() == 1 else ["all", "material", "n_defects"]
-    return [*names, "descriptor"] if errors["descriptor"].n_unique() <= FEW_DESCRIPTORS else names
+    return ["all", "n_defects"] if errors["material"].n_unique() == 1 else ["all", "material", "n_defects"]
 
 
 def _measures(errors: pl.DataFrame, by: str) -> pl.DataFrame:

@@ -17,6 +17,7 @@ from defectdb.errors import UsageError
 from defectdb.expressions.arrays import Floats
 from defectdb.expressions.evaluation import evaluate_numpy
 from defectdb.expressions.expression import Expression, from_ast
+from defectdb.expressions.texts import to_infix
 from defectdb.query.polars_math import to_polars
 from defectdb.schema.fields import TARGETS
 from defectdb.schema.labels import formula_order
@@ -49,7 +50,7 @@ class Part:
         return (dz >= self.dz_min) & (dz < self.dz_max)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Kernel:
     """What a pair of defects contributes to a target, as a function of distance and |dz|.
 
@@ -63,7 +64,11 @@ class Kernel:
     target: str
     parts: tuple[Part, ...]
 
-    def __call__(self, r: Floats, dz: Floats) -> Floats:
+    def __repr__(self) -> str:
+        texts = "; ".join(to_infix(part.expression, part.constants, digits=4) for part in self.parts)
+        return f"<kernel {self.label} of {self.material}, {self.target}: {texts}>"
+
+    def __call__(self, r: Floats | float, dz: Floats | float = 0.0) -> Floats:
         """Values in eV, shaped like r and dz together; NaN where no formula holds or it is undefined."""
         r, dz = np.broadcast_arrays(np.asarray(r, dtype=np.float64), np.asarray(dz, dtype=np.float64))
         values = np.full(r.shape, np.nan)

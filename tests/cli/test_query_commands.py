@@ -189,3 +189,17 @@ def test_a_source_that_is_no_structure_is_exit_code_3(shell: Shell, tmp_path: Pa
     assert "broken.cif" in shell.err
     shell("predict", str(tmp_path / "absent.cif"), code=3)
     assert "absent.cif" in shell.err
+
+
+def test_formulas_fit_eighty_columns_and_wide_shows_the_rest(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    rows = shell("formulas").splitlines()
+    assert max(map(len, rows)) <= 80
+    assert rows[0].split()[:3] == ["id", "pair", "tokens"]
+    assert "no room for" in shell.err
+    assert "material" in shell("formulas", "--wide").splitlines()[0]
+    assert shell("formulas", "--columns", "pair,id").splitlines()[0].split() == ["pair", "id"]
+    shell("formulas", "--columns", "sum", code=2)
+    assert "unknown column 'sum'" in shell.err

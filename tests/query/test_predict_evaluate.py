@@ -106,10 +106,10 @@ def test_error_measures_of_a_shifted_model_are_the_shift(toy_path: Path) -> None
         assert rows[str(n)]["n"] == 30
 
 
-def test_without_a_grouping_all_defect_numbers_and_descriptors_are_shown(db: Database) -> None:
+def test_without_a_grouping_all_structures_and_their_numbers_of_defects_are_shown(db: Database) -> None:
     frame = evaluate(db)
-    assert frame["by"].unique(maintain_order=True).to_list() == ["all", "n_defects", "descriptor"]
-    for by in ("all", "n_defects", "descriptor"):
+    assert frame["by"].unique(maintain_order=True).to_list() == ["all", "n_defects"]
+    for by in ("all", "n_defects"):
         assert frame.filter(by=by, target="formation_energy")["n"].sum() == 63
 
 

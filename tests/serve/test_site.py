@@ -67,7 +67,7 @@ def test_missing_scripts_are_said_in_one_sentence(toy_path, tmp_path, monkeypatc
     monkeypatch.setattr(write.resources, "files", lambda _: tmp_path)
     with pytest.raises(MissingPartError, match="make site-assets"):
         write.assets_folder()
-    assert run(["--db", str(toy_path), "site", str(tmp_path / "public")]) == 1
+    assert run(["--db", str(toy_path), "site", str(tmp_path / "public")]) == 2
     assert "`make site-assets`" in capsys.readouterr().err
 
 

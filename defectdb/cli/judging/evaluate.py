@@ -10,6 +10,7 @@ import click
 from defectdb.cli.completion import targets
 from defectdb.cli.judging.published import show_published
 from defectdb.cli.options import dataset_option, material_option, seconds, seed_number
+from defectdb.cli.tables import table_options
 from defectdb.cli.terminal import emit, progress_bar, say
 from defectdb.errors import UsageError
 
@@ -65,6 +66,7 @@ DIGITS = "{:.4g}"
 @click.option("--csv", "style", flag_value="csv", help="As CSV, errors in eV.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE",
               help="Draw the errors of --few-data: .png, .pdf or .svg")  # fmt: skip
+@table_options
 @click.pass_obj
 def evaluate_command(settings: Settings, /, **options: Any) -> None:
     """Compare the active models' predictions with the stored targets: mean absolute errors.

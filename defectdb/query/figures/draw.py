@@ -12,7 +12,7 @@ from defectdb.db.scope import EVERYTHING, Scope
 from defectdb.errors import UsageError
 from defectdb.query.figures.kernel_curves import draw_kernel
 from defectdb.query.figures.parity import draw_parity
-from defectdb.query.figures.style import SUFFIXES, save_styled
+from defectdb.query.figures.style import SUFFIXES, save_styled, styled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -32,6 +32,22 @@ def draw(
 
     Raises UnknownNameError and UsageError; InputDataError where the file cannot be written.
     """
+    make = _maker(db, kind, label, target, formula_id, scope)
+    known("figure format", path.suffix, SUFFIXES)
+    save_styled(make, path)
+
+
+def figure(
+    db: Database, kind: str, *, label: str | None = None, target: str, scope: Scope = EVERYTHING
+) -> Figure:
+    """The same as a matplotlib Figure. Raises UnknownNameError, UsageError and MissingPartError."""
+    return styled(_maker(db, kind, label, target, None, scope))
+
+
+def _maker(
+    db: Database, kind: str, label: str | None, target: str, formula_id: int | None, scope: Scope
+) -> Callable[[], Figure]:
+    """What draws a kind of figure. Raises UnknownNameError."""
     from defectdb.query.figures.fronts import draw_front, draw_model_front
     from defectdb.query.figures.maps import draw_map
 
@@ -42,9 +58,7 @@ def draw(
         "parity": lambda: draw_parity(db, target, scope),
         "map": lambda: draw_map(db, _needed(label, kind), target, formula_id, scope),
     }
-    known("figure", kind, list(kinds))
-    known("figure format", path.suffix, SUFFIXES)
-    save_styled(kinds[kind], path)
+    return kinds[known("figure", kind, list(kinds))]
 
 
 def _needed(label: str | None, kind: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from defectdb.errors import UsageError
+from defectdb.errors import MissingPartError
 from defectdb.query.output_file import whole_file
 from defectdb.schema.labels import COMPOSITION, split_label
 
@@ -39,18 +39,25 @@ _STYLE = {
 
 
 def save_styled(make: Callable[[], Figure], path: Path) -> None:
-    """Make a figure in the style of all figures and write it. Raises UsageError and InputDataError."""
+    """Make a figure in the style of all figures and write it. Raises MissingPartError and InputDataError."""
+    _save(styled(make), path)
+
+
+def styled(make: Callable[[], Figure]) -> Figure:
+    """A figure made in the style of all figures. Raises MissingPartError without matplotlib."""
     try:
         import matplotlib as mpl
     except ImportError as cause:
-        raise UsageError("figures need matplotlib: pip install 'defectdb[plots]'") from cause
+        raise MissingPartError("figures need matplotlib: pip install 'defectdb[plots]'") from cause
     with mpl.rc_context(_STYLE):
-        _save(make(), path)
+        return make()
 
 
 def _save(figure: Figure, path: Path) -> None:
+    import matplotlib as mpl
+
     metadata = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(path.suffix)
-    with whole_file(path) as draft:
+    with mpl.rc_context(_STYLE), whole_file(path) as draft:
         figure.savefig(draft, metadata=metadata)
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
@@ -11,79 +10,27 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from defectdb.api.formula import Formula
+from defectdb.api.front import Front
+from defectdb.api.learning import learn_run
+from defectdb.api.structures import Structures, as_ase, as_pymatgen, files_of, ids_of
 from defectdb.db import Database, open_database
 from defectdb.db.formulas import activate_formula
 from defectdb.db.read import formula, formulas, pair_label, pair_summary, status
 from defectdb.db.scope import IN_SCOPE, make_scope
 from defectdb.db.scratch import scratch
-from defectdb.errors import DatabaseError, InputDataError, UsageError
-from defectdb.expressions.evaluation import evaluate_numpy, to_latex, to_sympy
-from defectdb.expressions.expression import Expression, from_ast
-from defectdb.expressions.texts import to_c_function, to_infix, to_python
+from defectdb.errors import DatabaseError, InputDataError, missing_parts_named
+from defectdb.expressions.expression import from_ast
 from defectdb.query.evaluate import evaluate
 from defectdb.query.kernels import Kernel, kernel
 from defectdb.query.notations import notations
-from defectdb.query.polars_math import to_polars
 from defectdb.query.predict import COLUMNS, demand_model, predict
 from defectdb.query.select import select
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
+    from matplotlib.figure import Figure
 
-Structures = Any
-"""Paths, pymatgen Structures or ASE Atoms: one of them or several."""
-
-
-@dataclass(frozen=True, slots=True)
-class Formula:
-    """One stored formula: call it with its variables (angstrom) for values in eV.
-
-    ``formula_id``: its row of table formulas.
-    ``material``, ``pair_label``, ``target``: what it was learned for.
-    ``expression``, ``constants``: the formula.
-    """
-
-    formula_id: int
-    material: str
-    pair_label: str
-    target: str
-    expression: Expression
-    constants: tuple[float, ...]
-
-    def __call__(self, **variables: ArrayLike) -> NDArray[Any]:
-        """Values in eV: ``formula(r=3.19, dz=0)``; NaN outside the formula's domain."""
-        return evaluate_numpy(self.expression, variables, self.constants)  # type: ignore[arg-type]
-
-    def __str__(self) -> str:
-        return to_infix(self.expression, self.constants, digits=5)
-
-    @property
-    def latex(self) -> str:
-        """LaTeX mathematics, the constants rounded to five digits."""
-        return to_latex(self.expression, self.constants)
-
-    @property
-    def sympy(self) -> Any:
-        """A sympy expression."""
-        return to_sympy(self.expression, self.constants)
-
-    @property
-    def polars(self) -> pl.Expr:
-        """A polars expression over columns named like the variables."""
-        return to_polars(self.expression, self.constants)
-
-    @property
-    def python(self) -> str:
-        """Source of a plain Python function."""
-        return to_python(self.expression, self.constants)
-
-    @property
-    def c(self) -> str:
-        """Source of a C99 function."""
-        return to_c_function(self.expression, self.constants)
-
-    def _repr_latex_(self) -> str:
-        return f"${self.latex}$"
+    from defectdb.ingest.report import LoadReport
 
 
 class Connection:
@@ -187,10 +134,106 @@ class Connection:
 
         demand_model(self._db, target, model)
         with TemporaryDirectory() as folder, scratch(self._db, model) as copy:
-            reports = load(copy, _files(structures, Path(folder)))
+            reports = load(copy, files_of(structures, Path(folder)))
             for reject in (reject for report in reports for reject in report.rejects):
                 raise InputDataError(f"{reject.reason}: {reject.detail}", path=reject.source_path)
             return predict(copy, target, model).select(COLUMNS)
+
+    def ingest(self, sources: Structures, **options: Any) -> list[LoadReport]:
+        """Load files, folders, archives, ASE Atoms, pymatgen Structures or a table; a report per dataset.
+
+        Options are those of ``defectdb ingest``: name, strict, dry_run, format, cutoff. Atoms keep the energy of their
+        calculator; paths in a table are absolute. Needs ``connect(path, write=True)``. Raises InputDataError.
+        """
+        from defectdb.ingest import load
+
+        self._demand_write()
+        with TemporaryDirectory() as folder:
+            return load(self._db, files_of(sources, Path(folder)), **options)
+
+    def learn(self, *pairs: str, model: bool = False, progress: bool = True, **options: Any) -> Front:
+        """Learn formulas of these pairs, of all pairs, or with ``model`` the whole model; its front, put to use.
+
+        Options are those of ``LearnConfig``: target, material, time_limit (seconds), generations, seed ... Progress
+        goes to stderr. Needs ``connect(path, write=True)``. Raises UsageError, SelectionError, and MissingPartError
+        without torch.
+        """
+        self._demand_write()
+        with missing_parts_named():
+            run_id = learn_run(self._db, list(pairs), model=model, progress=progress, **options)
+        return Front.of_run(self._db, run_id)
+
+    def front(self, label: str, target: str = "formation_energy", material: str | None = None) -> Front:
+        """The formulas of every length that the newest run about a pair found. Raises UsageError without one."""
+        return Front.of_label(self._db, pair_label(self._db, label), target, make_scope(self._db, material))
+
+    def enumerate(
+        self, defects: str, supercell: str, material: str | None = None, **options: Any
+    ) -> pl.LazyFrame:
+        """Inequivalent placements of defects (``Vac_Mo,Vac_S,Vac_S``) in a supercell (``8,8,1``), as a lazy frame.
+
+        Options are those of ``Request``: target, top, where, concentration, sample, seed. Values in eV.
+        """
+        from defectdb.db.scope import chosen_material
+        from defectdb.query.placements.chosen import Request, candidates
+
+        host = chosen_material(self._db, make_scope(self._db, material))
+        return candidates(self._db, Request(host, supercell, defects, **options)).frame.lazy()
+
+    def compare(
+        self, label: str, target: str = "formation_energy", material: str | None = None
+    ) -> pl.DataFrame:
+        """A pair's formula beside known laws and tables fitted to the same rows, errors in eV."""
+        with missing_parts_named():
+            from defectdb.learn.judging.compare import as_frame, compare
+        return as_frame(compare(self._db, label, target, material))
+
+    def to_ase(self, structures: str | Sequence[str] | pl.DataFrame) -> list[Any]:
+        """Stored structures (ids, or a frame with column structure_id) as ASE Atoms on the host's ideal sites."""
+        return as_ase(self._db, ids_of(structures))
+
+    def to_pymatgen(self, structures: str | Sequence[str] | pl.DataFrame) -> list[Any]:
+        """Stored structures (ids, or a frame with column structure_id) as pymatgen Structures on ideal sites."""
+        return as_pymatgen(self._db, ids_of(structures))
+
+    def plot(
+        self,
+        kind: str,
+        label: str | None = None,
+        target: str = "formation_energy",
+        material: str | None = None,
+    ) -> Figure:
+        """A matplotlib Figure: ``kernel``, ``front``, ``parity`` or ``map``. Raises UnknownNameError."""
+        from defectdb.query.figures.draw import figure
+
+        return figure(self._db, kind, label=label, target=target, scope=make_scope(self._db, material))
+
+    def plot_kernel(
+        self, label: str, target: str = "formation_energy", material: str | None = None
+    ) -> Figure:
+        """Calculated values of a pair, its formula and the residuals."""
+        return self.plot("kernel", label, target, material)
+
+    def plot_front(self, label: str, target: str = "formation_energy", material: str | None = None) -> Figure:
+        """Error against length of a pair's formulas."""
+        return self.plot("front", label, target, material)
+
+    def plot_parity(self, target: str = "formation_energy_per_site", material: str | None = None) -> Figure:
+        """Predicted against calculated values."""
+        return self.plot("parity", None, target, material)
+
+    def plot_map(self, label: str, target: str = "formation_energy", material: str | None = None) -> Figure:
+        """A pair's kernel on the sites around the first defect."""
+        return self.plot("map", label, target, material)
+
+    def export(self, query_or_table: str, path: str | Path) -> Path:
+        """Write a table or query to a .tex, .csv, .md, .html or .parquet file; its path."""
+        from defectdb.query.export import select as rows
+        from defectdb.query.export import style_of, write
+
+        style = style_of(Path(path))
+        write(rows(self._db, query_or_table, style), style, Path(path))
+        return Path(path)
 
     def evaluate(
         self, by: str | None = None, target: str | None = None, *,
@@ -201,10 +244,13 @@ class Connection:
 
     def activate(self, formula_id: int) -> int:
         """Put a formula to use, as a new model version; its id. Needs ``connect(path, write=True)``."""
-        if self._db.read_only:
-            raise DatabaseError(f"{self._db.path} is open for reading only; connect with write=True")
+        self._demand_write()
         with self._db.transaction():
             return activate_formula(self._db, formula_id)
+
+    def _demand_write(self) -> None:
+        if self._db.read_only:
+            raise DatabaseError(f"{self._db.path} is open for reading only; connect with write=True")
 
     def __repr__(self) -> str:
         found = self.status()
@@ -218,46 +264,5 @@ class Connection:
 
 
 def connect(path: str | Path = "defects.duckdb", *, write: bool = False) -> Connection:
-    """Open a database, for reading unless ``write``. Raises DatabaseError."""
-    return Connection(open_database(path, read_only=not write))
-
-
-def _files(structures: Structures, folder: Path) -> list[Path]:
-    """Paths as they are; structures in memory as POSCAR files in a folder that goes away."""
-    several = (
-        isinstance(structures, Iterable) and not isinstance(structures, str) and not _is_structure(structures)
-    )
-    paths = []
-    for number, item in enumerate(structures if several else [structures]):
-        if isinstance(item, str | Path):
-            paths.append(Path(item))
-        elif _is_structure(item):
-            paths.append(folder / f"structure-{number:05}.vasp")
-            paths[-1].write_text(_poscar(item), encoding="utf-8")
-        else:
-            raise UsageError(
-                f"{type(item).__name__} is no structure; give paths, pymatgen Structures or ASE Atoms"
-            )
-    return paths
-
-
-def _is_structure(item: Any) -> bool:
-    return hasattr(item, "get_scaled_positions") or (
-        hasattr(item, "frac_coords") and hasattr(item, "lattice")
-    )
-
-
-def _poscar(item: Any) -> str:
-    if hasattr(item, "get_scaled_positions"):  # ASE Atoms
-        lattice, symbols, frac = item.cell[:], item.get_chemical_symbols(), item.get_scaled_positions()
-    else:
-        lattice, symbols, frac = item.lattice.matrix, [site.specie.symbol for site in item], item.frac_coords
-    atoms = sorted(range(len(symbols)), key=lambda i: symbols[i])
-    kinds = sorted(set(symbols))
-    counts = " ".join(str(symbols.count(kind)) for kind in kinds)
-    rows = [*lattice, None, *(frac[i] for i in atoms)]
-    lines = [
-        f"{' '.join(kinds)}\n{counts}\nDirect" if r is None else " ".join(f"{x:.12f}" for x in r)
-        for r in rows
-    ]
-    return "\n".join(["structure", "1.0", *lines, ""])
+    """Open a database, for reading unless ``write``, which makes it where it is missing. Raises DatabaseError."""
+    return Connection(open_database(path, read_only=not write, create=write, shared=write))
