@@ -1,4 +1,4 @@
-"""Formulas as a table to read: errors in meV, constants to the digits that their errors leave, what matters most first."""
+"""Formulas as a table to read: errors in meV, constants as exact as their errors leave them, what matters first."""
 
 from __future__ import annotations
 
