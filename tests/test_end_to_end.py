@@ -23,17 +23,7 @@ def database(real_archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DEFECTDB_CACHE", str(folder / "cache"))
         assert run(["--db", str(path), "-q", "ingest", str(real_archive)]) == ExitCode.DONE
-        learn = [
-            "learn",
-            "--all-pairs",
-            "--target",
-            "formation_energy",
-            "--generations",
-            "0",
-            "--time-limit",
-            "15",
-            "--json",
-        ]
+        learn = ["learn", "--all-pairs", "--target", "formation_energy", "--generations", "0", "--time-limit", "15", "--json"]
         assert run(["--db", str(path), "-q", *learn]) == ExitCode.DONE
     return path
 
