@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 
 from defectdb.db.connection import Database
+from defectdb.expressions.arrays import Floats
 
 COVERAGE = 0.9
 
@@ -100,7 +101,7 @@ def _row(part: pl.DataFrame, n: int | None, composition: str | None) -> dict[str
     }  # fmt: skip
 
 
-def half_width(errors: np.ndarray[tuple[int], np.dtype[np.float64]]) -> float | None:
+def half_width(errors: Floats) -> float | None:
     """The conformal half-width of these absolute errors, None where they are fewer than ``ENOUGH``."""
     n = len(errors)
     if n < ENOUGH:

@@ -105,6 +105,7 @@ def test_activate_answers_with_the_model_that_uses_the_formula(shell: Shell) -> 
 
 def test_predict_writes_the_columns_of_the_contract(shell: Shell, tmp_path: Path) -> None:
     columns = ["structure_id", "target", "value", "unit", "model_id", "n_defects", "extrapolated"]
+    columns += ["lower_90", "upper_90"]
     for name, read in (("p.csv", pl.read_csv), ("p.parquet", pl.read_parquet)):
         shell("predict", "--target", "formation_energy", "--output", str(tmp_path / name))
         frame = read(tmp_path / name)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from defectdb.engine.finishing.scored import Scored, pareto_front
+from defectdb.expressions.arrays import Floats
 from defectdb.expressions.dimensions import ENERGY, constant_units, kernel_unit
 from defectdb.expressions.expression import Expression, complexity, variables
 from defectdb.expressions.families import law_of
@@ -94,7 +95,7 @@ def _judged(front: Sequence[Scored], task: KernelTask) -> list[_Candidate]:
     return found
 
 
-def _standard_error(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> float:
+def _standard_error(values: Floats) -> float:
     if len(values) < 2 or not np.isfinite(values).all():
         return 0.0
     return float(values.std(ddof=1) / math.sqrt(len(values)))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from defectdb.expressions.arrays import Floats, Integers
+from defectdb.expressions.arrays import Floats
 
 LENGTH = 1.2
 """Distance over which values of a kernel are correlated, angstrom: about the step between shells."""
@@ -122,8 +122,3 @@ def _gains(unknown: Unknown, left: Floats, noise: Floats) -> Floats:
 def nearest_known(r: float, known: Floats) -> float | None:
     """Distance to the nearest computed distance, angstrom; None where there is none."""
     return float(np.abs(known - r).min()) if len(known) else None
-
-
-def classes(r: Floats) -> Integers:
-    """Class [row] of every distance, counted from the shortest; distances equal to a hundredth are one."""
-    return np.asarray(np.unique(np.round(r, 2), return_inverse=True)[1], dtype=np.int64)

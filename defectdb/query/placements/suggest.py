@@ -100,7 +100,9 @@ def suggest(db: Database, material: str, repeats: str, budget: int, target: str)
         raise UsageError(
             f"every placement of two defects in {cell.name} is stored already; take a larger --supercell"
         )
-    rows, labels, sites = [], [], []
+    rows: list[dict[str, object]] = []
+    labels: list[tuple[str, str]] = []
+    sites: list[tuple[int, int]] = []
     for rank, pick in enumerate(picks, start=1):
         group = groups[pick.kernel]
         r = float(group.unknown.r[pick.candidate])
@@ -202,6 +204,6 @@ def _values(formulas: pl.DataFrame, r: Floats, layer: float) -> tuple[Floats, Fl
     return np.array(values), np.exp(-0.5 * np.minimum(score - score.min(), 12.0))
 
 
-def structures_of(found: Suggested) -> list[tuple[Sequence[str], Sequence[int]]]:
+def structures_of(found: Suggested) -> Sequence[tuple[Sequence[str], Sequence[int]]]:
     """Labels and sites of every placement."""
     return list(zip(found.labels, found.sites, strict=True))
