@@ -111,7 +111,7 @@ def _tail(
         return "grows without limit"
     if max(abs(near - far), abs(middle - far)) > max(1e-2 * abs(far), 1e-4):
         return "does not settle at large distance"
-    if abs(far) < _SILENT:
+    if abs(far) < _SILENT or abs(far) < 0.5 * abs(near):  # a power of the distance is still falling
         return "tends to 0"
     error = _propagated(lambda moved: values(moved)[-1], constants, errors)
     return f"tends to {with_error(1000 * far, None if error is None else 1000 * error)} meV"

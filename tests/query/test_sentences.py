@@ -38,6 +38,7 @@ def test_a_wavelength_is_said() -> None:
     [
         ("mul c0 tanh r", [0.1], None, r"No named law, 4 tokens, .*tends to 100 meV"),
         ("mul c0 cos r", [0.1], None, r"does not settle"),
+        ("div c0 r", [0.3], None, r"Inverse distance.*tends to 0\.$"),
         ("mul c0 r", [0.1], None, r"grows without limit"),
         ("exp neg r", [], 7.0, r"nothing from 7 angstrom on"),
     ],
