@@ -257,7 +257,7 @@ def _composition_parts(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     return {
         "composition": _template("composition").substitute(counts="".join(counts), kernels=kernels),
         "composed_value": _COMPOSED,
-        "composed_join": "LEFT JOIN composed AS y USING (structure_id, model_id)",
+        "composed_join": "LEFT JOIN composed AS y ON y.structure_id = b.structure_id AND y.model_id = b.model_id",
         "composed_outside": " OR coalesce(y.outside, FALSE)",
     }
 
