@@ -81,7 +81,8 @@ def predict_command(
     else:
         from defectdb.query.output_file import write_frame
 
-        write_frame(frame.select(COLUMNS), output)
+        about = {"target": target, "models": sorted(set(frame["model_id"].drop_nulls().to_list()))}
+        write_frame(frame.select(COLUMNS), output, {**about, "material": material})
         say(settings, f"{frame.height} predictions in {output}")
 
 

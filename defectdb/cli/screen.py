@@ -81,7 +81,13 @@ def enumerate_command(
         paths = write_structures(found.cell, found.labels, found.sites(), structures, format_)
         say(settings, f"{len(paths)} structures in {structures}")
     if output is not None:
-        write(found.frame, style_of(output), output)
+        about = {
+            "material": request.material,
+            "supercell": found.cell.name,
+            "labels": found.labels,
+            "target": target,
+        }
+        write(found.frame, style_of(output), output, about)
     else:
         emit(found.frame, style or "table")
 

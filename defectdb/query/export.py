@@ -6,7 +6,7 @@ import datetime
 import html
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import polars as pl
 from defectdb.db import Database
 from defectdb.db.read import known
 from defectdb.query.output_file import whole_file, write_whole
+from defectdb.query.parquet_notes import file_notes
 
 FORMATS = ("latex", "csv", "markdown", "html", "parquet")
 SUFFIXES = {".tex": "latex", ".csv": "csv", ".md": "markdown", ".html": "html", ".parquet": "parquet"}
@@ -54,12 +55,13 @@ def style_of(path: Path) -> str:
     return SUFFIXES[known("file format", path.suffix, list(SUFFIXES))]
 
 
-def write(frame: pl.DataFrame, style: str, path: Path) -> None:
-    """Write a frame. Raises UnknownNameError and InputDataError where it cannot be written."""
+def write(frame: pl.DataFrame, style: str, path: Path, about: Mapping[str, Any] | None = None) -> None:
+    """Write a frame; a Parquet file says what it is ``about``. Raises UnknownNameError and InputDataError where it
+    cannot be written."""
     known("format", style, FORMATS)
     if style == "parquet":
         with whole_file(path) as draft:
-            frame.write_parquet(draft)
+            frame.write_parquet(draft, metadata=file_notes(frame.columns, about))
     else:
         write_whole(path, render(frame, style))
 

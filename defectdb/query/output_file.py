@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
 from defectdb.errors import InputDataError
+from defectdb.query.parquet_notes import file_notes
 
 
 @contextmanager
@@ -47,10 +49,13 @@ def write_whole(path: Path, text: str) -> None:
         draft.write_text(text, encoding="utf-8", newline="\n")
 
 
-def write_frame(frame: pl.DataFrame, path: Path) -> None:
-    """Write a frame as Parquet where the name ends in .parquet, as CSV otherwise. Raises InputDataError."""
+def write_frame(frame: pl.DataFrame, path: Path, about: Mapping[str, Any] | None = None) -> None:
+    """Write a frame as Parquet where the name ends in .parquet, as CSV otherwise. Raises InputDataError.
+
+    A Parquet file carries the units of its columns and what it is ``about`` in its metadata.
+    """
     with whole_file(path) as draft:
         if path.suffix == ".parquet":
-            frame.write_parquet(draft)
+            frame.write_parquet(draft, metadata=file_notes(frame.columns, about))
         else:
             frame.write_csv(draft)

@@ -74,3 +74,32 @@ def test_devices_are_written_to_directly(tmp_path: Path) -> None:
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputDataError, match=r"nowhere/out.csv.*No such file"):
         write_frame(LARGE, tmp_path / "nowhere" / "out.csv")
+
+
+def test_parquet_files_carry_units_and_what_they_are_about(tmp_path, toy_path):
+    import json
+
+    from defectdb.cli import run
+
+    said = {}
+    for name, command in {
+        "predicted": ["predict", "--target", "homo_lumo_gap", "-o"],
+        "pairs": ["export", "pairs", "--to", "parquet", "-o"],
+        "placed": [
+            "enumerate",
+            "--supercell",
+            "8,8,1",
+            "--defects",
+            "Vac_S,W_Mo",
+            "--target",
+            "formation_energy",
+            "-o",
+        ],
+    }.items():
+        path = tmp_path / f"{name}.parquet"
+        assert run(["-q", "--db", str(toy_path), *command, str(path)]) == 0
+        said[name] = json.loads(pl.read_parquet_metadata(path)["defectdb"])
+    assert said["predicted"]["target"] == "homo_lumo_gap"
+    assert said["predicted"]["units"]["value"] == "eV"
+    assert said["pairs"]["units"]["distance"] == "angstrom"
+    assert (said["placed"]["material"], said["placed"]["labels"]) == ("MoS2", ["Vac_S", "W_Mo"])
