@@ -24,6 +24,9 @@ from defectdb.expressions.arrays import Floats
 Strategy = Literal["tree", "multistart"]
 
 
+_FORBIDDEN = 2.0  # times its loss is what the tree is told of a place that may be no answer
+
+
 class Task(Protocol):
     """What is to be learned: functions that together make a sum of squares."""
 
@@ -36,6 +39,9 @@ class Task(Protocol):
 
     def start(self, functions: Sequence[Built]) -> Floats:
         """First guesses of the task's own numbers."""
+
+    def permits(self, functions: Sequence[Built], constants: Floats) -> bool:
+        """Whether functions with all constants, the task's own numbers behind, may be an answer."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -162,11 +168,15 @@ class Learner:
         constants = found.constants[:count]
         parts = np.split(constants, np.cumsum([len(f.start) for f in functions])[:-1])
         end = encoded(self.task.networks, point, parts)
+        told = found.loss * (1.0 + self.settings.price) ** count
         known = self.best.get(structure)
-        if known is None or found.loss < known.loss:
-            self.best[structure] = Candidate(structure, tuple(functions), constants, found.loss, end)
+        if known is not None and known.loss <= found.loss:
+            return told, end
+        if not self.task.permits(functions, found.constants):
+            return _FORBIDDEN * told, end
+        self.best[structure] = Candidate(structure, tuple(functions), constants, found.loss, end)
         self.lowest = min(self.lowest, found.loss)
-        return found.loss * (1.0 + self.settings.price) ** count, end
+        return told, end
 
     def _hopeless(self, step: int, loss: float) -> bool:
         """Whether a descent is so far behind that its end will not matter."""

@@ -129,11 +129,20 @@ def search_potential(
             (task.potential(c.functions, c.constants), structure_text(c.structure))
             for c in _spread(found.candidates)
         ]
-    refined = refine(starts[:_FIRST], loss, began + options.time_limit, progress)
+    forms = [form for form in baselines(options.window, options.scale) if form.fitted]
+    starts = [
+        *starts[:_FIRST],
+        *((form.potential, form.name) for form in forms if _fits(form.potential, options)),
+    ]
+    refined = refine(starts, loss, began + options.time_limit, progress)
     safe = [
         one for one in refined if not faults(one.fitted.potential, density_max(one.fitted.potential, loss))
     ]
     return SearchResult(front_of(safe), spline, found)
+
+
+def _fits(potential: Potential, options: SearchOptions) -> bool:
+    return len(potential.constants) <= options.max_constants
 
 
 def _formulas_text(potential: Potential) -> str:

@@ -8,9 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ase.build import bulk
-from ase.calculators.singlepoint import SinglePointCalculator
-from ase.io import write
 from ase.units import GPa, _amu, _e
+from support.copper_frames import TRUTH, WINDOW, copper_frames
 
 from defectdb.db import Database, open_database
 from defectdb.db.check import check
@@ -18,37 +17,18 @@ from defectdb.db.potentials.models import stored_potential
 from defectdb.errors import SelectionError
 from defectdb.ingest import load
 from defectdb.learn.potential.evaluate import evaluate_potential
-from defectdb.learn.potential.fitting.baselines import baselines
 from defectdb.learn.potential.learn import Learned, PotentialConfig, learn_potential
 from defectdb.learn.potential.output.calculator import PotentialCalculator
 from defectdb.learn.potential.output.export import exported
 from defectdb.learn.potential.output.properties import Crystal
-from defectdb.learn.potential.physics.potential import Window
 from defectdb.learn.potential.stored import potential_of
-
-WINDOW = Window(5.0, 1.5)
-TRUTH = next(form.potential for form in baselines(WINDOW) if form.name == "Gupta")
 
 
 @pytest.fixture(scope="module")
 def learned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Database, Learned]]:
     """Copper cells whose energies and forces are those of a Gupta potential, and what is learned from them."""
     path = tmp_path_factory.mktemp("forces") / "cu.extxyz"
-    rng, frames = np.random.default_rng(0), []
-    for k in range(20):
-        atoms = bulk("Cu", "fcc", a=3.6, cubic=True)
-        atoms.set_cell(atoms.cell[:] * (1.0 + 0.05 * rng.standard_normal()), scale_atoms=True)
-        atoms.positions += 0.12 * rng.standard_normal(atoms.positions.shape)
-        atoms.calc = PotentialCalculator(TRUTH, "Cu")
-        numbers = {
-            "energy": atoms.get_potential_energy(),
-            "forces": atoms.get_forces(),
-            "stress": atoms.get_stress(),
-        }
-        atoms.calc = SinglePointCalculator(atoms, **numbers)
-        atoms.info |= {"split": "test" if k % 4 == 0 else "train", "config_type": "shaken"}
-        frames.append(atoms)
-    write(path, frames)
+    copper_frames(path, count=20, seed=0)
     db = open_database(":memory:")
     load(db, [path], energy_zero="atoms")
     config = PotentialConfig("Cu", cutoff=WINDOW.cutoff, width=WINDOW.width, playouts=25, time_limit=60.0)

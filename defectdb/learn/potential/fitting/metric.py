@@ -21,6 +21,7 @@ from defectdb.expressions.arrays import Floats
 from defectdb.expressions.evaluation import evaluate_numpy
 from defectdb.learn.potential.fitting.fit import PotentialLoss
 from defectdb.learn.potential.fitting.spline_eam import SplineEam, knots
+from defectdb.learn.potential.physics.guards import faults
 from defectdb.learn.potential.physics.potential import Formula, Potential, Window
 
 _POINTS = (48, 48, 24)  # of phi, rho and F
@@ -192,3 +193,8 @@ class MetricTask:
             )
             scale = float(own @ self.metric.rho) / max(float(own @ own), 1e-300)
         return np.array([scale if np.isfinite(scale) and scale > 0 else 1.0])
+
+    def permits(self, functions: Sequence[Built], constants: Floats) -> bool:
+        """Whether the potential is safe to run, with densities in its own unit."""
+        potential = self.potential(functions, constants[:-1])
+        return not faults(potential, float(self.metric.densities[-1]) / float(constants[-1]))
