@@ -19,7 +19,7 @@ from defectdb.engine.equation_learner.networks import (
     encoded,
 )
 from defectdb.engine.equation_learner.tree_search import TreeSearch, TreeSettings
-from defectdb.expressions.arrays import Floats
+from defectdb.expressions.arrays import Flags, Floats
 
 Strategy = Literal["tree", "multistart"]
 
@@ -183,7 +183,7 @@ class Learner:
         return step >= 4 and loss > 50.0 * self.lowest
 
 
-def with_amplitudes(objective: Objective, theta: Floats, linear: np.ndarray) -> Floats:
+def with_amplitudes(objective: Objective, theta: Floats, linear: Flags) -> Floats:
     """The constants with their amplitudes solved for, the others as they are."""
     if not linear.any():
         return theta

@@ -18,7 +18,7 @@ from defectdb.engine.finishing.rows import Data
 from defectdb.engine.finishing.scored import Scored, criterion, pareto_front
 from defectdb.engine.finishing.simplify import simplify
 from defectdb.engine.finishing.uncertainty import description_length
-from defectdb.expressions.arrays import Floats
+from defectdb.expressions.arrays import Floats, Integers
 from defectdb.expressions.expression import Expression, complexity
 
 _FOLDS = 5
@@ -151,7 +151,7 @@ def _spread(candidates: Sequence[Candidate]) -> list[Candidate]:
     return chosen
 
 
-def _variants(task: RowsTask, candidate: Candidate, fold: np.ndarray) -> list[tuple[Expression, Floats]]:
+def _variants(task: RowsTask, candidate: Candidate, fold: Integers) -> list[tuple[Expression, Floats]]:
     """A candidate with constants fitted to the end, and with fewer slots where it does not need them."""
     objective = task.objective(candidate.functions)
     end = minimise(objective, candidate.constants, iterations=60, tolerance=1e-12).constants
@@ -178,7 +178,7 @@ def _variants(task: RowsTask, candidate: Candidate, fold: np.ndarray) -> list[tu
     return out
 
 
-def _scored(data: Data, expression: Expression, constants: tuple[float, ...], fold: np.ndarray) -> Scored:
+def _scored(data: Data, expression: Expression, constants: tuple[float, ...], fold: Integers) -> Scored:
     error = data.residuals(expression, constants)
     loss = data.loss(expression, constants) / max(float(data.weight.sum()), 1e-300)
     blind = np.full(len(data.y), np.inf)

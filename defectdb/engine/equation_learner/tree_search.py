@@ -51,7 +51,7 @@ class TreeSettings:
     ``moved``: share of the coordinates that a child changes.
     """
 
-    exploration: float = 0.7
+    exploration: float = 0.3
     widening: float = 2.0
     widening_power: float = 0.6
     window: float = 0.5

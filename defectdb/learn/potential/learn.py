@@ -17,7 +17,7 @@ from defectdb.db import Database
 from defectdb.db.formulas import finish_run, start_run
 from defectdb.db.potentials.models import PotentialRecord, append_potential
 from defectdb.errors import SelectionError
-from defectdb.expressions.arrays import Flags
+from defectdb.expressions.arrays import Flags, Integers
 from defectdb.learn.potential.fitting.fit import PotentialLoss, fit
 from defectdb.learn.potential.fitting.tables import tables
 from defectdb.learn.potential.fitting.weights import Scales, weights
@@ -129,7 +129,7 @@ def prepare(db: Database, config: PotentialConfig, scales: Scales | None = None)
     return Prepared(every, train, near, loss, search_loss, remarks)
 
 
-def _part(frames: Frames, seed: int) -> np.ndarray:
+def _part(frames: Frames, seed: int) -> Integers:
     """Some configurations of every source, about as many atoms of each, for the search."""
     order = np.random.default_rng(seed).permutation(len(frames))
     chosen: list[int] = []

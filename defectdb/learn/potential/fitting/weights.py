@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from defectdb.expressions.arrays import Floats
 from defectdb.learn.potential.fitting.tables import Weights
 from defectdb.learn.potential.physics.frames import Frames
 
@@ -20,7 +21,7 @@ class Scales:
     ``strong`` (eV/angstrom): size of a force from which its error counts in proportion to it.
     """
 
-    energy: float = 0.035
+    energy: float = 0.028
     force: float = 0.05
     rise: float = 0.3
     strong: float = 2.0
@@ -53,6 +54,6 @@ def weights(frames: Frames, scales: Scales) -> Weights:
     return Weights(energy, force)
 
 
-def _normal(relative: np.ndarray, rows: int) -> float:
+def _normal(relative: Floats, rows: int) -> float:
     """Factor that makes a block of errors count like a quarter of all rows, whatever its length."""
     return float(np.sqrt(4.0 * np.sum(relative**2) / rows))
