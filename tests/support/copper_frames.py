@@ -19,7 +19,7 @@ TRUTH = next(form.potential for form in baselines(WINDOW) if form.name == "Gupta
 
 
 def copper_frames(path: Path, *, count: int, seed: int) -> None:
-    """Write shaken, strained cells of four atoms as extended xyz (gzipped by the name's ending); every fourth a test."""
+    """Write shaken cells of four atoms as extended xyz (gzipped by the name's ending); every fourth a test."""
     rng, frames = np.random.default_rng(seed), []
     for k in range(count):
         atoms = bulk("Cu", "fcc", a=3.6, cubic=True)

@@ -21,7 +21,7 @@ class Scales:
     ``strong`` (eV/angstrom): size of a force from which its error counts in proportion to it.
     """
 
-    energy: float = 0.028
+    energy: float = 0.025
     force: float = 0.05
     rise: float = 0.3
     strong: float = 2.0
