@@ -48,6 +48,12 @@ JOBS = (
                       "-o", "{here}/e.parquet"), output="e.parquet"),
     Job("export paper", ("export", "paper", "{here}/paper"), output="paper"),
     Job("migrate", ("migrate",)),
+    Job("merge", ("merge", "{base}/other.duckdb", "-o", "{here}/a.duckdb")),
+    Job("merge, new database", ("merge", "{base}/ingested.duckdb", "{base}/other.duckdb", "-o", "{here}/a.duckdb"),
+        base=None),
+    Job("publish", ("publish", "{here}/copy"), output="copy"),
+    Job("learn --executor local", ("learn", "--pair", "Vac_B-Vac_N", "--executor", "local", "--workers", "1",
+                                   "--tasks", "{here}/tasks", *QUICK), base="ingested"),
 )  # fmt: skip
 
 

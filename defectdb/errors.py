@@ -123,6 +123,14 @@ class ChangedDataError(DefectDBError):
     """The rows that a run learned from changed while it searched: what it found is not published."""
 
 
+class SearchFailedError(DefectDBError):
+    """A search that ended without a result each time it was tried: names it and says why."""
+
+
+class VersionMismatchError(DefectDBError):
+    """A worker that has another version of defectdb than the process whose tasks it was given."""
+
+
 class DatabaseError(DefectDBError):
     """A database that is locked, damaged, too new or no database at all."""
 

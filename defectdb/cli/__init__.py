@@ -30,6 +30,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "schema": ("database", "Print the data dictionary."),
     "pairs": ("database", "List the pair labels with counts and distance ranges."),
     "check": ("database", "Verify the database's references and stored numbers."),
+    "merge": ("cluster.stores", "Join databases into one."),
+    "publish": ("cluster.stores", "Write a read-only copy for a group, a web server or an archive."),
     "migrate": ("database", "Bring an older database to this version's schema."),
     "learn": ("learn", "Learn formulas for pairs, or the whole material model."),
     "compare": ("judging.compare", "Compare a pair's formula with known laws and look-up tables."),

@@ -7,6 +7,14 @@ from typing import Any
 import click
 
 from defectdb.cli import Settings
+from defectdb.cli.cluster.learn_jobs import (
+    job_options,
+    learn_all,
+    learn_one,
+    planned_runs,
+    show_estimate,
+    submitted_before,
+)
 from defectdb.cli.live import LearnDisplay
 from defectdb.cli.options import ENERGY, dataset_option, material_option, seconds, seed_number
 from defectdb.cli.terminal import emit, emit_json, say
@@ -138,6 +146,7 @@ _DEFAULTS: dict[str, Any] = {name: field.default for name, field in LearnConfig.
     "--activate/--no-activate", default=_DEFAULTS["activate"], show_default=True,
     help="Put what was learned to use, or store it as candidates.",
 )  # fmt: skip
+@job_options
 @click.option("--json", "as_json", is_flag=True, help="Print what was learned as JSON.")
 @click.pass_obj
 def learn_command(settings: Settings, /, **options: Any) -> None:
@@ -153,14 +162,21 @@ def learn_command(settings: Settings, /, **options: Any) -> None:
       defectdb learn --pair Vac_Mo-Vac_S --target homo_lumo_gap --where "distance < 12"
       defectdb learn --all-pairs --target formation_energy
       defectdb learn --model --from all
+      defectdb learn --all-pairs --all-materials --dry-run
+      defectdb learn --all-pairs --executor slurm --slurm partition=short
+      defectdb learn --plan jobs.toml --executor local
+      defectdb learn --resume
     """
     if options["pairs"] and (options["accuracy"] or options["tokens"]):
         raise UsageError("--accuracy and --tokens choose among whole models; write --all-pairs or --model")
     if options["accuracy"] and options["tokens"]:
         raise UsageError("--accuracy and --tokens exclude each other; leave out one of the two")
     asked = bool(options["pairs"]) + options["all_pairs"] + options["model"]
+    asked += (options["plan"] is not None) + (options["resume"] is not None)
     if asked != 1:
-        raise UsageError("say what to learn: --pair LABEL, --all-pairs or --model")
+        raise UsageError(
+            "say what to learn: one of --pair LABEL, --all-pairs, --model, --plan FILE or --resume"
+        )
     from defectdb.cli.learned import (
         FRONT_NOTE,
         agreement_note,
@@ -172,8 +188,7 @@ def learn_command(settings: Settings, /, **options: Any) -> None:
         rows_note,
         summary,
     )
-    from defectdb.db import open_database
-    from defectdb.learn import learn_model, learn_pairs
+    from defectdb.learn.cluster.plan import Planned
 
     options["islands"] = max(options["islands"], options["seeds"])
     names = set(LearnConfig.model_fields) & set(options)
@@ -183,12 +198,18 @@ def learn_command(settings: Settings, /, **options: Any) -> None:
         forbidden=options["forbid"],
         required=options["require"],
     )
-    display = LearnDisplay(settings, config.time_limit, config.generations)
-    with open_database(settings.database, shared=True) as db, display:
-        if options["model"]:
-            learned = learn_model(db, config, display.progress())
-        else:
-            learned = learn_pairs(db, config, list(options["pairs"]) or None, display.progress())
+    before = submitted_before(settings, options) if options["resume"] is not None else None
+    planned = before.planned if before else Planned(config, options["pairs"] or None, options["model"])
+    runs = planned_runs(settings, options, planned)
+    if options["dry_run"]:
+        show_estimate(settings, runs, options["as_json"])
+        return
+    if options["plan"] is not None or options["all_materials"]:
+        learn_all(settings, options, runs)
+        return
+    config = planned.config
+    with LearnDisplay(settings, config.time_limit, config.generations) as display:
+        learned = learn_one(settings, options, planned, display.progress(), before)
     if options["as_json"]:
         emit_json(summary(learned))
         return

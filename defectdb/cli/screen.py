@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 @click.option("--top", type=click.IntRange(min=1), metavar="K", help="Only the K lowest values.")
 @click.option("--where", metavar="SQL", help="A predicate over the result, e.g. 'value < 2.5'.")
 @click.option("--every", is_flag=True, help="All placements, equivalent ones included.")
+@click.option("--part", metavar="I/N", help="Only the I-th of N parts; one after another they are the whole.")
 @click.option("--concentration", type=float, metavar="X", help="Sample at random: defects per site.")
 @click.option(
     "--sample",
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 @click.pass_obj
 def enumerate_command(
     settings: Settings, material: str | None, datasets: tuple[str, ...], supercell: str, defects: str,
-    target: str | None, top: int | None, where: str | None, every: bool, concentration: float | None,
+    target: str | None, top: int | None, where: str | None, every: bool, part: str | None, concentration: float | None,
     sample: int, seed: int, output: Path | None, structures: Path | None, format_: str, style: str | None,
 ) -> None:  # fmt: skip
     """List every symmetry-inequivalent placement of defects, with multiplicity and predicted value [eV].
@@ -57,18 +58,20 @@ def enumerate_command(
       defectdb enumerate --material MoS2 --supercell 8x8 --defects W_Mo --target homo
       defectdb enumerate --supercell 8x8 --defects Vac_S,Vac_S --structures next/
       defectdb enumerate --supercell 9x9 --defects Vac_S --concentration 0.02
+      defectdb enumerate --supercell 8x8 --defects Vac_S,Vac_S --target homo --every --part 3/8 -o part-3.parquet
     """
     from defectdb.db import open_database
     from defectdb.db.scope import chosen_material, make_scope
     from defectdb.query.export import style_of, write
     from defectdb.query.placements.chosen import Request, candidates, stream_to_file
+    from defectdb.query.placements.parts import WHOLE, parse_part
     from defectdb.query.placements.structure_files import write_structures
 
     with open_database(settings.database, read_only=True) as db:
         scope = make_scope(db, material, datasets)
         request = Request(
             chosen_material(db, scope), supercell, defects, target, top, where, every, concentration, sample,
-            seed, scope.datasets,
+            seed, scope.datasets, parse_part(part) if part else WHOLE,
         )  # fmt: skip
         if every and output is not None and top is None:
             say(settings, f"{stream_to_file(db, request, output)} placements in {output}")

@@ -12,8 +12,8 @@ from weakref import WeakSet
 import duckdb
 import polars as pl
 
-from defectdb.db.locks import hold, let_go, run_lock
-from defectdb.db.query_errors import demand_python_times, query_errors
+from defectdb.db.access.locks import hold, let_go, run_lock, take_turn, thread_turn
+from defectdb.db.access.query_errors import demand_python_times, query_errors
 from defectdb.errors import DatabaseError, QueryError, UsageError
 from defectdb.schema.quoting import quoted_name
 
@@ -63,7 +63,18 @@ class Database:
         if self._reopen is None:
             raise DatabaseError(f"{self.path} was closed; open it again")
         read_only = self.read_only or (self._shared and not self._in_transaction)
-        self._opened = self._reopen(read_only=read_only, wait=WRITER_PATIENCE if wait is None else wait)
+        if self._shared:
+            take_turn(Path(self.path))
+        try:
+            self._opened = self._reopen(read_only=read_only, wait=WRITER_PATIENCE if wait is None else wait)
+        except BaseException:
+            self._end_turn()
+            raise
+
+    def _end_turn(self) -> None:
+        """Let another thread open the file."""
+        if self._shared:
+            thread_turn(Path(self.path)).release()
 
     def __enter__(self) -> Database:
         return self
@@ -93,6 +104,7 @@ class Database:
             self.let_run_go(run_id)
         if self._opened is not None:
             self._opened.close()
+            self._end_turn()
         self._opened = self._reopen = None
 
     @property
@@ -110,6 +122,7 @@ class Database:
         if self._reopen is not None and self._opened is not None:
             self._opened.close()
             self._opened = None
+            self._end_turn()
 
     def hold_run(self, run_id: int) -> None:
         """Let others see that a run is alive until it is let go, this database is closed or the process ends."""

@@ -6,12 +6,23 @@ import os
 import re
 from contextlib import suppress
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import duckdb
 
+from defectdb.db.access.locks import (
+    FileLockedError,
+    in_turn,
+    is_alive,
+    is_held,
+    patience,
+    run_lock,
+    take_turn,
+    thread_turn,
+)
 from defectdb.db.compile import compile_formulas
 from defectdb.db.connection import Database
-from defectdb.db.locks import FileLockedError, in_turn, is_alive, is_held, patience, run_lock
 from defectdb.db.migrate import migrate, pending, schema_version
 from defectdb.errors import DatabaseError
 from defectdb.schema.quoting import quoted_text
@@ -49,6 +60,8 @@ def open_database(
         connection = connect_memory()
         migrate(connection)
         return Database(connection, name, read_only=False)
+    if (address := _ADDRESS.match(name)) is not None:
+        name = _local_name(name, address[1], read_only=read_only)
     if any("\ud800" <= char <= "\udfff" for char in name):
         raise DatabaseError(f"the name {name!r} of the database is no UTF-8")
     file = Path(name)
@@ -59,14 +72,21 @@ def open_database(
     def connect(*, read_only: bool, wait: float) -> duckdb.DuckDBPyConnection:
         return _connect(file, read_only=read_only, files=files, wait=wait)
 
-    connection = connect(read_only=read_only, wait=patience())
+    if shared and not read_only:
+        take_turn(file)
     try:
-        migrated = _check_version(connection, name, read_only=read_only)
-        if not read_only:
-            _remove_drafts(file)
-            _fail_killed_runs(connection, file)
+        connection = connect(read_only=read_only, wait=patience())
+        try:
+            migrated = _check_version(connection, name, read_only=read_only)
+            if not read_only:
+                _remove_drafts(file)
+                _fail_killed_runs(connection, file)
+        except BaseException:
+            connection.close()
+            raise
     except BaseException:
-        connection.close()
+        if shared and not read_only:
+            thread_turn(file).release()
         raise
     db = Database(connection, name, read_only=read_only, new=new, reopen=connect, shared=shared)
     if migrated and not new:
@@ -75,6 +95,21 @@ def open_database(
     if shared:
         db.release()
     return db
+
+
+_ADDRESS = re.compile(r"([a-z][a-z0-9+]+):(?=/)")
+
+
+def _local_name(name: str, scheme: str, *, read_only: bool) -> str:
+    """The file that a ``file:`` address means, for reading. Raises DatabaseError for all others, with what helps."""
+    if scheme == "file":
+        if not read_only:
+            raise DatabaseError(f"{name} is opened for reading only; to write to it give its path")
+        return url2pathname(urlsplit(name).path)
+    raise DatabaseError(
+        f"{name} is not on this machine, and databases are opened from files alone: download it, e.g. "
+        f"`curl -LO {name}`, then give the file to --db (or mount the folder it is in)"
+    )
 
 
 def connect_memory() -> duckdb.DuckDBPyConnection:

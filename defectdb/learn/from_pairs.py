@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from dataclasses import replace
 
 import polars as pl
@@ -35,11 +36,14 @@ from defectdb.schema.records import TermRecord
 
 
 def learn_pairs(
-    db: Database, config: LearnConfig, labels: list[str] | None = None, progress: Progress | None = None
-) -> Learned:
+    db: Database, config: LearnConfig, labels: list[str] | None = None, progress: Progress | None = None, *,
+    executor: Executor | None = None, resumes: int | None = None,
+) -> Learned:  # fmt: skip
     """Learn kernels of ``labels`` (None: of every pair label of the material) and activate the new model.
 
-    With ``config.activate`` false the model and its formulas are stored as candidates.
+    With ``config.activate`` false the model and its formulas are stored as candidates. Searches run on an ``executor``
+    (anything of ``concurrent.futures``), where there is none in processes of this machine. ``resumes`` is the id of a
+    run that ended before it was done and is taken up again.
 
     Raises UnknownNameError, UsageError and SelectionError before anything is written; a run that fails later
     is marked so and leaves the active model as it was. A label of too few distances for a curve is an error where it
@@ -48,7 +52,7 @@ def learn_pairs(
     progress = progress or Progress()
     begin = time.monotonic()
     _demand_pairs(config)
-    job = settle(db, config, labels)
+    job = replace(settle(db, config, labels), executor=executor, resumes=resumes)
     selection = select_pairs(db, job)
     tasks = kernel_tasks(db, selection, job)
     constants = _constants(db, job, tasks, asked=labels is not None)
@@ -57,11 +61,12 @@ def learn_pairs(
     tasks = warm_tasks(db, without_host_offsets(db, tasks, job), job)
     counts = pair_counts(db, job)
     run_id = open_run(db, "pairs" if labels is None else "pair", job, selection)
+    progress.begun(run_id)
     for line in constants:
         progress.note(line)
     kernels: list[Kernel] = []
     try:
-        kernels = _searched(tasks, progress)
+        kernels = _searched(tasks, progress, job)
         front: list[ModelPoint] = []
         if labels is None:
             often = occurrences(counts, kernels)
@@ -87,11 +92,12 @@ def learn_pairs(
     return Learned(run_id, model_id, job.material, kernels, chosen, time.monotonic() - begin, front)
 
 
-def _searched(tasks: Sequence[PairTask], progress: Progress) -> list[Kernel]:
+def _searched(tasks: Sequence[PairTask], progress: Progress, job: Job) -> list[Kernel]:
     """The kernels of all tasks, by label and |dz|."""
     kernels: list[Kernel] = []
     progress.kernel(None, 0, len(tasks))
-    for kernel in learn_kernels(tasks, progress.generation, progress.worker_generation):
+    found = learn_kernels(tasks, progress.generation, progress.worker_generation, job.executor, progress.note)
+    for kernel in found:
         kernels.append(kernel)
         progress.kernel(kernel, len(kernels), len(tasks))
     return sorted(kernels, key=lambda k: (k.task.label, k.task.dz_min))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from concurrent.futures import Executor
 from dataclasses import replace
 
 import polars as pl
@@ -26,21 +27,25 @@ from defectdb.learn.select import Selection, frame_hash
 from defectdb.learn.sparse_model import new_sparse_model
 
 
-def learn_model(db: Database, config: LearnConfig, progress: Progress | None = None) -> Learned:
+def learn_model(
+    db: Database, config: LearnConfig, progress: Progress | None = None, *, executor: Executor | None = None,
+    resumes: int | None = None,
+) -> Learned:  # fmt: skip
     """Learn the whole material model of one target and activate it.
 
     From pairs (``config.protocol``): the kernels of every pair label. From all: from hosts with structures of one
     defect kernels and three-body terms beside these; from other hosts all terms together. A material with both gets
-    two models, each for its own numbers of defects. Raises as ``learn_pairs``.
+    two models, each for its own numbers of defects. ``executor``, ``resumes`` and what is raised: as ``learn_pairs``.
     """
     if config.protocol == "pairs":
-        return learn_pairs(db, config, None, progress)
+        return learn_pairs(db, config, None, progress, executor=executor, resumes=resumes)
     progress = progress or Progress()
     begin = time.monotonic()
-    job = settle(db, config, source="pairs")
+    job = replace(settle(db, config, source="pairs"), executor=executor, resumes=resumes)
     read = _energy if job.target == "formation_energy" else _gap
     selection, find = read(db, job, progress)
     run_id = open_run(db, "model", job, selection)
+    progress.begun(run_id)
     models: list[NewModel] = []
     try:
         models = find(run_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 
 from defectdb.db import Database
@@ -27,6 +28,8 @@ class Job:
         grammar: the formulas of a pair kernel
         datasets: ids of the datasets to learn from; empty for all
         level: level of theory of their structures; None where none has the target
+        executor: where searches run; None for processes of this machine
+        resumes: id of the run that is taken up again; None for a new one
     """
 
     config: LearnConfig
@@ -37,6 +40,8 @@ class Job:
     grammar: Grammar
     datasets: tuple[str, ...] = ()
     level: str | None = None
+    executor: Executor | None = None
+    resumes: int | None = None
 
 
 def settle(

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from defectdb.learn.model_front import ModelPoint
+from defectdb.learn.pairs.executors import GenerationCallback
 from defectdb.learn.pairs.kernel_task import Kernel
-from defectdb.learn.pairs.workers import GenerationCallback
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,11 @@ class Progress:
         generation: called with (task, generation) of the search in this process
         worker_generation: the same of searches in worker processes, in a thread of its own
         note: called with one line that a user must know of a run that goes on
+        begun: called with the run's id when its rows are read and the search begins
     """
 
     kernel: Callable[[Kernel | None, int, int], None] = _ignore
     generation: GenerationCallback | None = None
     worker_generation: GenerationCallback | None = None
     note: Callable[[str], None] = _ignore
+    begun: Callable[[int], None] = _ignore

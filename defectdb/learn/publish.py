@@ -10,18 +10,19 @@ import polars as pl
 
 from defectdb import __version__
 from defectdb.db import Database
+from defectdb.db.access.locks import patience
 from defectdb.db.formulas import (
     adopt_model,
     append_formulas,
     append_generations,
     append_model,
     finish_run,
+    resume_run,
     start_run,
 )
 from defectdb.db.intervals import calibrate
-from defectdb.db.locks import patience
 from defectdb.db.model_fronts import append_model_front
-from defectdb.errors import ChangedDataError, DatabaseError, DefectDBError
+from defectdb.errors import ChangedDataError, DatabaseError, DefectDBError, UnknownNameError, UsageError
 from defectdb.learn.job import Job
 from defectdb.learn.model_front import ModelPoint
 from defectdb.learn.one_defect_values import value_terms
@@ -93,8 +94,11 @@ class NewModel:
 def open_run(db: Database, kind: str, job: Job, selection: Selection) -> int:
     """Append the run's row before the work starts, so that a run that dies leaves its trace; its id.
 
-    The file is free for others then: call this when everything is read.
+    The file is free for others then: call this when everything is read. Where the job takes up a run again, it is this
+    one; raises UsageError where that run is done, at work or began with other rows.
     """
+    if job.resumes is not None:
+        return _reopen_run(db, job.resumes, selection)
     with db.transaction():
         run_id = start_run(
             db,
@@ -109,6 +113,23 @@ def open_run(db: Database, kind: str, job: Job, selection: Selection) -> int:
                 version=__version__,
             ),
         )
+    db.release()
+    return run_id
+
+
+def _reopen_run(db: Database, run_id: int, selection: Selection) -> int:
+    with db.transaction():
+        found = db.frame("SELECT status, selection_hash FROM runs WHERE run_id = ?", [run_id]).rows()
+        if not found:
+            raise UnknownNameError("run", str(run_id), [])
+        [(status, sha256)] = found
+        if status != "failed":
+            raise UsageError(f"run {run_id} is {status}: only a run that ended before it was done is resumed")
+        if sha256 != selection.sha256:
+            raise UsageError(
+                f"the rows that run {run_id} began with have changed; learn anew without --resume"
+            )
+        resume_run(db, run_id)
     db.release()
     return run_id
 

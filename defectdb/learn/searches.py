@@ -29,7 +29,9 @@ def searches(db: Database, job: Job, progress: Progress, log: list[Kernel]) -> L
         warm = warm_tasks(db, own, job)
         db.release()
         progress.kernel(None, 0, len(warm))
-        found = learn_kernels(warm, progress.generation, progress.worker_generation)
+        found = learn_kernels(
+            warm, progress.generation, progress.worker_generation, job.executor, progress.note
+        )
         for done, kernel in enumerate(found, start=1):
             progress.kernel(kernel, done, len(warm))
             log.append(kernel)

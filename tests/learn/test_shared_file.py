@@ -19,8 +19,8 @@ import pytest
 from support import toy_database as toy
 
 from defectdb.db import Database, open_database
+from defectdb.db.access.locks import FileLockedError, hold, in_turn, is_held, let_go, run_lock
 from defectdb.db.formulas import start_run
-from defectdb.db.locks import FileLockedError, hold, in_turn, is_held, let_go, run_lock
 from defectdb.engine.finishing.scored import Scored
 from defectdb.errors import ChangedDataError, DatabaseError
 from defectdb.expressions.expression import Constant

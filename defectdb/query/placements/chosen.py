@@ -14,6 +14,7 @@ from defectdb.db.predicates import check_length
 from defectdb.db.read import defect_label
 from defectdb.errors import QueryError, UsageError
 from defectdb.query.placements.enumeration import enumerate_placements, sample_placements, site_columns
+from defectdb.query.placements.parts import WHOLE, Part
 from defectdb.query.placements.screen import screen
 from defectdb.query.placements.streaming import every_placement, lowest, predicted, write_stream
 from defectdb.query.placements.supercells import Ints, Supercell, parse_supercell, supercell
@@ -33,6 +34,8 @@ class Request:
     ``concentration``, ``sample``, ``seed``: instead a random sample of so many placements at so many defects per
     site.
     ``datasets``: only hosts of these datasets.
+    ``part``: only this part of the placements; parts are not sorted by value, so that one after another they are the
+    whole.
     """
 
     material: str
@@ -46,6 +49,7 @@ class Request:
     sample: int = 1000
     seed: int = 0
     datasets: tuple[str, ...] = ()
+    part: Part = WHOLE
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,14 +83,18 @@ def candidates(db: Database, request: Request) -> Candidates:
         frame = lowest(_stream(db, cell, request, labels), request.top)
         return Candidates(cell, tuple(labels), frame)
     if request.concentration is not None:
+        if request.part != WHOLE:
+            raise UsageError("--part is for complete lists; draw shares of a random sample with --seed")
         labels, frame = sample_placements(cell, labels, request.concentration, request.sample, request.seed)
     else:
-        frame = enumerate_placements(cell, labels)
+        frame = enumerate_placements(cell, labels, request.part)
     if request.target is not None:
         values, outside = screen(db, cell, request.material, labels, request.target)(
             _sites(frame, len(labels))
         )
-        frame = frame.with_columns(value=pl.Series(values), extrapolated=pl.Series(outside)).sort("value")
+        frame = frame.with_columns(value=pl.Series(values), extrapolated=pl.Series(outside))
+        if request.part == WHOLE or request.top is not None:
+            frame = frame.sort("value")
     if (kept := predicate(request.where)) is not None:
         frame = _filtered(frame, kept, request.where or "")
     return Candidates(cell, tuple(labels), frame if request.top is None else frame.head(request.top))
@@ -104,7 +112,7 @@ def stream_to_file(db: Database, request: Request, path: Path) -> int:
 def _stream(db: Database, cell: Supercell, request: Request, labels: Sequence[str]) -> Iterator[pl.DataFrame]:
     assert request.target is not None
     found = screen(db, cell, request.material, labels, request.target)
-    frames = predicted(found, every_placement(cell, labels))
+    frames = predicted(found, every_placement(cell, labels, part=request.part))
     kept = predicate(request.where)
     return frames if kept is None else (_filtered(frame, kept, request.where or "") for frame in frames)
 

@@ -16,6 +16,7 @@ import numpy as np
 import polars as pl
 
 from defectdb.errors import UsageError
+from defectdb.query.placements.parts import WHOLE, Part
 from defectdb.query.placements.supercells import Ints, Supercell
 from defectdb.schema.labels import stored_defect
 
@@ -49,25 +50,33 @@ def count_placements(cell: Supercell, labels: Sequence[str]) -> int:
     return total
 
 
-def enumerate_placements(cell: Supercell, labels: Sequence[str]) -> pl.DataFrame:
+def enumerate_placements(cell: Supercell, labels: Sequence[str], part: Part = WHOLE) -> pl.DataFrame:
     """Inequivalent placements: columns ``site_1`` ... (in the order of the sorted labels), ``multiplicity``.
 
-    Multiplicities add up to ``count_placements``. Raises UsageError where there are too many placements.
+    Multiplicities of all parts add up to ``count_placements``, and the parts one after another are the whole. Raises
+    UsageError where there are too many placements.
     """
     labels = sorted(labels)
     species = list(dict.fromkeys(sorted(labels, key=lambda label: (labels.count(label), label))))
     counts = [labels.count(label) for label in species]
     orbit: Ints = cell.permutations.min(axis=0)  # each site's orbit, named by its smallest site
-    found = []
+    anchored = []
     seen: set[int] = set()
     for representative in sorted(set(orbit[cell.sites_of(replaced_element(species[0]))])):
         placements = _anchored(cell, species, counts, int(representative))
         # The anchor stands for its own orbit: no other defect of its kind in an orbit that came before.
         fresh = ~np.isin(orbit[placements[:, : counts[0]]], list(seen)).any(axis=1)
-        if fresh.any():
-            found.append(_reduced(cell, placements[fresh], counts, int(representative), orbit))
+        anchored.append((int(representative), placements[fresh]))
         seen.add(int(orbit[representative]))
-    if not found:
+    low, high = part.bounds(sum(len(placements) for _, placements in anchored))
+    found = [(np.empty((0, len(labels)), dtype=np.int64), np.empty(0, dtype=np.int64))]
+    for representative, placements in anchored:
+        if not len(placements):
+            continue
+        own = slice(max(0, low), max(0, min(high, len(placements))))
+        found.append(_reduced(cell, placements, counts, representative, orbit, own))
+        low, high = low - len(placements), high - len(placements)
+    if not any(len(placements) for _, placements in anchored):
         raise UsageError(f"the supercell {cell.name} is too small for {', '.join(labels)}")
     sites, multiplicity = (np.concatenate(parts) for parts in zip(*found, strict=True))
     names = [label for label, m in zip(species, counts, strict=True) for _ in range(m)]
@@ -110,17 +119,24 @@ def _subsets(sites: Ints, m: int) -> Ints:
 
 
 def _reduced(
-    cell: Supercell, placements: Ints, counts: Sequence[int], anchor: int, orbit: Ints
+    cell: Supercell, placements: Ints, counts: Sequence[int], anchor: int, orbit: Ints, own: slice
 ) -> tuple[Ints, Ints]:
-    """One placement of each class of equivalent ones, and the classes' sizes."""
-    keys, hits = [], []
-    for start in range(0, len(placements), _BLOCK):
-        block_keys, block_hits = _canonical(cell, placements[start : start + _BLOCK], counts, anchor, orbit)
-        keys.append(block_keys)
-        hits.append(block_hits)
-    unique, first = np.unique(np.concatenate(keys), return_index=True)
-    stabiliser = np.concatenate(hits)[first]
-    return _decode(unique, len(cell.elements), placements.shape[1]), len(cell.permutations) // stabiliser
+    """One placement of each class of equivalent ones, the one of smallest key, and the classes' sizes.
+
+    Of all placements in the order of their keys only those at ``own``: a class is where its smallest key is.
+    """
+    keys = _encode(placements, counts, len(cell.elements))
+    order = np.argsort(keys, kind="stable")[own]
+    kept, stabilisers = [np.empty(0, dtype=np.int64)], [np.empty(0, dtype=np.int64)]
+    for start in range(0, len(order), _BLOCK):
+        at = order[start : start + _BLOCK]
+        smallest, hits = _canonical(cell, placements[at], counts, anchor, orbit)
+        first = smallest == keys[at]
+        kept.append(smallest[first])
+        stabilisers.append(hits[first])
+    stabiliser = np.concatenate(stabilisers)
+    sites = _decode(np.concatenate(kept), len(cell.elements), placements.shape[1])
+    return sites, len(cell.permutations) // stabiliser
 
 
 def _canonical(

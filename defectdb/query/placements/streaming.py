@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from math import comb
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ import numpy as np
 import polars as pl
 
 from defectdb.errors import UsageError
+from defectdb.expressions.arrays import Floats
 from defectdb.query.output_file import whole_file
 from defectdb.query.placements.enumeration import replaced_element, site_columns
+from defectdb.query.placements.parts import WHOLE, Part
 from defectdb.query.placements.screen import Screen
 from defectdb.query.placements.supercells import Ints, Supercell
 
@@ -27,17 +30,53 @@ def predicted(found: Screen, blocks: Iterator[Ints]) -> Iterator[pl.DataFrame]:
         yield pl.DataFrame({**columns, "value": values, "extrapolated": outside})
 
 
-def every_placement(cell: Supercell, labels: Sequence[str], block: int = BLOCK) -> Iterator[Ints]:
+def every_placement(
+    cell: Supercell, labels: Sequence[str], block: int = BLOCK, part: Part = WHOLE
+) -> Iterator[Ints]:
     """Every placement of the defects, equivalent ones included, in blocks of about ``block`` rows.
 
     Like defects stand in rising order of their sites. Defects are added one after the other; only the last
-    level is ever held whole.
+    level is ever held whole. The parts one after another are the whole, in the same order.
     """
     labels = sorted(labels)
     small = len(cell.elements) < 2**15  # the number of a pair of sites must fit
     kind: type[np.signedinteger[Any]] = np.int32 if small else np.int64
     sites: list[Ints] = [cell.sites_of(replaced_element(label)).astype(kind) for label in labels]
-    return _grown(sites, labels, np.empty((1, 0), dtype=kind), block)
+    begun: Ints = np.empty((1, 0), dtype=kind)
+    while part.of > 1 and begun.shape[1] < len(sites) and len(begun) < _PER_PART * part.of:
+        begun = _with_one_more(sites, labels, begun)
+    low, high = part.bounds_by_weight(_completions(sites, labels, begun)) if part.of > 1 else (0, 1)
+    return _grown(sites, labels, begun[low:high], block)
+
+
+_PER_PART = 1000
+"""So many beginnings of placements for every part at least, for parts of equal size."""
+
+
+def _completions(sites: Sequence[Ints], labels: Sequence[str], begun: Ints) -> Floats:
+    """About how many placements begin like every one of these [beginning], in proportion."""
+    n = begun.shape[1]
+    if n in (0, len(sites)) or labels[n] != labels[n - 1]:
+        return np.ones(len(begun))
+    left = labels[n:].count(labels[n])
+    larger = len(sites[n]) - np.searchsorted(np.sort(sites[n]), begun[:, -1], side="right")
+    return np.array([comb(k, left) for k in range(len(sites[n]) + 1)], dtype=np.float64)[larger]
+
+
+def _with_one_more(sites: Sequence[Ints], labels: Sequence[str], rows: Ints) -> Ints:
+    """Every way [placement, defect] to add the next defect to these placements, in order."""
+    number = rows.shape[1]
+    own = sites[number]
+    free = np.ones((len(rows), len(own)), dtype=bool)
+    for column in range(number):
+        like = labels[column] == labels[number]
+        before = rows[:, column, None]
+        free &= (own > before) if like else (own != before)
+    parent, added = np.nonzero(free)
+    grown = np.empty((number + 1, len(parent)), dtype=own.dtype)  # columns lie together in memory
+    rows.T.take(parent, axis=1, out=grown[:number])
+    own.take(added, out=grown[number])
+    return grown.T
 
 
 def _grown(sites: Sequence[Ints], labels: Sequence[str], rows: Ints, block: int) -> Iterator[Ints]:
@@ -47,18 +86,9 @@ def _grown(sites: Sequence[Ints], labels: Sequence[str], rows: Ints, block: int)
         return
     step = max(1, block // len(sites[number]))
     for start in range(0, len(rows), step):
-        part, own = rows[start : start + step], sites[number]
-        free = np.ones((len(part), len(own)), dtype=bool)
-        for column in range(number):
-            like = labels[column] == labels[number]
-            before = part[:, column, None]
-            free &= (own > before) if like else (own != before)
-        parent, added = np.nonzero(free)
-        grown = np.empty((number + 1, len(parent)), dtype=own.dtype)  # columns lie together in memory
-        part.T.take(parent, axis=1, out=grown[:number])
-        own.take(added, out=grown[number])
-        if len(parent):
-            yield from _grown(sites, labels, grown.T, block)
+        grown = _with_one_more(sites, labels, rows[start : start + step])
+        if len(grown):
+            yield from _grown(sites, labels, grown, block)
 
 
 def write_stream(frames: Iterator[pl.DataFrame], path: Path) -> int:

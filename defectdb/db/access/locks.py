@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
+
+from defectdb.errors import DatabaseError
 
 try:
     import fcntl
@@ -32,6 +35,9 @@ PATIENCE = 10.0
 _LONGEST_PAUSE = 0.1
 """Seconds between two attempts at the most."""
 
+_ATTEMPTS = 5
+"""Attempts to lock a lock file."""
+
 _COURTESY = 1.0
 """Seconds that a reader lets waiting writers go first."""
 
@@ -46,6 +52,25 @@ def patience() -> float:
         return max(0.0, float(os.environ.get(WAIT, PATIENCE)))
     except ValueError:
         return PATIENCE
+
+
+_TURNS: dict[str, threading.Lock] = {}
+_TURNS_LOCK = threading.Lock()
+
+
+def thread_turn(file: Path) -> threading.Lock:
+    """The lock by which threads of this process that share a file open it one after another.
+
+    DuckDB has no file open twice in one process, once for reading and once for writing.
+    """
+    with _TURNS_LOCK:
+        return _TURNS.setdefault(str(file.resolve()), threading.Lock())
+
+
+def take_turn(file: Path) -> None:
+    """Wait until no other thread of this process has the file open. Raises DatabaseError after ten minutes."""
+    if not thread_turn(file).acquire(timeout=600):
+        raise DatabaseError(f"{file} is open in this process already; close or release it first")
 
 
 def in_turn(connect: Callable[[], Opened], file: Path, *, read_only: bool, wait: float) -> Opened:
@@ -83,7 +108,7 @@ def run_lock(file: Path, run_id: int) -> Path:
     return file.with_name(f".{file.name}.run-{run_id}.lock")
 
 
-def hold(path: Path) -> int | None:
+def hold(path: Path | str) -> int | None:
     """Lock a file, made where it is missing, until ``let_go`` or the end of this process; None where it cannot be.
 
     The number returned is the open file's. The file says which process holds it.
@@ -92,17 +117,29 @@ def hold(path: Path) -> int | None:
         number = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError:
         return None
-    try:
-        if fcntl is not None:
-            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not _locked(number):
         os.close(number)
         return None
-    except OSError:  # a file system without locks: what the file says must do
-        pass
     os.ftruncate(number, 0)
     os.pwrite(number, f"{socket.gethostname()} {os.getpid()}".encode(), 0)
     return number
+
+
+def _locked(number: int) -> bool:
+    """Whether the open file is locked now. Several attempts: a look by ``is_held`` locks it for an instant."""
+    if fcntl is None:
+        return True
+    for attempt in range(_ATTEMPTS):
+        try:
+            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if attempt + 1 < _ATTEMPTS:
+                time.sleep(0.01)
+        except OSError:  # a file system without locks: what the file says must do
+            return True
+        else:
+            return True
+    return False
 
 
 def let_go(number: int, path: Path) -> None:

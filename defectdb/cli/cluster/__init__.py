@@ -1,0 +1,1 @@
+"""Commands beyond one machine: searches in jobs, joined and published databases."""
