@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-_OPTIONS = (
+_OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option(
         "--executor", type=click.Choice(["local", "slurm"]),
         help="Search in jobs: of this machine, or of SLURM where srun is (docs/cluster.md).",
@@ -170,8 +170,10 @@ def learn_all(settings: Settings, options: dict[str, Any], runs: Sequence[Planne
     ) as executor:
         for run, found in learn_many(settings.database, runs, progress, executor):
             failed = isinstance(found, DefectDBError)
-            row = {"material": run.config.material, "target": run.config.target, "run_id": None, "model_id": None,
-                   "formulas": None, "seconds": None, "failed": str(found) if failed else None}  # fmt: skip
+            row: dict[str, Any] = {
+                "material": run.config.material, "target": run.config.target, "run_id": None, "model_id": None,
+                "formulas": None, "seconds": None, "failed": str(found) if failed else None,
+            }  # fmt: skip
             if not isinstance(found, DefectDBError):
                 row |= {"run_id": found.run_id, "model_id": found.model_id, "formulas": len(found.formula_ids),
                         "seconds": round(found.seconds, 1)}  # fmt: skip

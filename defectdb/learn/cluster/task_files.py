@@ -10,7 +10,7 @@ import hashlib
 import io
 import json
 import os
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -70,8 +70,10 @@ def read_task(path: Path) -> tuple[KernelTask, str]:
 
 def kernel_text(kernel: Kernel) -> str:
     """What a search found as JSON."""
-    front = [asdict(replace(scored, expression=None)) | {"expression": to_ast(scored.expression)}  # type: ignore[arg-type]
-             for scored in kernel.front]  # fmt: skip
+    front = [
+        {f.name: getattr(scored, f.name) for f in fields(scored)} | {"expression": to_ast(scored.expression)}
+        for scored in kernel.front
+    ]
     content = {
         "front": front,
         "chosen": kernel.chosen,

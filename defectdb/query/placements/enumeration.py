@@ -60,7 +60,7 @@ def enumerate_placements(cell: Supercell, labels: Sequence[str], part: Part = WH
     species = list(dict.fromkeys(sorted(labels, key=lambda label: (labels.count(label), label))))
     counts = [labels.count(label) for label in species]
     orbit: Ints = cell.permutations.min(axis=0)  # each site's orbit, named by its smallest site
-    anchored = []
+    anchored: list[tuple[int, Ints]] = []
     seen: set[int] = set()
     for representative in sorted(set(orbit[cell.sites_of(replaced_element(species[0]))])):
         placements = _anchored(cell, species, counts, int(representative))
@@ -69,7 +69,9 @@ def enumerate_placements(cell: Supercell, labels: Sequence[str], part: Part = WH
         anchored.append((int(representative), placements[fresh]))
         seen.add(int(orbit[representative]))
     low, high = part.bounds(sum(len(placements) for _, placements in anchored))
-    found = [(np.empty((0, len(labels)), dtype=np.int64), np.empty(0, dtype=np.int64))]
+    found: list[tuple[Ints, Ints]] = [
+        (np.empty((0, len(labels)), dtype=np.int64), np.empty(0, dtype=np.int64))
+    ]
     for representative, placements in anchored:
         if not len(placements):
             continue
@@ -127,7 +129,8 @@ def _reduced(
     """
     keys = _encode(placements, counts, len(cell.elements))
     order = np.argsort(keys, kind="stable")[own]
-    kept, stabilisers = [np.empty(0, dtype=np.int64)], [np.empty(0, dtype=np.int64)]
+    kept: list[Ints] = [np.empty(0, dtype=np.int64)]
+    stabilisers: list[Ints] = [np.empty(0, dtype=np.int64)]
     for start in range(0, len(order), _BLOCK):
         at = order[start : start + _BLOCK]
         smallest, hits = _canonical(cell, placements[at], counts, anchor, orbit)
