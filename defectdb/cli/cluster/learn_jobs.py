@@ -140,7 +140,7 @@ def show_estimate(settings: Settings, runs: Sequence[Planned], as_json: bool) ->
         frame = estimate(db, runs)
     emit(frame, "json" if as_json else "table")
     searches, most = int(frame["searches"].sum()), float(frame["seconds_most"].sum())
-    usual = frame["seconds"].sum() if frame["seconds"].null_count() == 0 else None
+    usual = float(frame["seconds"].sum()) if frame["seconds"].null_count() == 0 else None
     text = "" if usual is None else f", {_hours(usual)} as searches stored here took"
     say(settings, f"{searches} searches: at most {_hours(most)} of processor time{text}")
 
