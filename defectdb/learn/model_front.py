@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from defectdb.errors import UsageError
 from defectdb.expressions.arrays import Floats, Integers
 
-PAYS = 0.004
+PAYS = 0.01
 """Share of the error that one more token must take away to be worth reading."""
 
 MEAN_OF_NORMAL = math.sqrt(2 / math.pi)
@@ -44,11 +44,13 @@ class ModelPoint:
         tokens: total length of its formulas
         error: estimated mean absolute error of a structure that the formulas' training errors make, eV
         chosen: index of the formula of every kernel
+        rest: the same error without the kernel that is worst in the most accurate model, eV; NaN where it is alone
     """
 
     tokens: int
     error: float
     chosen: tuple[int, ...]
+    rest: float = math.nan
 
 
 def model_front(kernels: Sequence[Choices]) -> list[ModelPoint]:
@@ -72,7 +74,23 @@ def model_front(kernels: Sequence[Choices]) -> list[ModelPoint]:
         error = MEAN_OF_NORMAL * math.sqrt(max(float(lowest[tokens]), 0.0))
         if not points or error < points[-1].error:
             points.append(ModelPoint(int(tokens), error, _chosen(kernels, steps, int(tokens))))
-    return points
+    return _with_rest(kernels, points)
+
+
+def _with_rest(kernels: Sequence[Choices], points: Sequence[ModelPoint]) -> list[ModelPoint]:
+    """The points with the error that is left without the worst kernel of the last one."""
+    if len(kernels) < 2 or not points:
+        return list(points)
+
+    def squares(point: ModelPoint) -> list[float]:
+        return [float(k.errors[i]) for k, i in zip(kernels, point.chosen, strict=True)]
+
+    last = squares(points[-1])
+    worst = last.index(max(last))
+    return [
+        replace(p, rest=MEAN_OF_NORMAL * math.sqrt(sum(e for i, e in enumerate(squares(p)) if i != worst)))
+        for p in points
+    ]
 
 
 def _chosen(kernels: Sequence[Choices], steps: Sequence[Integers], tokens: int) -> tuple[int, ...]:
@@ -109,9 +127,19 @@ def shortest(points: Sequence[ModelPoint], accuracy: float) -> ModelPoint:
 
 
 def knee(points: Sequence[ModelPoint]) -> ModelPoint:
-    """The model beyond which tokens do not pay: of least log(error) + ``PAYS`` x tokens."""
+    """The model beyond which tokens do not pay: of least log(error) + ``PAYS`` x tokens.
+
+    The error is the geometric mean of the whole one and of that without the worst kernel: errors add up in squares, and
+    one kernel that no formula fits would hide what tokens do for all others.
+    """
     floor = 1e-6 * points[0].error  # round-off: exact models are equally good
-    return min(points, key=lambda p: math.log(max(p.error, floor, 1e-12)) + PAYS * p.tokens)
+
+    def cost(point: ModelPoint) -> float:
+        rest = point.error if math.isnan(point.rest) else point.rest
+        logs = [math.log(max(error, floor, 1e-12)) for error in (point.error, rest)]
+        return 0.5 * sum(logs) + PAYS * point.tokens
+
+    return min(points, key=cost)
 
 
 def choose(points: Sequence[ModelPoint], accuracy: float | None, tokens: int | None) -> ModelPoint:

@@ -69,10 +69,19 @@ def test_an_accuracy_gives_the_shortest_model_that_reaches_it() -> None:
         shortest(POINTS, 0.0005)
 
 
-def test_the_knee_is_where_a_token_no_longer_takes_four_thousandths_of_the_error() -> None:
+def test_the_knee_is_where_a_token_no_longer_takes_a_hundredth_of_the_error() -> None:
     assert knee(POINTS).tokens == 20
     assert knee([*POINTS, ModelPoint(40, 0.00099, (3,))]).tokens == 20
     assert knee([ModelPoint(5, 0.010, (0,)), ModelPoint(155, 0.006, (1,))]).tokens == 5
+
+
+def test_one_kernel_that_nothing_fits_does_not_hide_the_others() -> None:
+    hopeless = choices([(1, 1.0), (9, 0.99)])
+    other = choices([(1, 0.01), (8, 0.0001)])
+    points = model_front([hopeless, other])
+    assert points[0].rest == mean_error(0.01)
+    assert knee(points).chosen == (0, 1)
+    assert knee([ModelPoint(p.tokens, p.error, p.chosen) for p in points]).chosen == (0, 0)
 
 
 def test_learning_all_pairs_uses_the_knee_and_stores_the_front(tmp_path: Path) -> None:
