@@ -9,7 +9,7 @@ import numpy as np
 from defectdb.expressions.arrays import Floats
 from defectdb.expressions.evaluation import evaluate_numpy
 from defectdb.expressions.expression import Call, Constant, Expression, Number, Variable, n_constants
-from defectdb.learn.dense.structures import PairClasses
+from defectdb.learn.dense.structures import SAME, PairClasses
 from defectdb.learn.pairs.kernel_task import MIN_ROWS, Kernel, TableTask
 
 NOTHING = 1.0
@@ -17,6 +17,12 @@ NOTHING = 1.0
 
 FAR = 4.0
 """A formula that misses the table by more than this, in units of the noise, is too far from it."""
+
+LONGEST_SERIES = 6
+"""Terms of a series in 1/r."""
+
+MOVES = 0.1
+"""Share of a table's range by which a series may change within one distance class."""
 
 SPARE = 0.5
 """A simpler formula may miss the table by so much more than the best one, in units of the noise."""
@@ -72,19 +78,30 @@ def has_few_points(task: TableTask) -> bool:
 
 
 def power_series(task: TableTask, classes: PairClasses) -> PairFormula:
-    """The shortest series a + b/r + c/r^2 ... near the table: of as many terms as points it passes through all."""
+    """The shortest smooth series a + b/r + c/r^2 ... near the table; the nearest smooth one where none is near.
+
+    Smooth is a series that moves by no more than ``MOVES`` of the table's range where a distance moves by as much as
+    those of one class may differ: a series through every point of a noisy table swings between them.
+    """
     tree: Expression = Constant(0)
-    columns = [np.ones(len(task.r))]
-    while True:
-        root = task.mixing @ np.column_stack(columns)
+    powers = task.r[:, None] ** -np.arange(float(min(len(task.r), LONGEST_SERIES)))
+    allowed = MOVES * max(float(np.ptp(task.values)), float(np.abs(task.values).max()))
+    best: PairFormula | None = None
+    least = np.inf
+    for n in range(1, powers.shape[1] + 1):
+        if n > 1:
+            tree = Call("add", (tree, Call("mul", (Constant(n - 1), _power(n - 1)))))
+        root = task.mixing @ powers[:, :n]
         size = np.sqrt((root**2).sum(0))
         found = np.linalg.lstsq(root / size, task.y, rcond=1e-14)[0] / size
         misfit = float(((task.y - root @ found) ** 2).sum())
-        if misfit < SPARE or len(columns) == len(task.r):
-            return PairFormula(classes, None, tree, tuple(float(c) for c in found))
-        power = _power(len(columns))
-        tree = Call("add", (tree, Call("mul", (Constant(len(columns)), power))))
-        columns.append(task.r ** -float(len(columns)))
+        slope = np.abs(powers[:, :n] / task.r[:, None] @ (np.arange(n) * found))
+        if misfit < least and (n == 1 or float(slope.max()) * SAME <= allowed):
+            best, least = PairFormula(classes, None, tree, tuple(float(c) for c in found)), misfit
+        if least < SPARE:
+            break
+    assert best is not None
+    return best
 
 
 def _power(n: int) -> Expression:
