@@ -98,7 +98,8 @@ def tables(frames: Frames, near: Neighbours, weights: Weights, *, step: float = 
     """The matrices of these configurations, whose neighbours are ``near``."""
     m, n, p = len(frames), len(frames.positions), len(near.distance)
     low = max(0.1, float(near.distance.min(initial=near.cutoff)) - 4 * step)
-    grid: Floats = low + step * np.arange(int(np.ceil((near.cutoff - low) / step)) + 3)
+    count = int(np.ceil((near.cutoff - low) / step)) + 3
+    grid = low + step * np.arange(count, dtype=np.float64)
     at, share = _cubic(near.distance, low, step)
     rows = np.repeat(np.arange(p), 4)
     value = sparse.csr_array((share.ravel(), (rows, at.ravel())), shape=(p, len(grid)))
