@@ -96,8 +96,8 @@ def _append_formulas(db: Database, run_id: int, record: PotentialRecord, version
             "cutoff": None if embedding else record.cutoff, "images": "sum", "status": "candidate",
             "created_at": now(), "role": role,
         })  # fmt: skip
-    schema = {"constants": pl.List(pl.Float64), "cutoff": pl.Float64}
-    db.append("formulas", pl.DataFrame(rows, schema_overrides=schema, infer_schema_length=None))
+    frame = pl.DataFrame(rows, schema_overrides={"constants": pl.List(pl.Float64)}, infer_schema_length=None)
+    db.append("formulas", frame.with_columns(pl.col("cutoff").cast(pl.Float64)))
     return {role: first + number for number, role in enumerate(ROLES)}
 
 

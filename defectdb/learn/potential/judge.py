@@ -33,9 +33,8 @@ class Judged:
     def energy_errors(self) -> Floats:
         """Errors of the energies per atom (eV), [m]."""
         shift = np.array([self.shifts[name] for name in self.frames.sources])[self.frames.source]
-        return (
-            self.predicted.energies / self.frames.counts + shift - self.frames.energies / self.frames.counts
-        )
+        errors: Floats = (self.predicted.energies - self.frames.energies) / self.frames.counts + shift
+        return errors
 
     def errors(self, chosen: Flags) -> dict[str, float | None]:
         """Mean absolute and root mean squared errors over some configurations; None for what the source has not."""

@@ -46,7 +46,7 @@ def demand_exportable(stored: StoredPotential, potential: Potential, density_end
     if wrong:
         raise SelectionError(f"potential {stored.model_id} is not exported: {'; '.join(wrong)}")
     with np.errstate(all="ignore"):
-        ends = potential.embedded(np.linspace(0.0, density_end, 2000))
+        ends = potential.embedded(np.linspace(0.0, density_end, 2000, dtype=np.float64))
     if not (np.isfinite(ends[0]).all() and np.isfinite(ends[1][1:]).all()):
         raise SelectionError(
             f"potential {stored.model_id} is not exported: F has no value at densities up to {density_end:.4g}, "
