@@ -1,4 +1,4 @@
-"""`defectdb learn`: learn formulas for pairs or a whole material model."""
+"""`defectdb learn`: learn formulas for pairs, a whole material model, or a network of the defects."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from defectdb.cli.cluster.learn_jobs import (
     submitted_before,
 )
 from defectdb.cli.live import LearnDisplay
-from defectdb.cli.options import ENERGY, dataset_option, material_option, seconds, seed_number
+from defectdb.cli.networks.learning import demand_own_options, learn_networks_command, network_options
+from defectdb.cli.options import ENERGY, dataset_option, materials_option, seconds, seed_number
 from defectdb.cli.terminal import emit, emit_json, say
 from defectdb.errors import UsageError
 from defectdb.learn.config import LearnConfig
@@ -39,7 +40,7 @@ _DEFAULTS: dict[str, Any] = {name: field.default for name, field in LearnConfig.
     show_default=True,
     help="Learn from 1- and 2-defect structures, or (--model) from every structure.",
 )
-@material_option("Needed where several materials have pairs.")
+@materials_option("Needed where several materials have pairs; of a network repeatable, all without it.")
 @dataset_option("Learn from this dataset only; repeatable.")
 @click.option(
     "--target",
@@ -47,7 +48,11 @@ _DEFAULTS: dict[str, Any] = {name: field.default for name, field in LearnConfig.
     show_default=True,
     help="formation_energy, homo_lumo_gap, homo or lumo.",
 )
-@click.option("--where", metavar="SQL", help="A predicate over view pair_energies, e.g. 'distance < 9'.")
+@click.option(
+    "--where",
+    metavar="SQL",
+    help="A predicate over view pair_energies, e.g. 'distance < 9'; of a network over targets_wide.",
+)
 @click.option(
     "--images",
     type=click.Choice(["nearest", "sum"]),
@@ -147,10 +152,11 @@ _DEFAULTS: dict[str, Any] = {name: field.default for name, field in LearnConfig.
     help="Put what was learned to use, or store it as candidates.",
 )  # fmt: skip
 @job_options
+@network_options
 @click.option("--json", "as_json", is_flag=True, help="Print what was learned as JSON.")
-@click.pass_obj
-def learn_command(settings: Settings, /, **options: Any) -> None:
-    """Learn formulas for pairs by deep symbolic regression, or the whole material model.
+@click.pass_context
+def learn_command(context: click.Context, /, **options: Any) -> None:
+    """Learn formulas for pairs by deep symbolic regression, the whole material model, or a network of the defects.
 
     Prints, of one pair label, the front of every kernel (the best formula of every complexity; the chosen one is
     marked *), of several labels the chosen formulas. These become the active ones, unless --no-activate; --json holds
@@ -166,7 +172,23 @@ def learn_command(settings: Settings, /, **options: Any) -> None:
       defectdb learn --all-pairs --executor slurm --slurm partition=short
       defectdb learn --plan jobs.toml --executor local
       defectdb learn --resume
+      defectdb learn --network --material MoS2
     """
+    settings: Settings = context.obj
+    demand_own_options(context)
+    if options["network"]:
+        learn_networks_command(settings, options)
+        return
+    materials = options.pop("materials")
+    if len(materials) > 1:
+        raise UsageError(
+            f"formulas are of one material, not of {', '.join(materials)}; name one, or write --network"
+        )
+    _learn_formulas(settings, {**options, "material": materials[0] if materials else None})
+
+
+def _learn_formulas(settings: Settings, options: dict[str, Any]) -> None:
+    """Learn formulas and print them."""
     if options["pairs"] and (options["accuracy"] or options["tokens"]):
         raise UsageError("--accuracy and --tokens choose among whole models; write --all-pairs or --model")
     if options["accuracy"] and options["tokens"]:
@@ -175,7 +197,7 @@ def learn_command(settings: Settings, /, **options: Any) -> None:
     asked += (options["plan"] is not None) + (options["resume"] is not None)
     if asked != 1:
         raise UsageError(
-            "say what to learn: one of --pair LABEL, --all-pairs, --model, --plan FILE or --resume"
+            "say what to learn: one of --pair LABEL, --all-pairs, --model, --network, --plan FILE or --resume"
         )
     from defectdb.cli.learned import (
         FRONT_NOTE,

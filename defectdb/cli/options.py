@@ -20,6 +20,13 @@ def material_option(
     return click.option("--material", metavar="M", shell_complete=materials, help=text)
 
 
+def materials_option(text: str) -> Callable[[Command], Command]:
+    """The repeatable option --material, given to the command as the tuple ``materials``."""
+    return click.option(
+        "--material", "materials", multiple=True, metavar="M", shell_complete=materials, help=text
+    )
+
+
 def dataset_option(text: str = "Only this dataset; repeatable.") -> Callable[[Command], Command]:
     """The repeatable option --dataset, given to the command as the tuple ``datasets``."""
     return click.option(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,6 +37,11 @@ if TYPE_CHECKING:
 @material_option("Only stored structures of this material.")
 @dataset_option("Only stored structures of this dataset; repeatable.")
 @click.option("--model", "model_id", type=int, metavar="ID", help="This model, not the active one.")
+@click.option("--network", is_flag=True, help="By the networks in use, not by formulas.")
+@click.option("--network-id", type=int, metavar="ID", help="This network, not those in use.")
+@click.option(
+    "--on-residuals", is_flag=True, help="With --network: by formulas and the network of what they leave."
+)
 @click.option("--format", "format_", default="auto", show_default=True, help="Format of the sources.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help=".csv or .parquet")
 @click.option("--json", "style", flag_value="json", help="As JSON.")
@@ -42,7 +50,8 @@ if TYPE_CHECKING:
 @click.pass_obj
 def predict_command(
     settings: Settings, sources: tuple[str, ...], target: str, material: str | None, datasets: tuple[str, ...],
-    model_id: int | None, format_: str, output: Path | None, style: str | None,
+    model_id: int | None, network: bool, network_id: int | None, on_residuals: bool, format_: str, output: Path | None,
+    style: str | None,
 ) -> None:  # fmt: skip
     """Predict a target for new structures (CIF, POSCAR, archives) or, without SOURCE, every stored one.
 
@@ -52,23 +61,55 @@ def predict_command(
     Examples:
       defectdb predict some.cif --target formation_energy_per_site
       defectdb predict --target homo_lumo_gap --output predictions.parquet
+      defectdb predict new.zip --network -o predictions.csv
     """
-    from defectdb.db import open_database
-    from defectdb.db.scope import make_scope
-    from defectdb.db.stale import stale_sentence
-    from defectdb.query.predict import COLUMNS, narrate_gaps, predict
-
     if output is not None and output.suffix not in (".csv", ".parquet"):
         raise UsageError(f"unknown file format {output.suffix!r}; try .csv or .parquet")
     if sources and (material is not None or datasets):
         raise UsageError(
             "--material and --dataset choose among stored structures; they do not go with SOURCE"
         )
+    asked = _Asked(target, material, datasets, sources, format_)
+    if network or network_id is not None or on_residuals:
+        if model_id is not None:
+            raise UsageError("--model is a model of formulas, not a network; write --network-id ID")
+        from defectdb.learn.network.prediction import COLUMNS as NETWORK_COLUMNS
+
+        frame = _by_network(settings, asked, network_id, on_residuals=on_residuals)
+        _print_predictions(settings, asked, frame, NETWORK_COLUMNS, output, style)
+        return
+    from defectdb.query.predict import COLUMNS
+
+    _print_predictions(settings, asked, _by_formulas(settings, asked, model_id), COLUMNS, output, style)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What to predict, and for which structures: stored ones of a scope, or those of files."""
+
+    target: str
+    material: str | None
+    datasets: tuple[str, ...]
+    sources: tuple[str, ...]
+    format: str
+
+
+def _by_formulas(settings: Settings, asked: _Asked, model_id: int | None) -> pl.DataFrame:
+    """Predictions of the models in use or the one named; what has none is told on stderr."""
+    from defectdb.db import open_database
+    from defectdb.db.scope import EVERYTHING, make_scope
+    from defectdb.db.stale import stale_sentence
+    from defectdb.query.predict import demand_model, narrate_gaps, predict
+
+    target = asked.target
     with open_database(settings.database, read_only=True) as db:
-        if sources:
-            frame = _of_sources(settings, db, sources, format_, target, model_id)
+        if asked.sources:
+            demand_model(db, target, model_id)
+            with _loaded(settings, db, asked, model_id) as copy:
+                frame = predict(copy, target, model_id)
+                _say_unpredicted(settings, copy, frame, EVERYTHING)
         else:
-            scope = make_scope(db, material, datasets)
+            scope = make_scope(db, asked.material, asked.datasets)
             frame = predict(db, target, model_id, scope)
             _say_unpredicted(settings, db, frame, scope)
         stale = stale_sentence(db, target.removesuffix("_per_site"))
@@ -76,41 +117,69 @@ def predict_command(
         say(settings, stale)
     if sentence := narrate_gaps(frame):
         say(settings, sentence)
+    return frame
+
+
+def _by_network(
+    settings: Settings, asked: _Asked, network_id: int | None, *, on_residuals: bool
+) -> pl.DataFrame:
+    """Predictions of the networks in use or the one named; what has none is told on stderr."""
+    from defectdb.db import open_database
+    from defectdb.db.networks import stored_networks
+    from defectdb.db.scope import EVERYTHING, make_scope
+    from defectdb.learn.network.prediction import predict_networks
+    from defectdb.query.predict import narrate_unknown, narrate_unpredicted
+
+    target = asked.target
+    with open_database(settings.database, read_only=True) as db:
+        if asked.sources:
+            stored_networks(db, target, network_id, on_residuals=on_residuals)
+            with _loaded(settings, db, asked, None) as copy:
+                frame = predict_networks(copy, target, network_id, networks_of=db, on_residuals=on_residuals)
+                sentences = narrate_unpredicted(copy, frame, EVERYTHING)
+        else:
+            scope = make_scope(db, asked.material, asked.datasets)
+            frame = predict_networks(db, target, network_id, scope, on_residuals=on_residuals)
+            sentences = narrate_unpredicted(db, frame, scope)
+    for sentence in (*sentences, *narrate_unknown(frame)):
+        say(settings, sentence)
+    return frame
+
+
+def _print_predictions(
+    settings: Settings, asked: _Asked, frame: pl.DataFrame, columns: tuple[str, ...], output: Path | None,
+    style: str | None,
+) -> None:  # fmt: skip
+    """Predictions on stdout, or in the file."""
     if output is None:
-        emit(frame, style or "table") if style == "json" else emit(frame.select(COLUMNS), style or "table")
+        emit(frame, style or "table") if style == "json" else emit(frame.select(columns), style or "table")
     else:
         from defectdb.query.output_file import write_frame
 
-        about = {"target": target, "models": sorted(set(frame["model_id"].drop_nulls().to_list()))}
-        write_frame(frame.select(COLUMNS), output, {**about, "material": material})
+        kind = "model" if "model_id" in columns else "network"
+        used = sorted(set(frame[f"{kind}_id"].drop_nulls().to_list()))
+        write_frame(
+            frame.select(columns),
+            output,
+            {"target": asked.target, f"{kind}s": used, "material": asked.material},
+        )
         say(settings, f"{frame.height} predictions in {output}")
 
 
-def _of_sources(
-    settings: Settings,
-    db: Database,
-    sources: tuple[str, ...],
-    format_: str,
-    target: str,
-    model_id: int | None,
-) -> pl.DataFrame:
-    """Load the files into a copy of the database that holds only formulas, and predict there."""
-    from defectdb.db.scope import EVERYTHING
+@contextmanager
+def _loaded(settings: Settings, db: Database, asked: _Asked, model_id: int | None) -> Iterator[Database]:
+    """A copy of the database that holds its hosts and formulas and, of structures, those of the files alone."""
     from defectdb.db.scratch import scratch
     from defectdb.ingest import load
-    from defectdb.query.predict import demand_model, predict
 
-    demand_model(db, target, model_id)
     with scratch(db, model_id) as copy:
-        reports = load(copy, [Path(source) for source in sources], format=format_)
+        reports = load(copy, [Path(source) for source in asked.sources], format=asked.format)
         for report in reports:
             for reject in report.rejects:
                 say(settings, f"{reject.source_path}: {reject.reason}: {reject.detail}")
         if not copy.value("SELECT count(*) FROM structures"):
-            raise InputDataError("no structure could be read", path=", ".join(sources))
-        frame = predict(copy, target, model_id)
-        _say_unpredicted(settings, copy, frame, EVERYTHING)
-        return frame
+            raise InputDataError("no structure could be read", path=", ".join(asked.sources))
+        yield copy
 
 
 def _say_unpredicted(settings: Settings, db: Database, frame: pl.DataFrame, scope: Scope) -> None:

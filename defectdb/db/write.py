@@ -13,7 +13,7 @@ from defectdb.db.potentials.configurations import remove_configurations
 from defectdb.errors import UnknownNameError
 
 STRUCTURE_TABLES = ("structures", "defects", "pairs", "targets")
-_LEAVING_TABLES = (*STRUCTURE_TABLES, "notes")
+_LEAVING_TABLES = (*STRUCTURE_TABLES, "notes", "network_predictions")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -197,11 +197,11 @@ _LEARNED_FROM = """
 
 
 def mark_stale(db: Database, leaving: pl.DataFrame) -> None:
-    """Mark formulas and models as stale that may have learned from these structures (structure_id).
+    """Mark formulas, models and networks as stale that may have learned from these structures (structure_id).
 
     A pair formula learns from structures that hold its pair and from those of one defect of its labels, a
-    three-body formula from structures that hold its labels, a model from every structure of its material. Call
-    inside a transaction, before the rows go.
+    three-body formula from structures that hold its labels, a model from every structure of its material, a network
+    from every structure of its hosts. Call inside a transaction, before the rows go.
     """
     if not leaving.height:
         return
@@ -213,6 +213,10 @@ def mark_stale(db: Database, leaving: pl.DataFrame) -> None:
         db.execute(
             f"UPDATE formulas SET status = 'stale' WHERE status IN ('active', 'candidate') "
             f"AND EXISTS (SELECT 1 FROM ({_LOST}) AS x WHERE {_LEARNED_FROM})"
+        )
+        db.execute(
+            "UPDATE networks SET status = 'stale' WHERE status IN ('active', 'candidate') AND list_has_any(hosts, "
+            "(SELECT list(DISTINCT s.host_id) FROM leaving JOIN structures AS s USING (structure_id)))"
         )
 
 

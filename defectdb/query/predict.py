@@ -92,3 +92,18 @@ def narrate_gaps(frame: pl.DataFrame) -> str | None:
     labels = sorted(set(frame["missing"].explode(empty_as_null=False).drop_nulls()))
     why = f"no term for {', '.join(labels)}" if labels else "a formula is undefined there"
     return f"{n} of {frame.height} structures have no prediction: {why}"
+
+
+def narrate_unknown(frame: pl.DataFrame) -> list[str]:
+    """Sentences about structures that no network has a value for, one for every set of what it has not seen."""
+    empty = frame.filter(pl.col("value").is_null())
+    counted = empty.group_by(pl.col("missing").list.join(", ")).len().sort("missing")
+    found = []
+    for missing, n in counted.iter_rows():
+        why = (
+            f"no network in use has seen {missing} in training"
+            if missing
+            else "its formulas give no value there"
+        )
+        found.append(f"{n} of {frame.height} structures have no prediction: {why}")
+    return found

@@ -161,3 +161,30 @@ class TermRecord(Record):
         if self.order < 2 and self.value is None and (self.order, self.label) != (0, COMPOSITION):
             raise ValueError(f"term {self.label!r} of order {self.order} is a value, not a formula")
         return self
+
+
+class NetworkRecord(Record):
+    """One trained graph network, as in table ``networks``: what it predicts, how it is built, and its weights."""
+
+    run_id: int
+    target: str
+    materials: tuple[str, ...] = Field(min_length=1)
+    hosts: tuple[str, ...] = Field(min_length=1)
+    learned_on: Literal["values", "residuals"] = "values"
+    model_ids: tuple[int, ...] = ()
+    recipe: str
+    architecture: str
+    baseline: str
+    n_members: int = Field(ge=1)
+    n_parameters: int = Field(ge=1)
+    n_train: int = Field(ge=0)
+    n_defects_min: int = Field(ge=1)
+    n_defects_max: int = Field(ge=1)
+    data_hash: str
+    seed: int
+    seconds: float = Field(ge=0)
+    mae_train: float | None = None
+    mae_held: float | None = None
+    weights: bytes
+    status: Status = "candidate"
+    created_at: datetime = Field(default_factory=now)

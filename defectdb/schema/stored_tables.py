@@ -234,4 +234,41 @@ STORED_TABLES: tuple[Table, ...] = (
         half_width_outside | eV | the same outside the distances that were learned from
         n_calibration | | errors that it was taken from
     """),
+    table("networks", "One row per graph network of the defects; rows are appended, only status changes.", """
+        network_id | | key
+        run_id | | run that trained it
+        target | | property it gives
+        version | | counts up per target and materials
+        materials | | materials it was trained on
+        hosts | | pristine supercells it was trained on
+        learned_on | | values of the target, or residuals: what the formulas of model_ids leave, which are added
+        model_ids | | models whose residuals it was trained on
+        recipe | | fast or published
+        architecture | | layers as JSON
+        baseline | eV | what is linear in the numbers of defects, added to the network's output, as JSON
+        n_members | | networks whose mean predicts
+        n_parameters | | numbers of all of them together
+        n_train | | structures it was trained on
+        n_defects_min | | fewest defects among those
+        n_defects_max | | most defects among those
+        data_hash | | hash of the training rows
+        seed | | seed of the first member, the next ones count up
+        seconds | s | time that the training took
+        mae_train | eV | mean absolute error on the training rows (of an energy: per site)
+        mae_held | eV | the same on the rows left out of the training
+        weights | | all weights in the safetensors layout
+        status | | candidate, active, retired or stale (its data changed)
+        created_at | UTC | when it was stored
+    """),
+    table("network_predictions", "What every network predicts for the structures stored when it was trained.", """
+        network_id | | network
+        structure_id | | structure
+        target | | what is predicted
+        value | eV | prediction: mean over the members
+        unit | | unit of value
+        spread | eV | standard deviation over the members; NULL of one member
+        n_defects | | number of defects of the structure
+        extrapolated | | whether the network saw no structure of this host or with this number of defects
+        trained | | whether the network saw the structure's value in training
+    """),
 )  # fmt: skip

@@ -37,7 +37,8 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     ),
     click.option(
         "--resume", is_flag=False, flag_value="newest", metavar="[RUN]",
-        help="Take up a run with --executor again whose process was ended; what was found is kept.",
+        help="Take up a run with --executor again whose process was ended; what was found is kept. With --network: "
+        "keep the training's state in a file (--resume FILE, default: beside the database), and go on from it.",
     ),
     click.option("--all-materials", is_flag=True, help="A run for every material that has structures to learn from."),
     click.option(

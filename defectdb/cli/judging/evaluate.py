@@ -45,6 +45,9 @@ DIGITS = "{:.4g}"
     "--from", "protocol", type=click.Choice(["pairs", "all"]), default="pairs", show_default=True,
     help="What to train on: structures of one and two defects, or all.",
 )  # fmt: skip
+@click.option(
+    "--network", is_flag=True, help="The networks in use beside the formulas, on the same structures."
+)
 @material_option("Only this material; for training needed where several fit.")
 @dataset_option()
 @click.option(
@@ -79,15 +82,20 @@ def evaluate_command(settings: Settings, /, **options: Any) -> None:
       defectdb evaluate
       defectdb evaluate --by descriptor --target formation_energy_per_site
       defectdb evaluate --published
+      defectdb evaluate --network --by material
       defectdb evaluate --extrapolate "r<9" --time-limit 30
       defectdb evaluate --few-data 10,20,50,100 --seeds 3 -o curve.png
     """
     asked = [name for name in ("by", "published", "bound", "sizes") if options[name]]
     if len(asked) > 1:
         raise UsageError("choose one of --by, --published, --extrapolate and --few-data")
+    if options["network"] and asked not in ([], ["by"]):
+        raise UsageError("--network compares stored predictions: it goes with --by alone")
     if options["output"] is not None and not options["sizes"]:
         raise UsageError("-o draws the curves of --few-data; `defectdb plot parity` draws predictions")
-    if options["bound"]:
+    if options["network"]:
+        _networks(settings, options)
+    elif options["bound"]:
         _extrapolate(settings, options)
     elif options["sizes"]:
         _few_data(settings, options)
@@ -121,6 +129,24 @@ def _stored(settings: Settings, options: dict[str, Any]) -> None:
         frame = frame.with_columns(pl.col(name) * 1000 for name in errors).drop("unit", "coverage")
         frame = frame.rename({name: f"{name} [meV]" for name in errors} | {"undefined": "no value"})
     emit(frame, style or "table", floats=DIGITS)
+
+
+def _networks(settings: Settings, options: dict[str, Any]) -> None:
+    """Errors of the networks in use and of the formulas on the same structures."""
+    import polars as pl
+
+    from defectdb.db import open_database
+    from defectdb.db.scope import make_scope
+    from defectdb.query.networks.beside import METHODS, evaluate_networks
+
+    with open_database(settings.database, read_only=True) as db:
+        scope = make_scope(db, options["material"], options["datasets"])
+        frame = evaluate_networks(db, options["by"], options["target"], scope)
+    say(settings, "mean absolute errors; both: formulas and the network of what they leave")
+    if options["style"] is None:
+        frame = frame.with_columns(pl.col(name) * 1000 for name in METHODS).drop("unit")
+        frame = frame.rename({name: f"{name} [meV]" for name in METHODS})
+    emit(frame, options["style"] or "table", floats=DIGITS)
 
 
 def _extrapolate(settings: Settings, options: dict[str, Any]) -> None:

@@ -109,3 +109,10 @@ SELECT structure_id FROM atoms ANTI JOIN configurations USING (structure_id);
 SELECT 'model ' || model_id AS example FROM (
     SELECT model_id, unnest([phi_id, rho_id, embedding_id]) AS formula_id FROM potentials
 ) ANTI JOIN (SELECT m.model_id, f.formula_id FROM models AS m, formulas AS f) USING (model_id, formula_id);
+
+-- every network has its run, and every prediction of one its network and structure
+SELECT CAST(network_id AS VARCHAR) AS example FROM networks ANTI JOIN runs USING (run_id)
+UNION ALL
+SELECT structure_id FROM network_predictions ANTI JOIN networks USING (network_id)
+UNION ALL
+SELECT structure_id FROM network_predictions ANTI JOIN structures USING (structure_id);

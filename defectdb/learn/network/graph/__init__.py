@@ -1,0 +1,1 @@
+"""Structures as graphs of their defects: nodes, edges, shells and elements."""
