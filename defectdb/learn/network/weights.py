@@ -16,7 +16,7 @@ from defectdb.errors import InputDataError
 
 Arrays = dict[str, "np.ndarray[Any, np.dtype[Any]]"]
 
-_TYPES = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8"), "I64": np.dtype("<i8")}
+_TYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8"), "I64": np.dtype("<i8")}
 _NAMES = {dtype: name for name, dtype in _TYPES.items()}
 _LONGEST_HEADER = 1 << 24  # bytes
 
