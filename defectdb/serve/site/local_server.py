@@ -8,7 +8,7 @@ from http import HTTPStatus
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO, ClassVar
+from typing import BinaryIO
 
 from defectdb.errors import UsageError
 
@@ -30,7 +30,7 @@ def local_server(folder: Path, port: int = 0) -> ThreadingHTTPServer:
 class _Files(SimpleHTTPRequestHandler):
     """Files with the types that browsers demand of modules and WebAssembly, and parts of files."""
 
-    extensions_map: ClassVar[dict[str, str]] = {
+    extensions_map: dict[str, str] = {  # noqa: RUF012  (the base class has it as an attribute of instances)
         **SimpleHTTPRequestHandler.extensions_map,
         ".js": "text/javascript", ".mjs": "text/javascript", ".wasm": "application/wasm",
         ".woff2": "font/woff2", ".duckdb": "application/octet-stream",
