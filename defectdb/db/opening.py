@@ -52,7 +52,7 @@ def open_database(
     failed. ``files`` lets SQL statements reach other files, which nothing but a user's own statement needs. A
     ``shared`` database is written in its transactions alone: between them other processes read and write the file.
 
-    A file that another process writes is waited for (``$DEFECTDB_WAIT`` seconds, default 10). Raises DatabaseError
+    A file that another process writes is waited for (``$DEFECTDB_WAIT`` seconds, default 30). Raises DatabaseError
     where the file is missing, locked for longer, no DuckDB file, or written by a newer defectdb.
     """
     name = str(path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib import import_module
 
 import polars as pl
 
@@ -170,6 +171,7 @@ def publish(
 
     Raises ChangedDataError where these rows are not those that the run began with.
     """
+    import_module("sympy")  # writes LaTeX: loaded here, where nobody waits for the file
     model_ids: list[int] = []
     formula_ids: list[int] = []
     pairs: list[TermRecord] = []

@@ -29,7 +29,7 @@ Opened = TypeVar("Opened")
 WAIT = "DEFECTDB_WAIT"
 """Environment variable: seconds to wait for another process that has the file open."""
 
-PATIENCE = 10.0
+PATIENCE = 30.0
 """Seconds to wait where the variable says nothing."""
 
 _LONGEST_PAUSE = 0.1
