@@ -73,11 +73,11 @@ def half_widths(errors: pl.DataFrame) -> pl.DataFrame:
     """
     finite = errors.filter(pl.col("error").is_finite())
     rows = [
-        _row(part, n=int(n), composition=str(composition))  # type: ignore[call-overload]
+        _row(part, n=int(n), composition=str(composition))
         for (n, composition), part in finite.group_by(["n_defects", "composition"], maintain_order=True)
     ]
     rows += [
-        _row(part, n=int(n), composition=None)  # type: ignore[call-overload]
+        _row(part, n=int(n), composition=None)
         for (n,), part in finite.group_by(["n_defects"], maintain_order=True)
     ]
     each = finite.with_columns(error=pl.col("error") / pl.col("n_defects"))
