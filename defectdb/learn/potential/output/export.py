@@ -69,7 +69,7 @@ def setfl(stored: StoredPotential) -> str:
     inner = np.maximum(r, _SHORTEST)
     with np.errstate(all="ignore"):
         phi, rho = potential.pair_term(inner)[0], potential.density(inner)[0]
-        f = potential.embedded(drho * np.arange(POINTS))[0]
+        f = potential.embedded(drho * np.arange(POINTS, dtype=np.float64))[0]
     r_phi = np.nan_to_num(r * _bounded(phi), nan=0.0)
     rho = _bounded(rho)
     texts = [f"{role} = {to_infix(tree, constants)}" for role, (tree, constants) in stored.formulas.items()]
