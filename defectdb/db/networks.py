@@ -10,7 +10,7 @@ from defectdb.db.connection import Database
 from defectdb.errors import UnknownNameError, UsageError
 from defectdb.schema.records import NetworkRecord
 
-_SCHEMA = {
+_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "materials": pl.List(pl.String), "hosts": pl.List(pl.String), "model_ids": pl.List(pl.Int64),
     "mae_train": pl.Float64, "mae_held": pl.Float64, "weights": pl.Binary,
 }  # fmt: skip

@@ -163,7 +163,8 @@ class Network(nn.Module):
             return out
         of_v, of_e, of_u = self.parts
         per_defect = total(of_v(v), b.node_graph, n) + total(of_e(e), b.edge_graph, n)
-        return (per_defect + of_u(u))[:, 0] / b.n_nodes
+        per_site: Tensor = (per_defect + of_u(u))[:, 0] / b.n_nodes
+        return per_site
 
     def _enter(self, b: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """First states of nodes, edges and structures."""
