@@ -39,7 +39,7 @@ def predict_networks(
     structures = structures.with_columns(network_id=choose_networks(structures, networks))
     parts = [_unknown(structures.filter(pl.col("network_id").is_null()), target)]
     for (chosen,), part in structures.drop_nulls("network_id").group_by(["network_id"], maintain_order=True):
-        row = network_row(source, int(chosen))  # type: ignore[call-overload]
+        row = network_row(source, int(chosen))
         ensemble = read_ensemble(row)
         graphs = load_graphs(db, part["structure_id"], ensemble.architecture.cutoff)
         found = output_rows(db, part, graphs, ensemble, row)

@@ -122,14 +122,15 @@ def _step(lesson: Lesson, schedule: Schedule, state: State, chosen: Tensor) -> T
     else:
         loss = torch.nn.functional.mse_loss(out, y)
     state.optimiser.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     torch.nn.utils.clip_grad_norm_(state.network.parameters(), _LARGEST_GRADIENT)
     state.optimiser.step()
     state.step += 1
     if schedule.averaged:
         share = min(schedule.averaged, (1 + state.step) / (10 + state.step))
         with torch.no_grad():
-            means, newest = list(state.averaged.parameters()), list(state.network.parameters())
+            means: list[Tensor] = list(state.averaged.parameters())
+            newest: list[Tensor] = list(state.network.parameters())
             torch._foreach_lerp_(means, newest, 1 - share)
     return loss.detach()
 
