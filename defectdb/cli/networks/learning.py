@@ -15,7 +15,8 @@ from defectdb.errors import UsageError
 
 if TYPE_CHECKING:
     from defectdb.cli import Settings
-    from defectdb.learn.network.learning import Epoch, TrainedNetwork
+    from defectdb.learn.network.learning import Epoch
+    from defectdb.learn.network.storing import TrainedNetwork
 
 _OPTIONS: tuple[Callable[..., Any], ...] = (
     click.option("--network", is_flag=True, help="A graph network of the defects alone, see docs/network.md."),
