@@ -14,7 +14,7 @@ from pathlib import Path
 import polars as pl
 
 from defectdb.db import open_database
-from defectdb.db.intervals import half_widths
+from defectdb.db.models.intervals import half_widths
 
 _ERRORS = """
     SELECT s.structure_id, s.defect_labels AS composition, s.n_defects, abs(p.value - t.value) AS error,

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from defectdb.db import Database, open_database
-from defectdb.db.formulas import activate_model, append_formulas, append_model, start_run
+from defectdb.db.models.formulas import activate_model, append_formulas, append_model, start_run
 from defectdb.db.scratch import scratch
 from defectdb.expressions.expression import from_prefix
 from defectdb.ingest import load

@@ -15,7 +15,7 @@ from defectdb.api.front import Front
 from defectdb.api.learning import learn_run
 from defectdb.api.structures import Structures, as_ase, as_pymatgen, files_of, ids_of
 from defectdb.db import Database, open_database
-from defectdb.db.formulas import activate_formula
+from defectdb.db.models.formulas import activate_formula
 from defectdb.db.read import formula, formulas, pair_label, pair_summary, status
 from defectdb.db.scope import IN_SCOPE, make_scope
 from defectdb.db.scratch import scratch

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from defectdb.cli.display.tables import table_options
+from defectdb.cli.display.terminal import emit, emit_json, say
 from defectdb.cli.options import dataset_option, material_option
-from defectdb.cli.tables import table_options
-from defectdb.cli.terminal import emit, emit_json, say
 
 if TYPE_CHECKING:
     import polars as pl

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from defectdb.cli import Settings
-from defectdb.cli.terminal import emit, emit_json, say
+from defectdb.cli.display.terminal import emit, emit_json, say
 from defectdb.errors import UsageError
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def demo_command(
     """
     # matrices this small lose a factor of ten to BLAS threads; the learner fills the cores with processes
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from defectdb.cli.learned import FRONT_NOTE, chosen_table, model_front_table
+    from defectdb.cli.display.learned import FRONT_NOTE, chosen_table, model_front_table
     from defectdb.db import open_database
 
     begin = time.monotonic()

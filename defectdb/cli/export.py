@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from defectdb.cli.completion import labels, targets
+from defectdb.cli.display.terminal import say
 from defectdb.cli.options import dataset_option, material_option
-from defectdb.cli.terminal import say
 from defectdb.errors import UsageError
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from defectdb.cli.completion import labels, targets
+from defectdb.cli.display.tables import table_options
+from defectdb.cli.display.terminal import emit, emit_json, say
 from defectdb.cli.options import material_option
-from defectdb.cli.tables import table_options
-from defectdb.cli.terminal import emit, emit_json, say
 from defectdb.errors import UsageError
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def _models(
     if words != (() if tokens is None else ("activate",)):
         raise UsageError("write `defectdb formulas --model-front` or `defectdb formulas activate --tokens N`")
     from defectdb.db import open_database
-    from defectdb.db.model_fronts import activate_front_model, newest_front
+    from defectdb.db.models.model_fronts import activate_front_model, newest_front
     from defectdb.db.scope import chosen_material, make_scope
 
     with open_database(settings.database, read_only=tokens is None) as db:
@@ -115,7 +115,7 @@ def _indented(value: Any) -> str:
 
 def _activate(settings: Settings, formula_id: int, style: str | None) -> None:
     from defectdb.db import open_database
-    from defectdb.db.formulas import activate_formula
+    from defectdb.db.models.formulas import activate_formula
 
     with open_database(settings.database) as db, db.transaction():
         model_id = activate_formula(db, formula_id)

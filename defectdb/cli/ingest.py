@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from defectdb.cli.tables import table_options
-from defectdb.cli.terminal import emit, emit_json, progress_bar, say
+from defectdb.cli.display.tables import table_options
+from defectdb.cli.display.terminal import emit, emit_json, progress_bar, say
 from defectdb.errors import UsageError
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def ingest_command(
       defectdb ingest mine.csv --mapping columns.toml --dry-run
       defectdb ingest copper.extxyz.gz --energy-zero atoms
     """
-    from defectdb.cli.reports import demand_success, narrate, plain, table
+    from defectdb.cli.display.reports import demand_success, narrate, plain, table
     from defectdb.db import MEMORY, open_database
     from defectdb.ingest import Download, Options, load
 

@@ -15,10 +15,10 @@ from defectdb.cli.cluster.learn_jobs import (
     show_estimate,
     submitted_before,
 )
-from defectdb.cli.live import LearnDisplay
+from defectdb.cli.display.live import LearnDisplay
+from defectdb.cli.display.terminal import emit, emit_json, say
 from defectdb.cli.networks.learning import demand_own_options, learn_networks_command, network_options
 from defectdb.cli.options import ENERGY, dataset_option, materials_option, seconds, seed_number
-from defectdb.cli.terminal import emit, emit_json, say
 from defectdb.errors import UsageError
 from defectdb.learn.config import LearnConfig
 
@@ -199,7 +199,7 @@ def _learn_formulas(settings: Settings, options: dict[str, Any]) -> None:
         raise UsageError(
             "say what to learn: one of --pair LABEL, --all-pairs, --model, --network, --plan FILE or --resume"
         )
-    from defectdb.cli.learned import (
+    from defectdb.cli.display.learned import (
         FRONT_NOTE,
         agreement_note,
         chosen_table,

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from defectdb.cli.display.terminal import emit, emit_json, progress_bar, say
 from defectdb.cli.options import seconds, seed_number
-from defectdb.cli.terminal import emit, emit_json, progress_bar, say
 
 if TYPE_CHECKING:
     import polars as pl

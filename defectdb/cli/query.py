@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import click
 
 from defectdb.cli.completion import targets
+from defectdb.cli.display.tables import table_options
+from defectdb.cli.display.terminal import emit, say
 from defectdb.cli.options import dataset_option, material_option
-from defectdb.cli.tables import table_options
-from defectdb.cli.terminal import emit, say
 from defectdb.errors import InputDataError, UsageError
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def _by_network(
 ) -> pl.DataFrame:
     """Predictions of the networks in use or the one named; what has none is told on stderr."""
     from defectdb.db import open_database
-    from defectdb.db.networks import stored_networks
+    from defectdb.db.models.networks import stored_networks
     from defectdb.db.scope import EVERYTHING, make_scope
     from defectdb.learn.network.prediction import predict_networks
     from defectdb.query.predict import narrate_unknown, narrate_unpredicted

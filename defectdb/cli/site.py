@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from defectdb.cli.terminal import emit_json, say
+from defectdb.cli.display.terminal import emit_json, say
 from defectdb.errors import UsageError
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import polars as pl
 from defectdb import __version__
 from defectdb.db import Database
 from defectdb.db.access.locks import patience
-from defectdb.db.formulas import (
+from defectdb.db.models.formulas import (
     adopt_model,
     append_formulas,
     append_generations,
@@ -21,8 +21,8 @@ from defectdb.db.formulas import (
     resume_run,
     start_run,
 )
-from defectdb.db.intervals import calibrate
-from defectdb.db.model_fronts import append_model_front
+from defectdb.db.models.intervals import calibrate
+from defectdb.db.models.model_fronts import append_model_front
 from defectdb.errors import ChangedDataError, DatabaseError, DefectDBError, UnknownNameError, UsageError
 from defectdb.learn.job import Job
 from defectdb.learn.model_front import ModelPoint

@@ -15,7 +15,7 @@ from rich.console import Console
 from support import toy_database as toy
 
 from defectdb.cli import Settings, run
-from defectdb.cli.live import LearnDisplay
+from defectdb.cli.display.live import LearnDisplay
 from defectdb.db import Database, open_database
 from defectdb.engine.finishing.scored import Scored
 from defectdb.engine.search.outcome import Generation

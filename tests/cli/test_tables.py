@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from defectdb.cli.tables import fitted_widths, print_table
+from defectdb.cli.display.tables import fitted_widths, print_table
 
 FRAME = pl.DataFrame(
     {"pair": ["Vac_Mo-Vac_S"], "MAE": [1.23456], "formula": ["0.3*exp(-r)" * 6], "status": ["active"]}

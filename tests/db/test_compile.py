@@ -14,7 +14,7 @@ import pytest
 from support import toy_database as toy
 
 from defectdb.db import Database, open_database
-from defectdb.db.formulas import (
+from defectdb.db.models.formulas import (
     activate_model,
     append_formulas,
     append_generations,

@@ -10,7 +10,7 @@ import pytest
 from support import toy_database as toy
 
 from defectdb.db import Database, open_database
-from defectdb.db.formulas import activate_model, append_formulas, append_model
+from defectdb.db.models.formulas import activate_model, append_formulas, append_model
 from defectdb.expressions.expression import from_prefix
 from defectdb.schema.labels import COMPOSITION, count_variable, join_labels
 from defectdb.schema.records import FormulaRecord, ModelRecord, TermRecord

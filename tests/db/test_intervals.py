@@ -10,8 +10,8 @@ import pytest
 from support import toy_database as toy
 
 from defectdb.db import open_database
-from defectdb.db.formulas import adopt_model, append_formulas, append_model
-from defectdb.db.intervals import ENOUGH, WIDER, calibrate, half_width, half_widths
+from defectdb.db.models.formulas import adopt_model, append_formulas, append_model
+from defectdb.db.models.intervals import ENOUGH, WIDER, calibrate, half_width, half_widths
 from defectdb.schema.records import ModelRecord, TermRecord
 
 

@@ -15,7 +15,7 @@ from support import toy_database as toy
 
 from defectdb.cli import run
 from defectdb.db import Database, open_database
-from defectdb.db.formulas import start_run
+from defectdb.db.models.formulas import start_run
 from defectdb.errors import DatabaseError, QueryError
 from defectdb.schema.records import RunRecord
 

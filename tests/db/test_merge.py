@@ -12,7 +12,7 @@ from support import toy_database as toy
 from defectdb.cli import run
 from defectdb.db import open_database
 from defectdb.db.check import check
-from defectdb.db.formulas import finish_run
+from defectdb.db.models.formulas import finish_run
 from defectdb.errors import InputDataError
 from defectdb.schema.stored_tables import STORED_TABLES
 

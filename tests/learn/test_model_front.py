@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from support import toy_database as toy
 
 from defectdb.db import open_database
-from defectdb.db.model_fronts import activate_front_model, newest_front
+from defectdb.db.models.model_fronts import activate_front_model, newest_front
 from defectdb.errors import UsageError
 from defectdb.learn.config import LearnConfig
 from defectdb.learn.from_pairs import learn_pairs

@@ -20,7 +20,7 @@ from support import toy_database as toy
 
 from defectdb.db import Database, open_database
 from defectdb.db.access.locks import FileLockedError, hold, in_turn, is_held, let_go, run_lock
-from defectdb.db.formulas import start_run
+from defectdb.db.models.formulas import start_run
 from defectdb.engine.finishing.scored import Scored
 from defectdb.errors import ChangedDataError, DatabaseError
 from defectdb.expressions.expression import Constant
@@ -144,7 +144,7 @@ def test_a_living_run_stays_running_whoever_writes_and_a_killed_one_fails(path: 
     code = """
 import sys, time
 from defectdb.db import open_database
-from defectdb.db.formulas import start_run
+from defectdb.db.models.formulas import start_run
 from defectdb.schema.records import RunRecord
 text = dict.fromkeys(("kind", "config", "selection_sql", "selection_hash", "device", "version"), "")
 run = RunRecord(n_rows=0, seed=0, **text)

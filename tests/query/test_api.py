@@ -116,7 +116,7 @@ def test_structures_in_memory_are_predicted_like_files(real_database: Path, tmp_
 
 def _table_model(db) -> None:
     """A model of the real archive with one made-up kernel."""
-    from defectdb.db.formulas import activate_model, append_formulas, append_model
+    from defectdb.db.models.formulas import activate_model, append_formulas, append_model
     from defectdb.schema.records import ModelRecord, TermRecord
 
     with db.transaction():

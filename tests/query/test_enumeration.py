@@ -15,7 +15,7 @@ from support import toy_database as toy
 
 from defectdb.cli import run
 from defectdb.db import Database, open_database
-from defectdb.db.formulas import activate_model, append_formulas, append_model
+from defectdb.db.models.formulas import activate_model, append_formulas, append_model
 from defectdb.errors import InputDataError, LabelError, QueryError, UnknownNameError, UsageError
 from defectdb.query.placements.chosen import Request, candidates, stream_to_file
 from defectdb.query.placements.enumeration import count_placements, enumerate_placements, sample_placements

@@ -11,7 +11,7 @@ from support import toy_database as toy
 
 from defectdb.cli import run
 from defectdb.db import Database, open_database
-from defectdb.db.formulas import append_formulas
+from defectdb.db.models.formulas import append_formulas
 from defectdb.errors import UnknownNameError, UsageError
 from defectdb.query.figures.draw import draw
 from defectdb.query.figures.fronts import draw_front

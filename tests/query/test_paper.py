@@ -13,7 +13,7 @@ from support import toy_database as toy
 
 from defectdb.cli import run
 from defectdb.db import Database, open_database
-from defectdb.db.formulas import activate_model, append_formulas, append_model
+from defectdb.db.models.formulas import activate_model, append_formulas, append_model
 from defectdb.db.scope import Scope
 from defectdb.errors import UsageError
 from defectdb.expressions.evaluation import evaluate_numpy

@@ -9,7 +9,7 @@ import pytest
 from support import toy_database as toy
 
 from defectdb.db import Database, open_database
-from defectdb.db.formulas import activate_model, append_formulas, append_model
+from defectdb.db.models.formulas import activate_model, append_formulas, append_model
 from defectdb.db.scratch import scratch
 from defectdb.errors import UnknownNameError, UsageError
 from defectdb.query.evaluate import evaluate
@@ -126,7 +126,7 @@ def test_evaluating_before_learning_says_what_to_do(tmp_path: Path) -> None:
 
 
 def test_activating_a_formula_makes_a_new_model_version_that_uses_it(toy_path: Path) -> None:
-    from defectdb.db.formulas import activate_formula
+    from defectdb.db.models.formulas import activate_formula
 
     with open_database(toy_path) as db:
         with db.transaction():
@@ -147,7 +147,7 @@ def test_activating_a_formula_makes_a_new_model_version_that_uses_it(toy_path: P
 
 
 def test_a_formula_whose_window_cuts_a_kernel_in_two_is_refused(toy_path: Path) -> None:
-    from defectdb.db.formulas import activate_formula
+    from defectdb.db.models.formulas import activate_formula
 
     with open_database(toy_path) as db:
         with db.transaction():
@@ -159,7 +159,7 @@ def test_a_formula_whose_window_cuts_a_kernel_in_two_is_refused(toy_path: Path) 
 
 
 def test_a_formula_for_all_dz_takes_the_place_of_all_windows(toy_path: Path) -> None:
-    from defectdb.db.formulas import activate_formula
+    from defectdb.db.models.formulas import activate_formula
 
     with open_database(toy_path) as db, db.transaction():
         run_id = toy.run(db)

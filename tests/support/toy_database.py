@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from defectdb.db import Database
-from defectdb.db.formulas import activate_model, append_formulas, append_model, start_run
+from defectdb.db.models.formulas import activate_model, append_formulas, append_model, start_run
 from defectdb.expressions.expression import from_prefix
 from defectdb.schema.labels import join_labels
 from defectdb.schema.records import FormulaRecord, ModelRecord, RunRecord, TermRecord

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from defectdb.cli.terminal import emit, emit_json, say
+from defectdb.cli.display.terminal import emit, emit_json, say
 from defectdb.errors import UsageError
 
 if TYPE_CHECKING:

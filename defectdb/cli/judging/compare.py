@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from defectdb.cli.completion import labels, targets
+from defectdb.cli.display.terminal import emit, say
 from defectdb.cli.options import dataset_option, material_option
-from defectdb.cli.terminal import emit, say
 
 if TYPE_CHECKING:
     import polars as pl

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from defectdb.cli.completion import targets
+from defectdb.cli.display.tables import table_options
+from defectdb.cli.display.terminal import emit, progress_bar, say
 from defectdb.cli.judging.published import show_published
 from defectdb.cli.options import dataset_option, material_option, seconds, seed_number
-from defectdb.cli.tables import table_options
-from defectdb.cli.terminal import emit, progress_bar, say
 from defectdb.errors import UsageError
 
 if TYPE_CHECKING:

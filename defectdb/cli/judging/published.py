@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from defectdb.cli.terminal import emit, say
+from defectdb.cli.display.terminal import emit, say
 
 if TYPE_CHECKING:
     import polars as pl

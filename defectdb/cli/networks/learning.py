@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from defectdb.cli.display.terminal import emit, emit_json, progress_bar, say
 from defectdb.cli.options import Command
-from defectdb.cli.terminal import emit, emit_json, progress_bar, say
 from defectdb.errors import UsageError
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import torch
 
 from defectdb import __version__
 from defectdb.db import Database
-from defectdb.db.formulas import finish_run, start_run
+from defectdb.db.models.formulas import finish_run, start_run
 from defectdb.errors import ChangedDataError, InputDataError, SelectionError, UsageError
 from defectdb.expressions.arrays import Flags, Integers
 from defectdb.learn.config import resolve_device

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from defectdb.db import Database
-from defectdb.db.networks import choose_networks, network_row, stored_networks
+from defectdb.db.models.networks import choose_networks, network_row, stored_networks
 from defectdb.db.read import PREDICTED, known
 from defectdb.db.scope import EVERYTHING, IN_SCOPE, Scope
 from defectdb.learn.network.baseline import node_kinds

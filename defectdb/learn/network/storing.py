@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from defectdb.db import Database
-from defectdb.db.networks import append_network
+from defectdb.db.models.networks import append_network
 from defectdb.expressions.arrays import Flags, Floats
 from defectdb.learn.network.config import NetworkConfig
 from defectdb.learn.network.ensemble import Ensemble, baseline_json

@@ -83,7 +83,8 @@ def constant_left_out(task: KernelTask) -> Floats:
         return np.asarray(np.abs(task.y), dtype=np.float64)
     above, below = np.where(held, 0.0, scale * task.y).sum(1), np.where(held, 0.0, scale**2).sum(1)
     with np.errstate(all="ignore"):
-        return np.nan_to_num(np.abs(task.y - (above / below)[classes] * scale), nan=np.inf)
+        errors = np.nan_to_num(np.abs(task.y - (above / below)[classes] * scale), nan=np.inf)
+    return np.asarray(errors, dtype=np.float64)
 
 
 def level_scale(task: KernelTask) -> Floats:

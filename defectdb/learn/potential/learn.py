@@ -14,7 +14,7 @@ import polars as pl
 
 from defectdb import __version__
 from defectdb.db import Database
-from defectdb.db.formulas import finish_run, start_run
+from defectdb.db.models.formulas import finish_run, start_run
 from defectdb.db.potentials.models import PotentialRecord, append_potential
 from defectdb.errors import SelectionError
 from defectdb.expressions.arrays import Flags, Integers

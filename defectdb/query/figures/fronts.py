@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from defectdb.db import Database
-from defectdb.db.model_fronts import newest_front
+from defectdb.db.models.model_fronts import newest_front
 from defectdb.db.read import pair_label
 from defectdb.db.scope import EVERYTHING, Scope, chosen_material, one_material
 from defectdb.errors import UsageError

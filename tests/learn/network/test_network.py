@@ -15,7 +15,7 @@ import torch
 from support import toy_database as toy
 
 from defectdb.db import Database, open_database
-from defectdb.db.networks import stored_networks
+from defectdb.db.models.networks import stored_networks
 from defectdb.errors import InputDataError, SelectionError, UnknownNameError, UsageError
 from defectdb.learn.network.config import Architecture, NetworkConfig, Schedule, recipe_settings
 from defectdb.learn.network.ensemble import read_ensemble

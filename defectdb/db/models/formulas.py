@@ -9,7 +9,7 @@ import polars as pl
 
 from defectdb.db.compile import compile_formulas
 from defectdb.db.connection import Database
-from defectdb.db.intervals import calibrate
+from defectdb.db.models.intervals import calibrate
 from defectdb.errors import UnknownNameError, UsageError
 from defectdb.expressions.evaluation import to_latex
 from defectdb.expressions.expression import complexity, n_constants, to_ast, to_prefix

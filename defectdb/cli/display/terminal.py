@@ -65,7 +65,7 @@ def emit(frame: pl.DataFrame, style: str = "table", *, floats: str = "{:.6g}") -
 
         sys.stdout.write(render(frame, "csv"))
     else:
-        from defectdb.cli.tables import print_table
+        from defectdb.cli.display.tables import print_table
 
         print_table(frame, floats)
 

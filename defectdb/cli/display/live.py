@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from defectdb.cli.terminal import say
+from defectdb.cli.display.terminal import say
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from defectdb.cli.terminal import say
+from defectdb.cli.display.terminal import say
 from defectdb.errors import InputDataError
 from defectdb.ingest.recognise import format_of_name, some
 from defectdb.ingest.report import counted

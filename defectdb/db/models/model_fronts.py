@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import polars as pl
 
 from defectdb.db.connection import Database
-from defectdb.db.formulas import activate_model, append_model
-from defectdb.db.intervals import calibrate
+from defectdb.db.models.formulas import activate_model, append_model
+from defectdb.db.models.intervals import calibrate
 from defectdb.errors import UsageError
 from defectdb.schema.records import ModelRecord, TermRecord
 

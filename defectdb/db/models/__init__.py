@@ -1,0 +1,1 @@
+"""Stored formulas, models, their fronts, intervals and networks: read and written."""
