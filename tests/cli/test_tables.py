@@ -2,7 +2,7 @@
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from defectdb.cli.display.tables import fitted_widths, print_table
@@ -38,6 +38,7 @@ def test_line_breaks_in_a_value_stay_in_its_row(capsys, monkeypatch):
     assert shown.out.splitlines()[2:] == ["SELECT 1 FROM t"]
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(st.integers(1, 90), st.booleans()), min_size=1, max_size=9), st.integers(20, 200))
 def test_widths_fill_the_line_and_never_pass_it(columns, room):
     natural, numeric = [width for width, _ in columns], [number for _, number in columns]
