@@ -99,7 +99,8 @@ def test_a_front_says_what_it_was_learned_from_and_what_its_errors_are_errors_of
     assert "meV per pair" in second
     assert "twice those per site" in second
     header = next(line.split() for line in table if "tokens" in line)
-    assert header == ["tokens", "RMSE", "MAE", "MAE_cv", "interior", "BIC", "DL", "law", "formula"]
+    columns = ["tokens", "RMSE", "MAE", "MAE_cv", "interior", "BIC", "DL", "formula"]
+    assert [name for name in header if name != "law"] == columns  # a law is named where there is one
     rows = [line.replace("*", " ", 1).split() for line in table if "─" not in line and line.strip()]
     errors = [float(row[1]) for row in rows[1:] if row[0].isdigit()]
     assert len(errors) > 1
@@ -121,7 +122,8 @@ def test_one_label_prints_the_front_of_every_kernel_and_several_their_chosen_for
     assert run(["--db", str(path), "-q", *asked]) == 0
     out = capsys.readouterr().out
     [header] = [line.split() for line in out.splitlines() if "tokens" in line]
-    assert header == ["kernel", "id", "tokens", "RMSE", "MAE", "MAE_cv", "interior", "law", "formula"]
+    columns = ["kernel", "id", "tokens", "RMSE", "MAE", "MAE_cv", "interior", "formula"]
+    assert [name for name in header if name != "law"] == columns
     assert out.count("Vac_S-Vac_S") == 2
 
 
