@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from graphlib import TopologicalSorter
 
 from defectdb.db.compile import compile_formulas
 from defectdb.db.connection import Database
@@ -59,13 +60,22 @@ def rewrite_views(db: Database) -> None:
     """Write the views of the schema anew, in the caller's transaction; those that others added stay."""
     with open_database(MEMORY) as right:
         views = right.frame(f"{_VIEWS} ORDER BY view_oid")
-    for _, name, sql in views.iter_rows():
+    texts = dict(views.select("view_name", "sql").iter_rows())
+    for name in _in_order(texts):
+        sql = texts[name]
         head = f"CREATE VIEW {name} "
         if not sql.startswith(head):
             raise DatabaseError(f"the definition of view {name} reads differently in this version of DuckDB")
         db.execute(f"CREATE OR REPLACE VIEW {quoted_name(name)} {sql.removeprefix(head)}")
     for comment in comments(views["view_name"].to_list()):
         db.execute(comment)
+
+
+def _in_order(texts: dict[str, str]) -> list[str]:
+    """Names of views, each behind those that its definition reads: what it reads may be a stranger's until then."""
+    words = {name: set(re.findall(r"\w+", sql)) for name, sql in texts.items()}
+    reads = {name: {other for other in texts if other in words[name] and other != name} for name in texts}
+    return list(TopologicalSorter(reads).static_order())
 
 
 def _objects(db: Database) -> Objects:
