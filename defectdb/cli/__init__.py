@@ -10,6 +10,7 @@ import io
 import os
 import sys
 from dataclasses import dataclass
+from typing import Any
 
 import click
 
@@ -61,10 +62,24 @@ class Settings:
     progress: bool
 
 
+class _ReaderLeft(Exception):  # noqa: N818  (no error: `defectdb status | head`)
+    """The reader of standard output closed it; raised in place of what click would turn into exit code 1."""
+
+    def __init__(self, cause: BrokenPipeError) -> None:
+        super().__init__()
+        self.cause = cause
+
+
 class LazyGroup(click.Group):
     """A group whose commands are imported when they are called."""
 
     # ruff: noqa: ARG002  (the signatures are click's)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as cause:
+            raise _ReaderLeft(cause) from cause
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -140,10 +155,8 @@ def run(arguments: list[str]) -> int:
     except (click.Abort, KeyboardInterrupt):
         print("interrupted", file=sys.stderr)
         return 130
-    except SystemExit as leave:  # click's way out where the reader of stdout left
-        if not isinstance(leave.__context__, BrokenPipeError):
-            raise
-        return _output_ended(leave.__context__)
+    except _ReaderLeft as left:
+        return _output_ended(left.cause)
     except (click.ClickException, DefectDBError, OSError) as error:
         return _failed(error)
     return ExitCode.DONE
