@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import resource
-import signal
-from collections.abc import Iterator
+import subprocess
+import sys
 from pathlib import Path
 
 import polars as pl
@@ -17,25 +16,33 @@ from defectdb.query.output_file import whole_file, write_frame, write_whole
 LARGE = pl.DataFrame({"a": [f"{k * 2654435761 % 2**32:x}" for k in range(20000)]})
 
 
-@pytest.fixture
-def _full_disk() -> Iterator[None]:
-    """No file of this process grows beyond a thousand bytes."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    signal.signal(signal.SIGXFSZ, handler)
+FULL_DISK = """
+import resource, signal, sys
+from pathlib import Path
+import polars as pl
+from defectdb.errors import InputDataError
+from defectdb.query.output_file import write_frame
+rows = pl.DataFrame({"a": [f"{k * 2654435761 % 2**32:x}" for k in range(20000)]})
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+try:
+    write_frame(rows, Path(sys.argv[1]))
+except InputDataError as error:
+    print(error)
+"""
+"""No file of the process grows beyond a thousand bytes."""
 
 
 @pytest.mark.parametrize("name", ["out.csv", "out.parquet"])
-@pytest.mark.usefixtures("_full_disk")
 def test_a_full_disk_leaves_the_earlier_file_and_no_draft(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     write_frame(pl.DataFrame({"a": [1]}), path)
     before = path.read_bytes()
-    with pytest.raises(InputDataError, match=f"{name}.*cannot be written"):
-        write_frame(LARGE, path)
+    told = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, str(path)], capture_output=True, text=True, check=True
+    ).stdout
+    assert name in told
+    assert "cannot be written" in told
     assert path.read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == [name]
 
