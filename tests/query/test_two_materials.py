@@ -119,8 +119,9 @@ def test_predictions_selections_and_errors_keep_to_the_material_and_datasets(db:
     numbers = evaluate(db, "n_defects", "formation_energy")["group"].to_list()
     assert numbers == [f"{m} {n}" for m in ("MoS2", SECOND) for n in (1, 2, 3)]
     assert evaluate(db, scope=Scope("MoS2"))["by"].unique(maintain_order=True).to_list() == [
-        "all", "n_defects", "descriptor",
-    ]  # fmt: skip
+        "all",
+        "n_defects",
+    ]
 
 
 def test_a_notebook_names_the_material(path: Path) -> None:
