@@ -60,7 +60,9 @@ def _prepare(base: Path) -> int:
     write_archive(base / "second" / "first.zip", cell=4, triples=20, seed=1)
     code = run(["--db", str(base / "ingested.duckdb"), "ingest", str(base / "first.zip")])
     shutil.copyfile(base / "ingested.duckdb", base / "learned.duckdb")
-    code |= run(["--db", str(base / "other.duckdb"), "ingest", str(base / "second"), "--name", "other"])
+    code |= run(
+        ["--db", str(base / "other.duckdb"), "ingest", str(base / "second" / "first.zip"), "--name", "other"]
+    )
     learned = ["--db", str(base / "learned.duckdb")]
     code |= run([*learned, "learn", "--all-pairs", "--workers", "1", *QUICK])
     with open_database(base / "learned.duckdb") as db, db.transaction():

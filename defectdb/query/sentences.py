@@ -109,9 +109,12 @@ def _tail(
     near, middle, far = values(constants)
     if not math.isfinite(far) or abs(middle) > 10 or abs(far) > 10:
         return "grows without limit"
+    falls = near * middle > 0 and middle * far > 0 and abs(far) < 0.5 * abs(middle) < 0.5 * abs(near)
+    if falls:  # a power of the distance
+        return "tends to 0"
     if max(abs(near - far), abs(middle - far)) > max(1e-2 * abs(far), 1e-4):
         return "does not settle at large distance"
-    if abs(far) < _SILENT or abs(far) < 0.5 * abs(near):  # a power of the distance is still falling
+    if abs(far) < _SILENT:
         return "tends to 0"
     error = _propagated(lambda moved: values(moved)[-1], constants, errors)
     return f"tends to {with_error(1000 * far, None if error is None else 1000 * error)} meV"
