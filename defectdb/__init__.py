@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from defectdb.version import __version__
+
 if TYPE_CHECKING:
     from pathlib import Path
 
     from defectdb.api import Connection
     from defectdb.engine.regressor import SymbolicRegressor
 
-__version__ = "0.2.0"
 __all__ = ["SymbolicRegressor", "__version__", "connect"]
 
 

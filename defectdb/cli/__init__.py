@@ -14,9 +14,9 @@ from typing import Any
 
 import click
 
-from defectdb import __version__
 from defectdb.cli.interrupts import stoppable
 from defectdb.errors import DefectDBError, ExitCode, missing_parts_named
+from defectdb.version import __version__
 
 DEFAULT_DATABASE = "defects.duckdb"
 

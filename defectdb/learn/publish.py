@@ -9,7 +9,6 @@ from importlib import import_module
 
 import polars as pl
 
-from defectdb import __version__
 from defectdb.db import Database
 from defectdb.db.access.locks import patience
 from defectdb.db.models.formulas import (
@@ -33,6 +32,7 @@ from defectdb.learn.saved_fronts import save_fronts
 from defectdb.learn.select import Selection
 from defectdb.schema.labels import formula_order
 from defectdb.schema.records import ANY_NUMBER, Aggregator, ModelRecord, RunRecord, TermRecord
+from defectdb.version import __version__
 
 
 @dataclass(frozen=True)

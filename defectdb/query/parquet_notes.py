@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from defectdb import __version__
 from defectdb.schema.dictionary import TABLES
+from defectdb.version import __version__
 
 _OWN_UNITS = {"value": "eV", "predicted": "eV", "concentration": "1"}
 """Columns that no table has alone: predictions are energies."""

@@ -15,13 +15,13 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from defectdb import __version__
 from defectdb.db import Database
 from defectdb.db.stores.copy import copy_database
 from defectdb.errors import InputDataError, UsageError
 from defectdb.schema.dictionary import TABLES
 from defectdb.schema.dictionary_entries import Table
 from defectdb.schema.quoting import quoted_name
+from defectdb.version import __version__
 
 DATABASE = "defects.duckdb"
 DESCRIPTION = "datapackage.json"

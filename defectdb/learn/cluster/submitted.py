@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from defectdb import __version__
 from defectdb.errors import UsageError
 from defectdb.learn.cluster.folder_executor import FolderExecutor, Job
 from defectdb.learn.cluster.worker import work
 from defectdb.learn.config import LearnConfig
+from defectdb.version import __version__
 
 Place = Literal["local", "slurm"]
 

@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from defectdb import __version__
 from defectdb.engine.finishing.scored import Scored
 from defectdb.engine.search.outcome import Generation
 from defectdb.expressions.expression import from_ast, to_ast
 from defectdb.learn.config import LearnConfig
 from defectdb.learn.pairs.kernel_task import Kernel, KernelTask, LatticeTask, PairTask, TableTask, TripleTask
+from defectdb.version import __version__
 
 _KINDS: dict[str, type[KernelTask]] = {
     kind.__name__: kind for kind in (KernelTask, PairTask, LatticeTask, TableTask, TripleTask)

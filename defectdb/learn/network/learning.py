@@ -12,7 +12,6 @@ import numpy as np
 import polars as pl
 import torch
 
-from defectdb import __version__
 from defectdb.db import Database
 from defectdb.db.models.formulas import finish_run, start_run
 from defectdb.errors import ChangedDataError, InputDataError, SelectionError, UsageError
@@ -35,6 +34,7 @@ from defectdb.learn.network.storing import Part, Trained, TrainedNetwork, store
 from defectdb.learn.network.training import Lesson, State, load_state, new_state, state_arrays, train
 from defectdb.learn.publish import fail_run
 from defectdb.schema.records import RunRecord
+from defectdb.version import __version__
 
 _SAVE_EVERY = 20.0  # seconds
 

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from dataclasses import replace
 
-from defectdb import __version__
 from defectdb.engine.search.outcome import Generation
 from defectdb.errors import DefectDBError, SearchFailedError, VersionMismatchError
 from defectdb.learn.pairs.kernel_search import learn_kernel
 from defectdb.learn.pairs.kernel_task import Kernel, KernelTask
+from defectdb.version import __version__
 
 TRIES = 3
 """So many times a search is begun whose worker is killed, runs out of memory or of time."""

@@ -12,7 +12,6 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
-from defectdb import __version__
 from defectdb.db import Database
 from defectdb.db.models.formulas import finish_run, start_run
 from defectdb.db.potentials.models import PotentialRecord, append_potential
@@ -29,6 +28,7 @@ from defectdb.learn.potential.physics.potential import ROLES, Potential, Window
 from defectdb.learn.potential.search import Refined, SearchOptions, search_potential
 from defectdb.learn.potential.select_frames import demand_learnable, demand_shells, select_frames
 from defectdb.schema.records import RunRecord
+from defectdb.version import __version__
 
 Engine = Literal["equation-learner", "multistart", "segvae"]
 _STRATEGIES: Mapping[str, Literal["tree", "multistart", "segvae"]] = MappingProxyType(

@@ -14,7 +14,6 @@ from types import MappingProxyType
 import numpy as np
 from ase.data import atomic_masses, atomic_numbers
 
-from defectdb import __version__
 from defectdb.db.potentials.models import StoredPotential
 from defectdb.errors import SelectionError, UnknownNameError
 from defectdb.expressions.arrays import Floats
@@ -23,6 +22,7 @@ from defectdb.expressions.texts import to_infix
 from defectdb.learn.potential.physics.guards import faults
 from defectdb.learn.potential.physics.potential import Potential
 from defectdb.learn.potential.stored import potential_of
+from defectdb.version import __version__
 
 FORMATS = ("setfl", "lammps", "latex")
 POINTS = 10_000
