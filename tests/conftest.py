@@ -13,10 +13,11 @@ from defectdb.db import Database, open_database
 
 
 @pytest.fixture(scope="session", autouse=True)
-def no_long_waits() -> Iterator[None]:
-    """A file that another process has open is waited for a moment only."""
+def surroundings() -> Iterator[None]:
+    """A file that another process has open is waited for a moment only; tables are as wide as in a pipe."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DEFECTDB_WAIT", "0.5")
+        patch.delenv("COLUMNS", raising=False)  # whose terminal the tests run in makes no difference
         yield
 
 

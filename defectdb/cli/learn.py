@@ -201,10 +201,10 @@ def _learn_formulas(settings: Settings, options: dict[str, Any]) -> None:
         )
     from defectdb.cli.display.learned import (
         FRONT_NOTE,
+        LIGHTER,
         agreement_note,
         chosen_table,
         error_note,
-        fit_width,
         front_table,
         model_front_table,
         rows_note,
@@ -238,10 +238,10 @@ def _learn_formulas(settings: Settings, options: dict[str, Any]) -> None:
     if len({kernel.task.label for kernel in learned.kernels}) == 1:
         for kernel in learned.kernels:
             click.echo(f"{rows_note(kernel)}\n{error_note(learned)}")
-            emit(fit_width(front_table(kernel)), floats="{:.4g}")
+            emit(front_table(kernel), floats="{:.4g}", lighter=LIGHTER)
     else:
         click.echo(error_note(learned))
-        emit(fit_width(chosen_table(learned)), floats="{:.4g}")
+        emit(chosen_table(learned), floats="{:.4g}", lighter=LIGHTER)
         if learned.front:
             click.echo(FRONT_NOTE)
             emit(model_front_table(learned), floats="{:.4g}")

@@ -29,6 +29,7 @@ function address() {
 async function show(db) {
   const turn = ++shown;
   const { name, parameters } = address();
+  main.setAttribute("aria-busy", "true");
   document.title = `${PAGES[name].title} – defectdb`;
   for (const link of document.querySelectorAll("#pages a")) {
     link.toggleAttribute("aria-current", link.dataset.page === name);
@@ -51,6 +52,7 @@ async function show(db) {
     const focus = focused();
     main.replaceChildren(page);
     page.dataset.address = location.hash;
+    main.removeAttribute("aria-busy");
     refocus(focus);
   }
 }

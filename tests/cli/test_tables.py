@@ -29,6 +29,17 @@ def test_columns_without_room_are_named(capsys, monkeypatch):
     assert printed(capsys, monkeypatch, 40).err == "no room for status; --wide shows every column\n"
 
 
+@pytest.mark.parametrize(("width", "left"), [(200, []), (78, ["DL"]), (60, ["DL", "BIC"])])
+def test_lighter_columns_make_room_for_the_formula(capsys, monkeypatch, width, left):
+    numbers = pl.DataFrame({"tokens": [7], "BIC": [-512.25], "DL": [1040.5]})
+    monkeypatch.setenv("COLUMNS", str(width))
+    print_table(numbers.hstack(FRAME.select("formula")), "{:.6g}", ("DL", "BIC", "nowhere"))
+    out, err = capsys.readouterr()
+    assert "0.3*exp(-r)" in out
+    assert out.split()[: 4 - len(left)] == [n for n in ("tokens", "BIC", "DL", "formula") if n not in left]
+    assert sorted(left) == sorted(n for n in ("DL", "BIC") if n in err)
+
+
 def test_an_empty_result_says_so(capsys, monkeypatch):
     assert printed(capsys, monkeypatch, 80, FRAME.head(0)).err == "no rows\n"
 

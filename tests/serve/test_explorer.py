@@ -51,15 +51,15 @@ def show(browser, site, address):
     name, _, query = address.partition("?")
     fragment = f"#/{name}?{quote(query, safe='=&')}" if query else f"#/{name}"
     browser.get(f"{site}{fragment}")
-    ready = f'main .page[data-address="{fragment}"]'
+    ready = f'main:not([aria-busy]) .page[data-address="{fragment}"]'
     [page] = WebDriverWait(browser, 90).until(lambda b: b.find_elements(By.CSS_SELECTOR, ready))
     return page
 
 
 def texts(element, selector):
-    from selenium.webdriver.common.by import By
-
-    return [found.text for found in element.find_elements(By.CSS_SELECTOR, selector)]
+    """Read in one go: the page may draw itself anew between two calls."""
+    script = "return [...arguments[0].querySelectorAll(arguments[1])].map(found => found.innerText.trim())"
+    return element.parent.execute_script(script, element, selector)
 
 
 def drawn(browser, page, selector):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -23,15 +21,8 @@ from defectdb.learn.pairs.kernel_task import Kernel, PairTask
 _ERRORS = ("RMSE", "MAE", "MAE_cv", "interior")
 """Columns of errors: in training, with each distance left out in turn, and of these without the end points."""
 
-_WIDE = 110
-"""Columns of a terminal that tables of all numbers and the formulas need."""
-
-
-def fit_width(frame: pl.DataFrame) -> pl.DataFrame:
-    """The table without the columns that leave the formulas no room, where stdout is a narrow terminal."""
-    if not sys.stdout.isatty() or shutil.get_terminal_size().columns >= _WIDE:
-        return frame
-    return frame.drop("BIC", "DL") if "DL" in frame.columns else frame.drop("RMSE", "MAE_cv")
+LIGHTER = ("DL", "BIC", "RMSE", "interior")
+"""Columns that a narrow terminal does without, so that the formulas have room."""
 
 
 def rows_note(kernel: Kernel) -> str:

@@ -43,27 +43,43 @@ def table_options(command: Command) -> Command:
     return wide(columns(command))
 
 
-def print_table(frame: pl.DataFrame, floats: str) -> None:
+def print_table(frame: pl.DataFrame, floats: str, lighter: Sequence[str] = ()) -> None:
     """Print a frame on stdout, numbers right-aligned. Columns stand in the order of their weight: where not all fit,
-    texts are cut, then the last columns are left out, which stderr says.
+    the ``lighter`` ones are left out in turn, then texts are cut, then the last columns left out, which stderr says.
 
     Raises UnknownNameError for a column of --columns that the table does not have.
     """
     frame = _chosen(frame)
+    lightest = [name for name in lighter if name in frame.columns]
     cells = [[_text(value, floats) for value in frame[name].to_list()] for name in frame.columns]
     natural = [
         max(len(name), *map(len, column), 0) for name, column in zip(frame.columns, cells, strict=True)
     ]
     numeric = [kind.is_numeric() for kind in frame.dtypes]
-    widths = natural if _option(_WIDE) else fitted_widths(natural, numeric, _line_width())
-    lines = [_line(frame.columns, widths, numeric)]
+    shown = list(range(frame.width))
+    if _option(_WIDE):
+        widths = natural
+    else:
+        shown = _without(lightest, frame.columns, natural, _line_width())
+        widths = fitted_widths([natural[i] for i in shown], [numeric[i] for i in shown], _line_width())
+        shown = shown[: len(widths)]
+    kinds = [numeric[i] for i in shown]
+    lines = [_line([frame.columns[i] for i in shown], widths, kinds)]
     lines.append("  ".join("─" * width for width in widths))
-    lines += [_line(row, widths, numeric) for row in zip(*cells[: len(widths)], strict=True)]
+    lines += [_line(row, widths, kinds) for row in zip(*(cells[i] for i in shown), strict=True)]
     _show(lines)
-    if left := frame.columns[len(widths) :]:
+    if left := [name for i, name in enumerate(frame.columns) if i not in shown]:
         _say(f"no room for {', '.join(left)}; --wide shows every column")
     if frame.is_empty() and frame.columns:
         _say("no rows")
+
+
+def _without(lightest: Sequence[str], names: Sequence[str], natural: Sequence[int], room: int) -> list[int]:
+    """Numbers of the columns, the lightest left out one after the other until all fit into ``room`` characters."""
+    shown, waiting = list(range(len(names))), list(lightest)
+    while waiting and sum(natural[i] for i in shown) + _GAP * (len(shown) - 1) > room:
+        shown.remove(names.index(waiting.pop(0)))
+    return shown
 
 
 def fitted_widths(natural: Sequence[int], numeric: Sequence[bool], room: int) -> list[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -56,8 +57,13 @@ def progress_bar(settings: Settings) -> Progress:
     )
 
 
-def emit(frame: pl.DataFrame, style: str = "table", *, floats: str = "{:.6g}") -> None:
-    """Print a frame on stdout as ``table``, ``csv`` or ``json`` (a list of objects). Numbers are right-aligned."""
+def emit(
+    frame: pl.DataFrame, style: str = "table", *, floats: str = "{:.6g}", lighter: Sequence[str] = ()
+) -> None:
+    """Print a frame on stdout as ``table``, ``csv`` or ``json`` (a list of objects). Numbers are right-aligned.
+
+    ``lighter``: columns that a table does without first where it has no room for all.
+    """
     if style == "json":
         emit_json(frame.to_dicts())
     elif style == "csv":
@@ -67,7 +73,7 @@ def emit(frame: pl.DataFrame, style: str = "table", *, floats: str = "{:.6g}") -
     else:
         from defectdb.cli.display.tables import print_table
 
-        print_table(frame, floats)
+        print_table(frame, floats, lighter)
 
 
 def emit_json(data: Any) -> None:

@@ -103,7 +103,10 @@ def _wide(rows: pl.DataFrame) -> pl.DataFrame:
     import polars as pl
 
     ours = sorted({name for name in rows["method"] if name.startswith("this work")})
-    named = {**SHORT, **{name: name.removeprefix("this work, ") for name in ours}}
+    named = {
+        **{name: name.removeprefix("this work, ") for name in ours},
+        **SHORT,
+    }  # where not all fit, ours stay
     partly = (pl.col("coverage") < 1) & (pl.col("n") > 0)
     text = pl.col("mae_mev").map_elements(lambda x: f"{x:.3g}", return_dtype=pl.String)
     share = pl.format("{} ({}%)", text, (100 * pl.col("coverage")).round(0).cast(pl.Int64))
