@@ -29,7 +29,7 @@ def test_columns_without_room_are_named(capsys, monkeypatch):
     assert printed(capsys, monkeypatch, 40).err == "no room for status; --wide shows every column\n"
 
 
-@pytest.mark.parametrize(("width", "left"), [(200, []), (78, ["DL"]), (60, ["DL", "BIC"])])
+@pytest.mark.parametrize(("width", "left"), [(200, []), (84, ["DL"]), (60, ["DL", "BIC"])])
 def test_lighter_columns_make_room_for_the_formula(capsys, monkeypatch, width, left):
     numbers = pl.DataFrame({"tokens": [7], "BIC": [-512.25], "DL": [1040.5]})
     monkeypatch.setenv("COLUMNS", str(width))
