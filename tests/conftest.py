@@ -21,7 +21,7 @@ def surroundings() -> Iterator[None]:
         yield
 
 
-WITH_ALGEBRA = ("engine/finishing", "engine/search", "demo/", "test_end_to_end")
+WITH_ALGEBRA = ("engine/finishing", "engine/search", "test_end_to_end")
 """Tests of these files shorten formulas by sympy as users' searches do."""
 
 

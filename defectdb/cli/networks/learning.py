@@ -33,7 +33,8 @@ _OPTIONS: tuple[Callable[..., Any], ...] = (
         "--joint", is_flag=True, help="With --network: one for all, not one for few and one for many defects."
     ),
     click.option(
-        "--hold-out", is_flag=True, help="With --network: measure on a fifth, chosen by a hash of the ids."
+        "--hold-out", is_flag=True,
+        help="With --network: leave out a fifth of those with three or more defects to measure on."
     ),
     click.option(
         "--on-residuals", is_flag=True, help="With --network: learn what the formulas in use leave, and add it to them."

@@ -58,7 +58,8 @@ class NetworkConfig(BaseModel):
     """Options of one ``learn --network``.
 
     ``joint``: one network for all hosts, not one for those with few and one for those with many defects.
-    ``hold_out``: leave a fifth of the structures, chosen by a hash of their ids, out of the training and measure there.
+    ``hold_out``: leave a fifth of the structures with three and more defects, chosen by a hash of their ids, out of
+    the training and measure there.
     ``on_residuals``: learn what the models in use leave. ``seed`` is the first member's, the next ones count up.
     """
 

@@ -29,7 +29,7 @@ from defectdb.learn.network.ensemble import (
 )
 from defectdb.learn.network.graph.graphs import load_graphs
 from defectdb.learn.network.residual_rows import subtract_formulas
-from defectdb.learn.network.selection import Rows, select_rows
+from defectdb.learn.network.selection import Rows, held_out, select_rows
 from defectdb.learn.network.storing import Part, Trained, TrainedNetwork, store
 from defectdb.learn.network.training import Lesson, State, load_state, new_state, state_arrays, train
 from defectdb.learn.publish import fail_run
@@ -179,7 +179,7 @@ def _train(
     begin = time.monotonic()
     frame, graphs = part.rows.frame, part.graphs
     y = frame["value"].to_numpy()
-    trained: Flags = (frame["fold"] > 0).to_numpy() if config.hold_out else np.ones(len(y), dtype=bool)
+    trained: Flags = ~held_out(frame) if config.hold_out else np.ones(len(y), dtype=bool)
     baseline = fit_baseline(graphs, y, trained)
     left = (y - baseline.predict(graphs) - baseline.mean) / baseline.scale
     lesson = Lesson(

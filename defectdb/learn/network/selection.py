@@ -11,6 +11,7 @@ from defectdb.db import Database
 from defectdb.db.read import known
 from defectdb.db.scope import Scope, dataset_ids, one_level
 from defectdb.errors import SelectionError
+from defectdb.expressions.arrays import Flags
 from defectdb.learn.job import check_target
 from defectdb.learn.network.config import NetworkConfig
 from defectdb.learn.select import Selection, frame_hash, rows_where
@@ -18,6 +19,9 @@ from defectdb.schema.quoting import quoted_text
 
 N_FOLDS = 5
 """Parts by a hash of the id, of which one can be left out."""
+
+PAIR = 2
+"""Defects of a pair."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,17 @@ def select_rows(db: Database, config: NetworkConfig) -> list[Rows]:
                 f"on; at least {N_FOLDS} are needed"
             )
     return [Rows(Selection(part, sql, frame_hash(part)), config.target) for part in kept]
+
+
+def held_out(frame: pl.DataFrame) -> Flags:
+    """Which structures a training with ``--hold-out`` leaves out: the first fold of those with three and more defects.
+
+    A single defect or a pair at one distance is a thing of its own that nothing else tells of, so these are learned
+    from; where there are no others, a fold of them is left out.
+    """
+    many = frame["n_defects"].to_numpy() > PAIR
+    first: Flags = frame["fold"].to_numpy() == 0
+    return first & many if many.any() else first
 
 
 def _materials(db: Database, names: Sequence[str]) -> list[str]:

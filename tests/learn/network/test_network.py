@@ -23,6 +23,7 @@ from defectdb.learn.network.graph.graphs import load_graphs
 from defectdb.learn.network.learning import Epoch, learn_networks
 from defectdb.learn.network.model import Network
 from defectdb.learn.network.prediction import predict_networks
+from defectdb.learn.network.selection import held_out
 from defectdb.learn.network.weights import from_bytes, to_bytes
 from defectdb.query.predict import narrate_unknown
 
@@ -238,8 +239,23 @@ def test_left_out_structures_are_marked_and_measured() -> None:
             "JOIN target_values AS t USING (structure_id, target) "
             "WHERE NOT p.trained AND target = 'formation_energy_per_site'"
         )
+        smallest = db.value(
+            "SELECT min(n_defects) FROM network_predictions WHERE NOT trained"  # what nothing else tells of is learned
+        )
     assert network.n_held > 5
     assert network.mae_held == pytest.approx(error)
+    assert smallest == 3
+
+
+def test_where_there_are_no_larger_structures_pairs_are_left_out() -> None:
+    frame = pl.DataFrame({"n_defects": [1, 2, 2, 1], "fold": [0, 0, 1, 2]})
+    assert held_out(frame).tolist() == [True, True, False, False]
+    assert held_out(frame.with_columns(n_defects=pl.Series([1, 2, 3, 3]), fold=0)).tolist() == [
+        False,
+        False,
+        True,
+        True,
+    ]
 
 
 def test_a_newer_network_of_the_same_hosts_takes_over_and_changed_rows_make_it_stale() -> None:
