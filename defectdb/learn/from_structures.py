@@ -99,7 +99,11 @@ def _models(
     models: list[NewModel] = []
     if sparse is not None and split.sparse is not None:
         _, new = new_sparse_model(
-            job, sparse, searches(db, job, progress, log), searches(db, cold, progress, blind_log)
+            job,
+            sparse,
+            searches(db, job, progress, log),
+            searches(db, cold, progress, blind_log),
+            progress.note,
         )
         models.append(replace(new, n_defects=split.sparse))
     if dense is not None and split.dense is not None:

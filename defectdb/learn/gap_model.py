@@ -56,7 +56,7 @@ def new_gap_model(
     log, blind_log = list[Kernel](), list[Kernel]()
     cold = replace(job, config=job.config.model_copy(update={"warm": False}))
     fitted, new = new_sparse_model(
-        job, data, searches(db, job, progress, log), searches(db, cold, progress, blind_log)
+        job, data, searches(db, job, progress, log), searches(db, cold, progress, blind_log), progress.note
     )
     rows = [generation_rows(k, run_id) for k in log]
     new = replace(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -26,9 +27,19 @@ AGGREGATORS: dict[str, Aggregator] = {
 """How a model learned from all structures combines its terms."""
 
 
-def new_sparse_model(job: Job, data: ModelData, learn: Learn, blind: Learn) -> tuple[Fitted, NewModel]:
-    """The fitted model and what is stored of it; ``blind`` runs the searches without a fold."""
+def new_sparse_model(
+    job: Job, data: ModelData, learn: Learn, blind: Learn, note: Callable[[str], None] = lambda _: None
+) -> tuple[Fitted, NewModel]:
+    """The fitted model and what is stored of it; ``blind`` runs the searches without a fold.
+
+    ``note`` is told the error of free tables in training, which says what the formulas cost.
+    """
     fitted = fit_model(data, learn, np.ones(len(data.y), dtype=bool))
+    error = 1000 * float(np.abs(fitted.residual).mean())
+    note(
+        f"free tables in place of the formulas: {1000 * fitted.table_error:.2f} meV in training, "
+        f"the formulas {error:.2f}"
+    )
     if job.config.nested:
         fitted = replace(fitted, residual_cv=nested_residual(data, blind))
     residual, left_out = np.abs(fitted.residual), np.abs(fitted.residual_cv)

@@ -38,12 +38,14 @@ class Fitted:
     """A fitted model: every term's kernel (its front and the formula in use) and its place.
 
     ``residual`` [structure] in eV of the formulas as published, ``residual_cv`` of those refitted without the fold.
+    ``table_error``: mean absolute error (eV) in training of free tables of the same shape.
     """
 
     terms: list[tuple[Kernel, Part]]
     spare: list[Kernel]
     residual: Floats
     residual_cv: Floats
+    table_error: float
 
     @property
     def parts(self) -> list[Part]:
@@ -69,7 +71,8 @@ def fit_model(data: ModelData, learn: Learn, train: Flags) -> Fitted:
             trial = replace(formulas, chosen=sums).refined(y, train)
             if trial.error(y, train) < PAYS * formulas.error(y, train):
                 formulas = trial
-    return _with_triples(data, formulas.terms(), [found[task.name] for task in wanted], y, train)
+    table_error = _mean(shape.tables.residual, train)
+    return _with_triples(data, formulas.terms(), [found[task.name] for task in wanted], y, train, table_error)
 
 
 def nested_residual(data: ModelData, learn: Learn) -> Floats:
@@ -116,8 +119,9 @@ def paying(
 
 
 def _with_triples(
-    data: ModelData, terms: list[tuple[Kernel, Part]], spare: list[Kernel], y: Floats, train: Flags
-) -> Fitted:
+    data: ModelData, terms: list[tuple[Kernel, Part]], spare: list[Kernel], y: Floats, train: Flags,
+    table_error: float,
+) -> Fitted:  # fmt: skip
     """The terms less the products that do not pay, and with the three-body terms that do."""
     terms, blind = paying(terms, y, data.fold, train)
     left = []
@@ -133,7 +137,7 @@ def _with_triples(
             terms, blind = more, with_it
         else:
             left.append(kernel)
-    return Fitted(terms, left, y - predict([p for _, p in terms], len(y)), blind)
+    return Fitted(terms, left, y - predict([p for _, p in terms], len(y)), blind, table_error)
 
 
 def _mean(residual: Floats, train: Flags) -> float:
