@@ -41,7 +41,7 @@ def learn_kernel(task: KernelTask, report: Callable[[Generation], None] | None =
     if task.device == "cpu":
         torch.set_num_threads(1)
     grammar = task.config.grammar(task.variables)
-    config = replace(task.config.search(task.device), seed=search_seed(task))
+    config = replace(task.config.search(task.device), seed=search_seed(task), target_mse=_near_enough(task))
     domain = domain_of(task)
     folds = class_folds(task) if isinstance(task, LatticeTask) else None
     outcome = Search(problem_of(task), grammar, config, domain, report, seed_rows(grammar, task)).run(folds)
@@ -60,6 +60,17 @@ def learn_kernel(task: KernelTask, report: Callable[[Generation], None] | None =
     chosen = _choice(found, task)
     front = [_at_points(s, task) for s in found]
     return Kernel(task, front, chosen, outcome.generations, outcome.seconds, outcome.n_fits)
+
+
+NEAR_ENOUGH = 0.25
+"""A search ends at this share of the squared error that a simpler formula may add anyway."""
+
+
+def _near_enough(task: KernelTask) -> float:
+    """Mean squared error that ends a search: 0, or against a table what makes no difference to the model."""
+    if not isinstance(task, TableTask | TripleTask):
+        return 0.0
+    return NEAR_ENOUGH * task.spare / float(task.weight.sum())
 
 
 def steady_ones(front: list[Scored], task: KernelTask) -> list[Scored]:
