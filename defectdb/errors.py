@@ -33,7 +33,10 @@ class MissingPartError(UsageError):
     """Something that this installation was made without; says how to get it."""
 
 
-EXTRAS = {"torch": "learn", "pymatgen": "vasp", "matplotlib": "plots", "ase": "ase", "optimade": "serve"}
+EXTRAS = {
+    "torch": "learn", "pymatgen": "vasp", "matplotlib": "plots", "ase": "ase",
+    "optimade": "serve", "fastapi": "serve", "uvicorn": "serve", "lark": "serve",
+}  # fmt: skip
 """Library to the extra that installs it: pip install 'defectdb[learn]'."""
 
 
@@ -135,6 +138,10 @@ class DatabaseError(DefectDBError):
     """A database that is locked, damaged, too new or no database at all."""
 
     exit_code = ExitCode.DATABASE_UNUSABLE
+
+
+class TimeLimitError(DefectDBError):
+    """A query that took longer than it may, and was stopped."""
 
 
 class QueryError(UsageError):

@@ -48,6 +48,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "export": ("export", "Write a table or query as LaTeX, CSV, Markdown, HTML or Parquet."),
     "plot": ("export", "Draw kernels, fronts and parity plots."),
     "site": ("site", "Write the explorer: pages that read the database in the browser."),
+    "serve": ("serve", "Answer OPTIMADE queries about the stored structures."),
     "completion": ("completion", "Print a shell's completion script."),
     "demo": ("demo", "Run the whole path on a computed tight-binding dataset."),
 }

@@ -45,6 +45,7 @@ def open_database(
     create: bool = False,
     files: bool = False,
     shared: bool = False,
+    wait: float | None = None,
 ) -> Database:
     """Open a database file (or ``:memory:``).
 
@@ -52,8 +53,8 @@ def open_database(
     failed. ``files`` lets SQL statements reach other files, which nothing but a user's own statement needs. A
     ``shared`` database is written in its transactions alone: between them other processes read and write the file.
 
-    A file that another process writes is waited for (``$DEFECTDB_WAIT`` seconds, default 30). Raises DatabaseError
-    where the file is missing, locked for longer, no DuckDB file, or written by a newer defectdb.
+    A file that another process writes is waited for: ``wait`` seconds, by default ``$DEFECTDB_WAIT`` or 30. Raises
+    DatabaseError where the file is missing, locked for longer, no DuckDB file, or written by a newer defectdb.
     """
     name = str(path)
     if name == MEMORY:
@@ -75,7 +76,7 @@ def open_database(
     if shared and not read_only:
         take_turn(file)
     try:
-        connection = connect(read_only=read_only, wait=patience())
+        connection = connect(read_only=read_only, wait=patience() if wait is None else wait)
         try:
             migrated = _check_version(connection, name, read_only=read_only)
             if not read_only:
