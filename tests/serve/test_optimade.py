@@ -8,6 +8,7 @@ import sys
 import threading
 import urllib.error
 import urllib.request
+import warnings
 from contextlib import contextmanager
 from urllib.parse import quote
 
@@ -66,10 +67,10 @@ def get(server, path, **parameters):
 def test_the_library_s_validator_finds_no_fault(server):
     from optimade.validator import ImplementationValidator
 
-    validator = ImplementationValidator(
-        base_url=server, verbosity=0, page_limit=3, run_optional_tests=False, respond_json=False
-    )
-    validator.validate_implementation()
+    validator = ImplementationValidator(base_url=server, verbosity=0, page_limit=3, run_optional_tests=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the library's models warn of optional properties without a value
+        validator.validate_implementation()
     assert validator.results.failure_messages == []
     assert validator.valid
     assert validator.results.success_count > 40
