@@ -116,8 +116,8 @@ class InputDataError(DefectDBError):
         super().__init__(f"{where}: {message}" if where else message)
 
 
-class SelectionError(DefectDBError):
-    """A selection that leaves nothing, or too little, to learn from."""
+class SelectionError(DefectDBError, ValueError):
+    """Data that leave nothing, or too little, to learn from; a ValueError too, as scikit-learn's users expect."""
 
     exit_code = ExitCode.BAD_DATA
 

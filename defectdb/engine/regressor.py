@@ -23,7 +23,7 @@ from defectdb.engine.finishing.uncertainty import averaged, covariance, descript
 from defectdb.engine.grammar.grammar import Grammar
 from defectdb.engine.problem import Problem
 from defectdb.engine.regressor_input import Columns, groups_of, matrix_of, points_in_rows, vector_of
-from defectdb.engine.regressor_options import check_options
+from defectdb.engine.regressor_options import check_options, not_fitted
 from defectdb.engine.safety.domain import Domain
 from defectdb.engine.search.islands import search_islands
 from defectdb.engine.search.search import Search
@@ -156,6 +156,8 @@ class SymbolicRegressor:
         check_options(self)
         x = matrix_of(X)
         target = vector_of(y, "y", len(x) if groups is None else None)
+        if len(target) == 1:
+            raise SelectionError("1 sample (n_samples=1) is too few for a formula; give at least 3 rows")
         self._known_columns = Columns.of(X, self.variables)
         self.variables_ = self._known_columns.variables
         self.n_features_in_, self.feature_names_in_ = x.shape[1], np.array(self.variables_, dtype=object)
@@ -330,7 +332,7 @@ class SymbolicRegressor:
 
     def _fitted(self, index: int | None = None) -> Scored:
         if not hasattr(self, "best_"):
-            raise UsageError("this regressor is not fitted yet; call fit first")
+            raise not_fitted("this regressor is not fitted yet; call fit first")
         if index is None:
             return self.best_
         if not -len(self.front_) <= index < len(self.front_):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,29 +16,60 @@ from defectdb.errors import SelectionError, UsageError
 from defectdb.expressions.arrays import Floats
 from defectdb.expressions.expression import names_variable
 
-MAX_VARIABLES = 6
+MAX_VARIABLES = 100
 AGGREGATES = ("sum", "min", "max")
 """What points can make of their group."""
 
 
+class NoNumbersError(SelectionError, TypeError):
+    """Data of which some entries are no numbers."""
+
+
 def matrix_of(X: ArrayLike) -> Floats:
-    """[row, variable] in float64. Raises SelectionError for other shapes and more than six variables."""
+    """[row, variable] in float64; a vector is one variable.
+
+    Raises SelectionError for other shapes, values that are not finite, no rows and more than MAX_VARIABLES variables.
+    """
     x = _numbers(X, "X")
     x = x[:, None] if x.ndim == 1 else x
-    if x.ndim != 2 or not 1 <= x.shape[1] <= MAX_VARIABLES:
+    if x.ndim != 2:
+        raise SelectionError(f"X must be [row, variable], not {x.shape}")
+    rows, variables = x.shape
+    if not rows:
+        raise SelectionError(f"0 sample(s) (shape={x.shape}) while a minimum of 1 is required: X has no rows")
+    if not variables:
+        raise SelectionError(
+            f"0 feature(s) (shape={x.shape}) while a minimum of 1 is required: X has no columns"
+        )
+    if variables > MAX_VARIABLES:
         raise SelectionError(f"X must be [row, variable] with 1 to {MAX_VARIABLES} variables, not {x.shape}")
+    if not np.isfinite(x).all():
+        raise SelectionError("X holds NaN or infinite values (inf); leave those rows out")
     return x
 
 
 def vector_of(y: ArrayLike, name: str, rows: int | None = None) -> Floats:
     """[row] in float64; one column counts as a vector. Raises SelectionError for other shapes and lengths."""
+    if y is None:
+        raise SelectionError(f"a fit requires y to be passed, but the target {name} is None")
     values = _numbers(y, name)
     if values.ndim == 2 and values.shape[1] == 1:
+        _warn_of_column(name)
         values = values[:, 0]
     if values.ndim != 1 or (rows is not None and len(values) != rows):
         wanted = "one value for every row" if rows is None else f"{rows} values, one for every row"
         raise SelectionError(f"{name} must be {wanted}, not {values.shape}")
+    if not np.isfinite(values).all():
+        raise SelectionError(f"{name} holds NaN or infinite values (inf); leave those rows out")
     return values
+
+
+def _warn_of_column(name: str) -> None:
+    """Say that a column was taken as a vector, by scikit-learn's warning where that library is loaded."""
+    loaded = sys.modules.get("sklearn.exceptions")
+    kind: type[Warning] = UserWarning if loaded is None else loaded.DataConversionWarning
+    text = f"A column-vector {name} was passed when a 1d array was expected: it is read as [row]"
+    warnings.warn(text, kind, stacklevel=4)
 
 
 def groups_of(groups: ArrayLike, points: int, rows: int | None = None) -> NDArray[np.int64]:
@@ -120,8 +153,12 @@ class Columns:
             X = X[list(wanted)]  # type: ignore[index, call-overload]
         x = matrix_of(X)
         if x.shape[1] != len(self.variables):
-            names = ", ".join(self.variables)
-            raise SelectionError(f"{x.shape[1]} columns for a formula of {len(self.variables)} ({names})")
+            expected, names = len(self.variables), ", ".join(self.variables)
+            reshape = "Reshape your data to [row, variable]: " if np.ndim(X) == 1 else ""
+            raise SelectionError(
+                f"{reshape}{x.shape[1]} columns for a formula of {expected} ({names}): X has {x.shape[1]} features, "
+                f"but SymbolicRegressor is expecting {expected} features as input"
+            )
         return x
 
 
@@ -132,7 +169,14 @@ def _labels(X: Any) -> tuple[str, ...]:
 
 
 def _numbers(values: ArrayLike, name: str) -> Floats:
+    if hasattr(values, "toarray"):
+        raise SelectionError(f"{name} is sparse, and sparse data are not supported; give {name}.toarray()")
     try:
-        return np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError) as cause:
+        array = np.asarray(values)
+        if array.dtype.kind != "c":
+            return array.astype(np.float64)
+    except ValueError as cause:
         raise SelectionError(f"{name} must hold numbers: {cause}") from cause
+    except TypeError as cause:
+        raise NoNumbersError(f"{name} must hold numbers: {cause}") from cause
+    raise SelectionError(f"{name} holds complex numbers (Complex data not supported); give real ones")

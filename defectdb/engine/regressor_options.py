@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,15 @@ from defectdb.errors import UsageError
 _SMALLEST = {"max_tokens": 1, "max_terms": 1, "population": 1, "islands": 1}
 ENGINES = ("segvae", "equation-learner")
 _FROM_ZERO = ("generations", "exhaustive_limit", "seed")
+
+
+def not_fitted(text: str) -> UsageError:
+    """The error of a regressor that was not fitted; scikit-learn's NotFittedError as well where that is loaded."""
+    loaded = sys.modules.get("sklearn.exceptions")
+    if loaded is None:
+        return UsageError(text)
+    error: UsageError = type("NotFittedError", (UsageError, loaded.NotFittedError), {})(text)
+    return error
 
 
 def check_options(regressor: Any) -> None:
