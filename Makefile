@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo dist test lint types contracts unit site-assets bench bench-learn clean
+.PHONY: demo dist docs man test lint types contracts unit site-assets bench bench-learn clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -38,10 +38,21 @@ unit: $(VENV)/.installed-dev
 site-assets:
 	cd explorer && npm ci --no-audit --no-fund && npm run build
 
-# wheel and sdist, the explorer in both
-dist: $(VENV)/.installed-dev site-assets
+# the pages of docs/ with those made from the code, into build/docs: open build/docs/index.html
+docs: export NO_MKDOCS_2_WARNING = 1
+docs: $(VENV)/.installed-dev
+	$(BIN)/mkdocs build --strict
+
+# the manual page: man -l build/man/defectdb.1
+man: $(VENV)/.installed-dev
+	$(BIN)/python docs/hooks/man_page.py build/man/defectdb.1
+
+# wheel and sdist, the explorer in both, the manual page in the wheel
+dist: $(VENV)/.installed-dev site-assets man
 	rm -rf dist
 	$(BIN)/hatchling build -d dist
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[release]'
+	$(BIN)/twine check --strict dist/*
 	$(BIN)/python -m zipfile -t dist/*.whl
 	$(BIN)/python -m zipfile -l dist/*.whl | grep -q site/assets/explorer.js
 	tar -tzf dist/*.tar.gz | grep -q site/assets/explorer.js

@@ -73,13 +73,15 @@ def narrate_unpredicted(db: Database, frame: pl.DataFrame, scope: Scope = EVERYT
         )
     found = []
     for row in left.iter_rows(named=True):
-        many = f"{row['n']} structure{'s' if row['n'] > 1 else ''} of {row['material_id']}"
+        several = row["n"] > 1
+        many = f"{row['n']} structure{'s' if several else ''} of {row['material_id']}"
         if row["charged"]:
-            why = "carry a charge, and models are learned from neutral defects"
+            why = f"{'carry' if several else 'carries'} a charge, and models are learned from neutral defects"
         elif row["pristine"]:
-            why = "hold no defect"
+            why = f"{'hold' if several else 'holds'} no defect"
         else:
-            why = f"with {row['fewest']} to {row['most']} defects are outside every model in use"
+            numbers = dict.fromkeys((row["fewest"], row["most"]))
+            why = f"with {' to '.join(map(str, numbers))} defects {'are' if several else 'is'} outside every model in use"
         found.append(f"{many} {why}: no prediction")
     return found
 
