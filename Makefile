@@ -50,9 +50,9 @@ man: $(VENV)/.installed-dev
 # wheel and sdist, the explorer in both, the manual page in the wheel
 dist: $(VENV)/.installed-dev site-assets man
 	rm -rf dist
-	$(BIN)/hatchling build -d dist
+	$(BIN)/python -m hatchling build -d dist
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[release]'
-	$(BIN)/twine check --strict dist/*
+	$(BIN)/python -m twine check --strict dist/*
 	$(BIN)/python -m zipfile -t dist/*.whl
 	$(BIN)/python -m zipfile -l dist/*.whl | grep -q site/assets/explorer.js
 	tar -tzf dist/*.tar.gz | grep -q site/assets/explorer.js
