@@ -10,6 +10,8 @@ from defectdb.cli.display.tables import table_options
 from defectdb.cli.display.terminal import emit, emit_json, say
 from defectdb.cli.options import dataset_option, material_option
 
+_TOLD_APART = 3  # numbers of defects that a line of `status` counts one by one
+
 if TYPE_CHECKING:
     import polars as pl
 
@@ -45,10 +47,20 @@ def status_command(settings: Settings, as_json: bool) -> None:
         emit_json(found)
         return
     models, _ = found.pop("active_models"), found.pop("stale_models")
+    found["structures_by_defects"] = _few(found["structures_by_defects"])
     rows = [(name, _words(value)) for name, value in found.items()]
     emit(pl.DataFrame(rows, schema=["what", "count"], orient="row"))
     if models:
         emit(pl.DataFrame(models, infer_schema_length=None))
+
+
+def _few(by_number: dict[str, int]) -> dict[str, int]:
+    """Counts of structures by number of defects, those with more than three together where there are many numbers."""
+    many = [number for number in by_number if int(number) > _TOLD_APART]
+    if len(many) <= _TOLD_APART:
+        return by_number
+    few = {number: count for number, count in by_number.items() if number not in many}
+    return few | {f"{many[0]} to {many[-1]}": sum(by_number[number] for number in many)}
 
 
 def _words(value: object) -> str:

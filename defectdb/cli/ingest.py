@@ -183,8 +183,10 @@ def datasets_command(settings: Settings, *, as_json: bool, bibtex: bool) -> None
         )
     if bibtex:
         click.echo("\n\n".join(bibtex_entries(frame)))
+    elif as_json:
+        emit(frame, "json")
     else:
-        emit(frame if as_json else frame.drop("sha256", "source_uri"), "json" if as_json else "table")
+        emit(frame.drop("sha256", "source_uri"), lighter=("ingested_at", "doi", "format"))
 
 
 @click.command("rejects")
@@ -210,7 +212,13 @@ def rejects_command(settings: Settings, dataset: str | None, as_json: bool) -> N
             "WHERE $dataset IS NULL OR dataset_id = $dataset ORDER BY ALL",
             {"dataset": dataset},
         )
-    emit(frame, "json" if as_json else "table")
+    if as_json:
+        emit(frame, "json")
+    else:  # what is wrong comes first: a narrow terminal cuts names before it cuts reasons
+        emit(
+            frame.select("reason", "detail", "source_path", "row", "dataset_id"),
+            lighter=("dataset_id", "row"),
+        )
 
 
 @click.command("notes")
@@ -236,7 +244,10 @@ def notes_command(settings: Settings, dataset: str | None, as_json: bool) -> Non
             "WHERE $dataset IS NULL OR dataset_id = $dataset ORDER BY ALL",
             {"dataset": dataset},
         )
-    emit(frame, "json" if as_json else "table")
+    if as_json:
+        emit(frame, "json")
+    else:
+        emit(frame.select("note", "structure_id", "dataset_id"), lighter=("dataset_id",))
 
 
 @click.command("remove")

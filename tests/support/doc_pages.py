@@ -39,7 +39,9 @@ class Page:
 def page(name: str) -> Page:
     """The page ``docs/NAME``."""
     text = (ROOT / "docs" / name).read_text(encoding="utf-8")
-    commands = re.findall(r"^    defectdb ([^\n]+)$(?:\n\n```text\n(.*?)```)?", text, re.MULTILINE | re.DOTALL)
+    commands = re.findall(
+        r"^    defectdb ([^\n]+)$(?:\n\n```text\n(.*?)```)?", text, re.MULTILINE | re.DOTALL
+    )
     files = re.findall(r"`([\w-]+\.toml)`[^`]*\n\n```toml\n(.*?)```", text, re.DOTALL)
     python = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     return Page([Command(*found) for found in commands], dict(files), python)
