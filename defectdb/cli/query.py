@@ -152,7 +152,9 @@ def _print_predictions(
 ) -> None:  # fmt: skip
     """Predictions on stdout, or in the file."""
     if output is None:
-        emit(frame, style or "table") if style == "json" else emit(frame.select(columns), style or "table")
+        lighter = ("model_id", "n_defects", "target")  # a narrow terminal keeps the interval
+        shown = frame if style == "json" else frame.select(columns)
+        emit(shown, style or "table", lighter=lighter)
     else:
         from defectdb.query.output_file import write_frame
 

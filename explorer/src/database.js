@@ -98,3 +98,11 @@ export function readable(sql, values) {
 function literal(value) {
   return typeof value === "number" ? String(value) : value === null ? "NULL" : `'${String(value).replaceAll("'", "''")}'`;
 }
+
+const MODELLED = "SELECT material_id AS material FROM formulas WHERE status = 'active' GROUP BY ALL ORDER BY count(*) DESC, 1";
+
+/** The material to begin with: of these the one with most formulas in use, else the first. */
+export async function modelled(db, materials) {
+  const known = (await db.rows(MODELLED)).map((m) => m.material);
+  return known.find((material) => materials.includes(material)) ?? materials[0];
+}

@@ -41,13 +41,16 @@ export function number(value, digits = 4) {
   return typeof value === "number" ? (Number.isInteger(value) ? String(value) : value.toPrecision(digits)) : String(value);
 }
 
+const LONG = 30; // characters of a text from which it may take several lines
+
 /** A table that scrolls sideways by itself; columns are {title, value, link?}. */
 export function dataTable(caption, columns, rows, shown = rows.length) {
   const body = rows.slice(0, shown).map((row) =>
     h("tr", {}, ...columns.map((c) => {
       const value = c.value(row);
       const cell = c.link ? h("a", { href: c.link(row) }, String(value ?? "")) : String(value ?? "");
-      return h("td", { class: typeof value === "number" || c.numeric ? "number" : null }, cell);
+      const kind = typeof value === "number" || c.numeric ? "number" : String(value ?? "").length > LONG ? "long" : null;
+      return h("td", { class: kind }, cell);
     })),
   );
   const numeric = (c) => c.numeric || (rows.length > 0 && typeof c.value(rows[0]) === "number");

@@ -58,7 +58,8 @@ export function front(rows) {
 
 /** Show LaTeX mathematics in an element; texts of a database get no commands that reach out. */
 export function typeset(element, latex) {
-  katex.render(latex, element, { throwOnError: false, trust: false, maxExpand: 200, displayMode: true });
+  // not as a display, which does not break lines
+  katex.render(`\\displaystyle ${latex}`, element, { throwOnError: false, trust: false, maxExpand: 200 });
 }
 
 /** Laws of the field fitted to points {r, value} by least squares: name, function, mean absolute error (eV). */

@@ -1,5 +1,6 @@
 // Structures to choose from: the hull of least energy over the number of defects, energy against gap, filters, download.
 import * as Plot from "@observablehq/plot";
+import { modelled } from "../database.js";
 import { choice, csv, dataTable, download, field, figure, h, number, palette, plot } from "../dom.js";
 
 const MATERIALS = "SELECT DISTINCT material_id AS material FROM hosts JOIN structures USING (host_id) ORDER BY ALL";
@@ -17,7 +18,7 @@ export async function screeningPage(page, parameters, db, go) {
     page.append(h("h1", {}, "Screening"), h("p", {}, "No structure is stored."));
     return;
   }
-  const material = materials.includes(parameters.material) ? parameters.material : materials[0];
+  const material = materials.includes(parameters.material) ? parameters.material : await modelled(db, materials);
   const rows = withHull((await db.rows(CANDIDATES, material)).map(valued).filter((r) => r.energy !== null));
   const chosen = rows.filter(accepts(parameters)).sort((a, b) => a.energy - b.energy);
   const filter = (name, label, attributes = { type: "number", step: "any" }) => field(label, { ...attributes, value: parameters[name] ?? "" }, (value) => go({ [name]: value }));

@@ -39,7 +39,7 @@ async function show(result, db, text) {
   try {
     const { columns, rows, count } = await db.table(text.trim().replace(/;\s*$/, ""), 100_000);
     const seconds = ((performance.now() - started) / 1000).toFixed(2);
-    const about = `${count} rows, ${seconds} s${count > MOST ? `; the first ${MOST} are shown` : ""}`;
+    const about = `${count} ${count === 1 ? "row" : "rows"}, ${seconds} s${count > MOST ? `; the first ${MOST} are shown` : ""}`;
     const cell = (value) => (value instanceof Date ? value.toISOString() : typeof value === "number" ? number(value, 7) : value === null ? "" : typeof value === "object" ? JSON.stringify(value) : String(value));
     result.replaceChildren(
       dataTable(about, columns.map((title, i) => ({ title, value: (row) => cell(row[i]), numeric: typeof rows[0]?.[i] === "number" })), rows, MOST),

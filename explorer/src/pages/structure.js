@@ -1,6 +1,7 @@
 // One structure: its defects on the host in 3D and from above, its pairs, and its prediction term by term.
 import { createViewer } from "3dmol/build/3Dmol.es6-min.js";
 import * as Plot from "@observablehq/plot";
+import { modelled } from "../database.js";
 import { choice, dataTable, field, figure, fitting, h, meV, number, palette, plot, sqlNote } from "../dom.js";
 import { termsOf } from "../terms.js";
 
@@ -28,7 +29,7 @@ export async function structurePage(page, parameters, db, go) {
   }
   let id = parameters.id;
   const [named] = id ? await db.rows(ONE, id) : [];
-  const material = named?.material_id ?? (materials.includes(parameters.material) ? parameters.material : materials[0]);
+  const material = named?.material_id ?? (materials.includes(parameters.material) ? parameters.material : await modelled(db, materials));
   const find = parameters.find ?? "";
   const found = await db.rows(FOUND, material, find, find, find);
   id = named ? id : (found.filter((f) => f.n_defects <= 3).at(-1) ?? found.at(0))?.structure_id;
@@ -48,12 +49,12 @@ export async function structurePage(page, parameters, db, go) {
     h("p", {}, `${one.structure_id}, ${one.composition}, ${one.n_sites} sites, from ${one.dataset}${one.charge ? `, charge ${one.charge}` : ""}.`),
     h("div", { class: "two" }, viewer(sites, defects), plan(one, sites, defects)),
     model ? h("div", {}, waterfall(model, values, one), beyond(model, values, one)) : h("p", {}, "No active model of the formation energy predicts this structure."),
-    model ? dataTable("Pairs", [
+    ...(model ? [dataTable("Pairs", [
       { title: "pair", value: (p) => p.label, link: (p) => `#/kernel?${new URLSearchParams({ material: one.material_id, label: p.label })}` },
       { title: "defects", value: (p) => `${p.defect_i}, ${p.defect_j}` },
       { title: "distance (Å)", value: (p) => p.r.toFixed(3), numeric: true }, { title: "|Δz| (Å)", value: (p) => p.dz.toFixed(2), numeric: true },
       { title: "V (meV)", value: (p) => meV(p.value, 2), numeric: true },
-    ], model.pairs) : null,
+    ], model.pairs)] : []),
     dataTable("Values", [
       { title: "target", value: (v) => v.target }, { title: "calculated", value: (v) => number(v.value, 6), numeric: true },
       { title: "predicted", value: (v) => number(v.predicted, 6), numeric: true }, { title: "unit", value: (v) => v.unit },
