@@ -25,7 +25,7 @@ def man_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_command_and_variable_is_on_the_page(man_page: Path) -> None:
     text = man_page.read_text(encoding="utf-8").replace("\\-", "-")
     assert [name for name in COMMANDS if f".SS defectdb {name}\n" not in text] == []
-    assert ".SS defectdb formulas activate\n" in text
+    assert ".SS defectdb potential learn\n" in text
     code = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "defectdb").rglob("*.py"))
     for name in set(re.findall(r'"(DEFECTDB_[A-Z]+)"', code)):
         assert f"\\fB{name}\\fR" in text

@@ -126,6 +126,23 @@ def test_the_terms_of_a_structure_add_up_to_its_prediction(browser, site, number
     assert len(texts(page, ".scroll[aria-label='Pairs'] tbody tr")) == 3
 
 
+def test_a_structure_without_a_prediction_says_so_and_nothing_else(browser, site, numbers):
+    sql = """SELECT structure_id FROM predictions WHERE target = 'formation_energy' AND value IS NULL
+             ORDER BY structure_id LIMIT 1"""
+    page = show(browser, site, f"structure?id={numbers.value(sql)}")
+    written = browser.execute_script(
+        "return [...arguments[0].childNodes].filter(n => n.nodeType === 3).map(n => n.data)", page
+    )
+    assert written == []
+    assert any("No active model" in text for text in texts(page, "p"))
+
+
+def test_a_long_text_takes_several_lines_and_leaves_the_other_columns_in_sight(browser, site):
+    page = show(browser, site, "sql?q=SELECT repeat('Vac_S+', 60) AS long, 1.5 AS number")
+    fits = "return arguments[0].querySelector('.scroll').scrollWidth <= arguments[0].querySelector('.scroll').clientWidth"
+    assert browser.execute_script(fits, page)
+
+
 def test_the_model_page_gives_the_error_that_the_database_gives(browser, site, numbers):
     page = show(browser, site, "model?material=MoS2&target=formation_energy_per_site")
     sql = "SELECT 1000 * avg(abs(error)) FROM prediction_errors WHERE target = 'formation_energy_per_site'"
