@@ -3,10 +3,12 @@
 import os
 import re
 import threading
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from support import toy_database
 from support.browser import chromium, resize
 
 from defectdb.db import open_database
@@ -19,6 +21,17 @@ PAGES = ("overview", "kernel", "model", "structure", "screening", "sql")
 LABEL = "Vac_S-W_Mo"
 
 
+@contextmanager
+def served(folder):
+    """The address of a folder that is shown on this machine meanwhile."""
+    with local_server(folder) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+        thread.join()
+
+
 @pytest.fixture(scope="module")
 def site(toy_template, tmp_path_factory):
     """The address of the toy database's explorer."""
@@ -28,12 +41,8 @@ def site(toy_template, tmp_path_factory):
         pytest.skip(str(missing))
     folder = tmp_path_factory.mktemp("site") / "public"
     write_site(toy_template, folder)
-    with local_server(folder) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}/"
-        server.shutdown()
-        thread.join()
+    with served(folder) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
@@ -126,21 +135,22 @@ def test_the_terms_of_a_structure_add_up_to_its_prediction(browser, site, number
     assert len(texts(page, ".scroll[aria-label='Pairs'] tbody tr")) == 3
 
 
-def test_a_structure_without_a_prediction_says_so_and_nothing_else(browser, site, numbers):
-    sql = """SELECT structure_id FROM predictions WHERE target = 'formation_energy' AND value IS NULL
-             ORDER BY structure_id LIMIT 1"""
-    page = show(browser, site, f"structure?id={numbers.value(sql)}")
-    written = browser.execute_script(
-        "return [...arguments[0].childNodes].filter(n => n.nodeType === 3).map(n => n.data)", page
-    )
-    assert written == []
-    assert any("No active model" in text for text in texts(page, "p"))
+def test_a_structure_without_a_model_says_so_and_nothing_else(browser, tmp_path):
+    with open_database(tmp_path / "bare.duckdb", create=True) as db:
+        toy_database.fill(db, n=3)
+    write_site(tmp_path / "bare.duckdb", tmp_path / "public")
+    with served(tmp_path / "public") as address:
+        page = show(browser, address, "structure")
+        written = "return [...arguments[0].childNodes].filter(n => n.nodeType === 3).map(n => n.data)"
+        assert browser.execute_script(written, page) == []
+        assert any("No active model" in text for text in texts(page, "p"))
 
 
 def test_a_long_text_takes_several_lines_and_leaves_the_other_columns_in_sight(browser, site):
     page = show(browser, site, "sql?q=SELECT repeat('Vac_S+', 60) AS long, 1.5 AS number")
-    fits = "return arguments[0].querySelector('.scroll').scrollWidth <= arguments[0].querySelector('.scroll').clientWidth"
-    assert browser.execute_script(fits, page)
+    widths = "const t = arguments[0].querySelector('.scroll'); return [t.scrollWidth, t.clientWidth]"
+    needed, there = browser.execute_script(widths, page)
+    assert needed <= there
 
 
 def test_the_model_page_gives_the_error_that_the_database_gives(browser, site, numbers):
