@@ -34,9 +34,8 @@ def every_command() -> Iterator[CommandHelp]:
 
 
 def _walk(command: click.Command, name: str, parent: click.Context | None) -> Iterator[CommandHelp]:
-    context = click.Context(
-        command, info_name=name, parent=parent, max_content_width=WIDTH, terminal_width=WIDTH
-    )
+    settings = command.context_settings | {"max_content_width": WIDTH, "terminal_width": WIDTH}
+    context = click.Context(command, info_name=name, parent=parent, **settings)
     summary = command.get_short_help_str(limit=300)
     yield CommandHelp(context.command_path, summary, command.get_help(context), command, context)
     if isinstance(command, click.Group):

@@ -9,7 +9,7 @@ import pytest
 from support.builders import ROOT
 
 PAGE = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
-QUOTES = re.findall(r"```text\n(.*?)\n```", PAGE, re.DOTALL)
+QUOTES = re.findall(r"```{ \.text \.message }\n(.*?)\n```", PAGE, re.DOTALL)
 
 
 @pytest.fixture(scope="module")
