@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,12 @@ COMMANDS = "reference/commands"
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Add the pages of the commands to the navigation, where it says ``reference/commands``."""
+    """Add the pages of the commands to the navigation, where it says ``reference/commands``, and pages of the folder
+    that it does not name at the end of Reference."""
+    named = set(_paths(config.nav))
     config.nav = [_with_commands(entry) for entry in config.nav or []]
+    [reference] = [entry["Reference"] for entry in config.nav if "Reference" in entry]
+    reference += sorted({path.name for path in Path(config.docs_dir).glob("*.md")} - named)
     return config
 
 
@@ -36,6 +41,15 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for path, text in pages.items():
         files.append(File.generated(config, path, content=text))
     return files
+
+
+def _paths(entry: Any) -> Iterator[str]:
+    """Every path in a part of the navigation."""
+    if isinstance(entry, str):
+        yield entry
+    else:
+        for inner in entry.values() if isinstance(entry, dict) else entry:
+            yield from _paths(inner)
 
 
 def _with_commands(entry: Any) -> Any:
