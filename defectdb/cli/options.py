@@ -48,6 +48,27 @@ def seed_number(_context: click.Context, _option: click.Parameter, value: int) -
     return value
 
 
+class Weight(click.ParamType[tuple[str, float]]):
+    """A name and how much it counts, ``cu_poet=2``; given to the command as a pair."""
+
+    name = "weight"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, float]:
+        """Name and number. Raises BadParameter for a text without a name, or without a number above zero."""
+        if isinstance(value, tuple):
+            return value
+        name, _, number = str(value).rpartition("=")
+        try:
+            factor = float(number)
+        except ValueError:
+            factor = math.nan
+        if not name or not 0.0 < factor < math.inf:
+            self.fail(f"{value!r} is no weight: write e.g. cu_poet=2 or config_type:surface=0.5", param, ctx)
+        return name, factor
+
+
 class Energy(click.ParamType[float]):
     """An energy with its unit, ``2meV`` or ``0.002eV``; given to the command in eV."""
 

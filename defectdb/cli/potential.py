@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from defectdb.cli.display.terminal import emit, emit_json, progress_bar, say
-from defectdb.cli.options import seconds, seed_number
+from defectdb.cli.options import Weight, seconds, seed_number
 
 if TYPE_CHECKING:
     import polars as pl
@@ -54,6 +54,8 @@ def potential_command() -> None:
 @click.option("--train", default="split = 'train'", show_default=True, metavar="SQL",
               help="Condition on configurations of those to learn from.")  # fmt: skip
 @click.option("--dataset", "datasets", multiple=True, metavar="D", help="Only this dataset. Repeatable.")
+@click.option("--weight", "weights", multiple=True, type=Weight(), metavar="WHAT=N",
+              help="Squared errors of a dataset, or of config_type:NAME, count N times. Repeatable.")  # fmt: skip
 @click.option(
     "--cutoff", type=float, default=6.0, show_default=True, help="Where phi and rho end [angstrom]."
 )
@@ -78,6 +80,7 @@ def learn_command(settings: Settings, /, *, style: str | None, **options: Any) -
     \b
     Example:
       defectdb potential learn --material Cu --max-constants 6 --time-limit 240
+      defectdb potential learn --material Cu --weight cu_poet=2 --weight config_type:elastic=30
     """
     import polars as pl
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 
-import numpy as np
 import polars as pl
 
 from defectdb.db import Database
 from defectdb.db.potentials.models import StoredPotential, stored_potential
 from defectdb.learn.potential.fitting.baselines import baselines, fitted_baselines
-from defectdb.learn.potential.fitting.weights import Scales, weights
 from defectdb.learn.potential.judge import Judged, errors_table, fitted_shifts
 from defectdb.learn.potential.learn import PotentialConfig, Prepared, prepare
 from defectdb.learn.potential.physics.energies import predict
@@ -62,13 +60,15 @@ def _prepared(db: Database, stored: StoredPotential) -> Prepared:
     known = json.loads(config)
     return prepare(
         db,
-        PotentialConfig(stored.material_id, known["train"], stored.cutoff, datasets=tuple(known["datasets"])),
-    )
+        PotentialConfig(
+            stored.material_id, known["train"], stored.cutoff, datasets=tuple(known["datasets"]),
+            weights=tuple((name, factor) for name, factor in known.get("weights", ())),
+        ),
+    )  # fmt: skip
 
 
 def _shifts(model: Model, ready: Prepared) -> dict[str, float]:
-    energy_weight = np.asarray(weights(ready.train, Scales()).energy) ** -2.0
-    return fitted_shifts(predict(model, ready.train, ready.near), ready.train, energy_weight)
+    return fitted_shifts(predict(model, ready.train, ready.near), ready.train, ready.weights.energy**-2.0)
 
 
 def _errors(

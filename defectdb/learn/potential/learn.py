@@ -18,8 +18,8 @@ from defectdb.db.potentials.models import PotentialRecord, append_potential
 from defectdb.errors import SelectionError
 from defectdb.expressions.arrays import Flags, Integers
 from defectdb.learn.potential.fitting.fit import PotentialLoss, fit
-from defectdb.learn.potential.fitting.tables import tables
-from defectdb.learn.potential.fitting.weights import Scales, weights
+from defectdb.learn.potential.fitting.tables import Weights, tables
+from defectdb.learn.potential.fitting.weights import Scales, factors, weights
 from defectdb.learn.potential.judge import Judged, errors_table, fitted_shifts
 from defectdb.learn.potential.physics.energies import predict
 from defectdb.learn.potential.physics.frames import Frames
@@ -50,6 +50,7 @@ class PotentialConfig:
     ``time_limit`` (seconds), ``playouts``, ``max_constants``, ``seed``: of the search; it is repeatable where playouts,
     not time, end it.
     ``datasets``: only these; all where there are none.
+    ``weights``: dataset or ``config_type:NAME``, and how many times its squared errors count.
     """
 
     material: str
@@ -62,6 +63,7 @@ class PotentialConfig:
     max_constants: int = 6
     seed: int = 0
     datasets: tuple[str, ...] = ()
+    weights: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,12 +91,14 @@ class Prepared:
     """Configurations to learn from.
 
     ``every``: all, ``train``: those that are learned from. ``near``: neighbours of ``train``.
+    ``weights``: scales of the errors on ``train``.
     ``loss``: on all of ``train``; ``search_loss``: on a part of them.
     """
 
     every: Frames
     train: Frames
     near: Neighbours
+    weights: Weights
     loss: PotentialLoss
     search_loss: PotentialLoss
     remarks: list[str]
@@ -108,7 +112,7 @@ class Prepared:
 
 
 def prepare(db: Database, config: PotentialConfig, scales: Scales | None = None) -> Prepared:
-    """Read configurations, split them and make the tables of their errors. Raises SelectionError."""
+    """Read configurations, split them and make the tables of their errors. Raises SelectionError, UnknownNameError."""
     every = select_frames(db, config.material, datasets=config.datasets)
     chosen = set(select_frames(db, config.material, where=config.train, datasets=config.datasets).ids)
     learned_from: Flags = np.array([name in chosen for name in every.ids])
@@ -118,15 +122,18 @@ def prepare(db: Database, config: PotentialConfig, scales: Scales | None = None)
     remarks = demand_learnable(train, test, config.cutoff)
     near = neighbours(train, config.cutoff)
     demand_shells(train, near)
-    sizes = scales or Scales()
-    loss = PotentialLoss(tables(train, near, weights(train, sizes)))
+    sizes, factor = scales or Scales(), factors(train, config.weights)
+    scaled = weights(train, sizes, factor)
+    loss = PotentialLoss(tables(train, near, scaled))
     part = _part(train, config.seed)
     if len(part) < len(train):
         few = train.chosen(part)
-        search_loss = PotentialLoss(tables(few, neighbours(few, config.cutoff), weights(few, sizes)))
+        search_loss = PotentialLoss(
+            tables(few, neighbours(few, config.cutoff), weights(few, sizes, factor[part]))
+        )
     else:
         search_loss = loss
-    return Prepared(every, train, near, loss, search_loss, remarks)
+    return Prepared(every, train, near, scaled, loss, search_loss, remarks)
 
 
 def _part(frames: Frames, seed: int) -> Integers:
@@ -165,8 +172,9 @@ def learn_potential(
 
 def judge_all(potential: Potential, ready: Prepared) -> Judged:
     """Errors on all configurations, with the datasets' shifts from those that were learned from."""
-    energy_weight = weights(ready.train, Scales()).energy ** -2.0
-    shifts = fitted_shifts(predict(potential, ready.train, ready.near), ready.train, energy_weight)
+    shifts = fitted_shifts(
+        predict(potential, ready.train, ready.near), ready.train, ready.weights.energy**-2.0
+    )
     predicted = predict(potential, ready.every, neighbours(ready.every, potential.window.cutoff))
     return Judged(ready.every, predicted, fitted_shifts(predicted, ready.every) | shifts)
 

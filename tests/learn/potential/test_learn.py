@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from defectdb.db.potentials.models import stored_potential
 from defectdb.errors import SelectionError
 from defectdb.ingest import load
 from defectdb.learn.potential.evaluate import evaluate_potential
+from defectdb.learn.potential.fitting.baselines import formula
 from defectdb.learn.potential.learn import Learned, PotentialConfig, learn_potential
 from defectdb.learn.potential.output.calculator import PotentialCalculator
 from defectdb.learn.potential.output.export import exported
@@ -95,6 +97,12 @@ def test_elastic_constants_and_phonons_agree_with_energies_of_strained_and_shake
     hertz = np.sqrt(rate * _e / 1e-20 / (atoms.get_masses()[0] * _amu)) / (2 * np.pi)
     assert values["X_L"] == pytest.approx(hertz / 1e12, rel=5e-3)
     assert values["X_L"] > values["X_T"] > 0
+
+
+def test_a_potential_that_binds_no_crystal_has_no_properties() -> None:
+    repelling = replace(TRUTH, embedding=formula("mul c0 sqrt rho", 1.0))
+    with pytest.raises(SelectionError, match=r"binds no face-centred cubic crystal between 2\.8 and 6\.5"):
+        Crystal(repelling, "Cu")
 
 
 def test_tables_hold_the_functions_and_reach_four_times_the_density(

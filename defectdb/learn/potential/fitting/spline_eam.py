@@ -57,6 +57,11 @@ class SplineEam:
     embedding: Splines
 
     @property
+    def cutoff(self) -> float:
+        """Distance from which phi and rho are nothing, angstrom."""
+        return float(self.phi.knots[-1])
+
+    @property
     def constants(self) -> Floats:
         """All coefficients, those of phi first, then of rho and of F."""
         return np.concatenate([part.coefficients for part in (self.phi, self.rho, self.embedding)])

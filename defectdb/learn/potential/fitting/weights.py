@@ -1,11 +1,16 @@
-"""How much each error counts in a fit: every source the same, energies and forces alike, low energies most."""
+"""How much each error counts in a fit: every source the same, energies and forces alike, low energies most.
+
+Datasets and kinds of configurations can count more or less than that: ``factors``.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from defectdb.errors import UnknownNameError
 from defectdb.expressions.arrays import Floats
 from defectdb.learn.potential.fitting.tables import Weights
 from defectdb.learn.potential.physics.frames import Frames
@@ -30,8 +35,35 @@ class Scales:
 _LEAST_SPREAD = 0.01  # eV per atom
 
 
-def weights(frames: Frames, scales: Scales) -> Weights:
-    """Scales of the errors of all configurations; what a source does not have counts nothing."""
+_KIND = "config_type:"
+
+
+def factors(frames: Frames, chosen: Sequence[tuple[str, float]]) -> Floats:
+    """How many times the squared errors of every configuration count, [m].
+
+    ``chosen``: name of a dataset or ``config_type:NAME``, and its factor; where both fit they multiply, and of two
+    factors of one name the later counts. Raises UnknownNameError for a name that no configuration has.
+    """
+    found = np.ones(len(frames))
+    sources = np.array(frames.sources)[frames.source]
+    kinds = np.array(frames.config_type)
+    for name, factor in dict(chosen).items():
+        is_kind = name.startswith(_KIND)
+        have, wanted = (kinds, name.removeprefix(_KIND)) if is_kind else (sources, name)
+        own = have == wanted
+        if not own.any():
+            kind = "config_type" if is_kind else "dataset"
+            known = sorted(set(have.tolist()) - {""})
+            raise UnknownNameError(f"{kind} among the configurations to learn from", wanted, known)
+        found[own] *= factor
+    return found
+
+
+def weights(frames: Frames, scales: Scales, factor: Floats | None = None) -> Weights:
+    """Scales of the errors of all configurations; what a source does not have counts nothing.
+
+    ``factor`` [m]: how many times the squared errors of every configuration count beside this.
+    """
     m, n = len(frames), len(frames.positions)
     energy, force = np.full(m, np.inf), np.full(n, np.inf)
     per_atom = frames.energies / frames.counts
@@ -51,6 +83,8 @@ def weights(frames: Frames, scales: Scales) -> Weights:
         size = np.linalg.norm(frames.forces[atoms], axis=1)
         share = (1.0 + size / scales.strong) * (1.0 + height[frames.frame_of_atom[atoms]])
         force[atoms] = scales.force * share * _normal(np.repeat(1.0 / share, 3), rows)
+    if factor is not None:
+        energy, force = energy / np.sqrt(factor), force / np.sqrt(factor)[frames.frame_of_atom]
     return Weights(energy, force)
 
 

@@ -13,7 +13,7 @@ from defectdb.errors import InputDataError
 from defectdb.learn.potential.physics.energies import predict
 from defectdb.learn.potential.physics.frames import Frames
 from defectdb.learn.potential.physics.neighbours import neighbours
-from defectdb.learn.potential.physics.potential import Potential
+from defectdb.learn.potential.physics.potential import Model
 from defectdb.learn.potential.stored import potential_of
 
 
@@ -25,7 +25,7 @@ class PotentialCalculator(Calculator):  # type: ignore[misc]
 
     implemented_properties: ClassVar[list[str]] = ["energy", "energies", "forces", "stress"]
 
-    def __init__(self, potential: Potential, element: str) -> None:
+    def __init__(self, potential: Model, element: str) -> None:
         super().__init__()
         self.potential, self.element = potential, element
 
@@ -50,8 +50,8 @@ class PotentialCalculator(Calculator):  # type: ignore[misc]
             raise InputDataError(
                 f"the potential is one of {self.element}; these atoms are {self.atoms.get_chemical_formula()}"
             )
-        frames = frames_of_atoms([self.atoms], self.potential.window.cutoff)
-        found = predict(self.potential, frames, neighbours(frames, self.potential.window.cutoff))
+        frames = frames_of_atoms([self.atoms], self.potential.cutoff)
+        found = predict(self.potential, frames, neighbours(frames, self.potential.cutoff))
         self.results = {
             "energy": float(found.energies[0]), "energies": found.atom_energies, "forces": found.forces,
         }  # fmt: skip

@@ -20,11 +20,12 @@ from ase.optimize import FIRE
 from ase.units import GPa, J, _amu, _e, m
 from scipy.optimize import minimize_scalar
 
+from defectdb.errors import SelectionError
 from defectdb.expressions.arrays import Floats
 from defectdb.learn.potential.output.calculator import PotentialCalculator, frames_of_atoms
 from defectdb.learn.potential.physics.energies import predict
 from defectdb.learn.potential.physics.neighbours import neighbours
-from defectdb.learn.potential.physics.potential import Potential
+from defectdb.learn.potential.physics.potential import Model
 
 _STRAIN = 1e-4
 _DISPLACEMENT = 1e-3  # angstrom
@@ -73,8 +74,8 @@ COUNTED = tuple(name for name in _UNITS if name not in ("B", "E_hcp-E_fcc", "E_b
 """The thirteen properties that the mean relative error is over."""
 
 
-def properties(potential: Potential, element: str) -> list[Property]:
-    """All properties of the face-centred cubic crystal."""
+def properties(potential: Model, element: str) -> list[Property]:
+    """All properties of the face-centred cubic crystal. Raises SelectionError for a potential that binds none."""
     crystal = Crystal(potential, element)
     values = {
         "a0": crystal.a0, "E_coh": -crystal.energy, **crystal.elastic(), "E_vacancy": crystal.vacancy(),
@@ -122,23 +123,31 @@ def stored_rows(found: list[Property]) -> pl.DataFrame:
 
 
 class Crystal:
-    """The face-centred cubic crystal of a potential at its lattice constant."""
+    """The face-centred cubic crystal of a potential at its lattice constant.
 
-    def __init__(self, potential: Potential, element: str) -> None:
+    Raises SelectionError for a potential that binds none.
+    """
+
+    def __init__(self, potential: Model, element: str) -> None:
         self.potential, self.element = potential, element
-        tried = np.linspace(2.8, min(6.6, 1.3 * potential.window.cutoff), 60)
-        guess = float(tried[self._predict(*(bulk(element, "fcc", a=a) for a in tried)).energies.argmin()])
-        self.a0, self.energy = self._lowest("fcc", guess)
+        tried = np.linspace(2.8, min(6.6, 1.3 * potential.cutoff), 60)
+        energies = self._predict(*(bulk(element, "fcc", a=a) for a in tried)).energies
+        valleys = 1 + np.flatnonzero((energies[1:-1] < energies[:-2]) & (energies[1:-1] <= energies[2:]))
+        if not len(valleys):
+            raise SelectionError(
+                f"the potential binds no face-centred cubic crystal between {tried[0]:.1f} and {tried[-1]:.1f} angstrom"
+            )
+        self.a0, self.energy = self._lowest("fcc", float(tried[valleys[energies[valleys].argmin()]]))
 
     def _predict(self, *structures: Any) -> Any:
-        frames = frames_of_atoms(list(structures), self.potential.window.cutoff)
-        return predict(self.potential, frames, neighbours(frames, self.potential.window.cutoff))
+        frames = frames_of_atoms(list(structures), self.potential.cutoff)
+        return predict(self.potential, frames, neighbours(frames, self.potential.cutoff))
 
     def _lowest(self, kind: str, guess: float) -> tuple[float, float]:
         """Lattice constant (angstrom) and energy per atom (eV) of a cubic structure."""
         found = minimize_scalar(
             lambda a: float(self._predict(bulk(self.element, kind, a=a)).energies[0]),
-            bracket=(0.97 * guess, guess, 1.03 * guess), options={"xtol": 1e-9},
+            bounds=(0.97 * guess, 1.03 * guess), method="bounded", options={"xatol": 1e-9},
         )  # fmt: skip
         return float(found.x), float(found.fun)
 

@@ -30,6 +30,8 @@ class Model(Protocol):
 
     @property
     def constants(self) -> Floats: ...
+    @property
+    def cutoff(self) -> float: ...
     def with_constants(self, values: Floats) -> Self: ...
     def pair_term(self, r: Floats) -> tuple[Floats, Floats, Floats]: ...
     def density(self, r: Floats) -> tuple[Floats, Floats, Floats]: ...
@@ -86,6 +88,11 @@ class Potential:
     def parts(self) -> dict[str, Formula]:
         """The formulas by role."""
         return {PAIR: self.phi, DENSITY: self.rho, EMBEDDING: self.embedding}
+
+    @property
+    def cutoff(self) -> float:
+        """Distance from which phi and rho are nothing, angstrom."""
+        return self.window.cutoff
 
     @property
     def constants(self) -> Floats:
