@@ -20,7 +20,7 @@ from defectdb.learn.potential.fitting.fit import PotentialLoss, fit
 from defectdb.learn.potential.fitting.metric import MetricTask, metric_of
 from defectdb.learn.potential.learn import PotentialConfig, prepare
 from defectdb.learn.potential.physics.potential import Potential, Window
-from defectdb.learn.potential.search import spline_reference
+from defectdb.learn.potential.search import form_centre, spline_reference
 from defectdb.learn.potential.segvae_parts import segvae_potentials
 from defectdb.learn.potential.spaces import networks
 
@@ -42,7 +42,7 @@ def main() -> None:
         ready = prepare(db, PotentialConfig("Cu"))
     loss = ready.loss
     spline = spline_reference(loss, WINDOW)
-    metric = metric_of(spline.potential, loss, WINDOW)
+    metric = metric_of(form_centre(spline.potential, loss), loss, WINDOW)
     task = MetricTask(metric, WINDOW, networks(float(loss.tables.grid[0]), WINDOW.cutoff))
     floor = spline.loss
     print(f"splines of {len(spline.potential.constants)} numbers: loss {floor:.4f}; others relative to it")

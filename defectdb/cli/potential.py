@@ -151,22 +151,31 @@ def evaluate_command(
 @potential_command.command("properties")
 @_model
 @_material
+@click.option("--baselines/--no-baselines", default=True, show_default=True,
+              help="Properties of fixed forms and splines, fitted to the same configurations, beside it.")  # fmt: skip
+@click.option("--eos", is_flag=True, help="The equation of state instead: energy and pressure by volume.")
 @_styled
 @click.pass_obj
 def properties_command(
-    settings: Settings, /, *, model_id: int | None, material: str | None, style: str | None
-) -> None:
+    settings: Settings, /, *, model_id: int | None, material: str | None, baselines: bool, eos: bool, style: str | None
+) -> None:  # fmt: skip
     """Lattice, elastic constants, phonons, vacancy, surfaces, hcp and bcc of a potential beside theory and experiment.
 
-    They are stored in the table potential_properties.
+    They are stored in the table potential_properties. With --eos: volume [angstrom^3/atom], energy [eV/atom] and
+    pressure [GPa].
 
     \b
-    Example:
+    Examples:
       defectdb potential properties --json
+      defectdb potential properties --eos
     """
     from defectdb.db import open_database
+    from defectdb.db.potentials.configurations import known_configurations
     from defectdb.db.potentials.models import store_properties, stored_potential
+    from defectdb.learn.potential.evaluate import reference_properties
     from defectdb.learn.potential.output.properties import (
+        Crystal,
+        birch_murnaghan,
         mean_relative_error,
         properties,
         properties_table,
@@ -176,10 +185,21 @@ def properties_command(
 
     with open_database(settings.database, shared=True) as db:
         stored = stored_potential(db, model_id=model_id, material=material)
+        if eos:
+            curve = Crystal(potential_of(stored), stored.material_id).equation_of_state()
+            emit(curve, style or "table", floats="{:.6g}")
+            modulus, derivative = birch_murnaghan(curve)
+            say(settings, f"Birch and Murnaghan: B = {modulus:.1f} GPa, dB/dp = {derivative:.2f}")
+            return
         found = properties(potential_of(stored), stored.material_id)
         with db.transaction():
             store_properties(db, stored.model_id, stored_rows(found))
-    emit(properties_table(found), style or "table", floats=DIGITS)
+        table = properties_table(found)
+        if baselines and known_configurations(db, stored.material_id):
+            table = table.join(
+                reference_properties(db, stored), on="property", how="left", maintain_order="left"
+            )
+    emit(table, style or "table", floats=DIGITS)
     if errors := mean_relative_error(found):
         say(settings, f"mean relative error {errors[0]:.1%}, largest {errors[1]:.1%}")
 

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from defectdb.engine.equation_learner.least_squares import minimise
-from defectdb.engine.equation_learner.networks import Built, Network, decoded, encoded
+from defectdb.engine.equation_learner.networks import Built, Network, decoded, encoded, structure_text
 from defectdb.engine.equation_learner.sparsity import closed
 from defectdb.engine.equation_learner.tree_search import TreeSearch
 from defectdb.engine.equation_learner.units import UNITS
+from defectdb.engine.equation_learner.variations import varied
 from defectdb.engine.regressor import SymbolicRegressor
 from defectdb.errors import UsageError
 from defectdb.expressions.evaluation import evaluate_numpy
@@ -104,3 +105,39 @@ def test_plain_data_are_learned_by_the_other_engine() -> None:
     assert found.best_.mse < 1e-6
     with pytest.raises(UsageError, match="unknown engine 'gp'; try segvae, equation-learner"):
         SymbolicRegressor(engine="gp").fit(x, x)
+
+
+def test_a_neighbour_changes_one_slot_of_one_function_and_stays_in_the_box() -> None:
+    generator = np.random.default_rng(0)
+    other = Network("g", ("r",), (1.0,), (6.0,), ("exp", "gauss_at", "power"), slots=3)
+    networks = (NETWORK, other)
+    seen: set[str] = set()
+    for _ in range(300):
+        point = generator.random(NETWORK.size + other.size)
+        moved = varied(networks, point, generator)
+        assert ((moved >= 0.0) & (moved <= 1.0)).all()
+        rows = [
+            (a.reshape(net.slots, -1), b.reshape(net.slots, -1))
+            for net, a, b in zip(
+                networks, np.split(point, [NETWORK.size]), np.split(moved, [NETWORK.size]), strict=True
+            )
+        ]
+        assert sum(int((a != b).any(axis=1).sum()) for a, b in rows) == 1
+        before, after = (structure_text(decoded(networks, p)[0]) for p in (point, moved))
+        seen.add("same" if before == after else "more" if len(after) > len(before) else "less")
+    assert seen == {"same", "more", "less"}
+
+
+def test_a_unit_that_stays_in_a_product_keeps_its_constants() -> None:
+    generator = np.random.default_rng(1)
+    network = Network("f", ("r",), (1.0,), (6.0,), ("exp", "gauss_at", "power"), slots=1)
+    kept = 0
+    for _ in range(200):
+        point = generator.random(network.size)
+        moved = varied((network,), point, generator)
+        (a,), (b,) = (decoded((network,), p)[1] for p in (point, moved))
+        terms = [decoded((network,), p)[0][0][0].units for p in (point, moved)]
+        if len(terms[0]) == 1 and len(terms[1]) == 2:
+            kept += 1
+            assert set(a.start[1:].tolist()) <= set(b.start[1:].tolist())
+    assert kept > 5

@@ -65,6 +65,11 @@ def remove_configurations(db: Database, dataset_id: str) -> int:
     return count
 
 
+def known_configurations(db: Database, material_id: str) -> int:
+    """How many configurations of an element there are."""
+    return int(db.value("SELECT count(*) FROM configurations WHERE material_id = ?", [material_id]))
+
+
 def configurations_of(
     db: Database, material_id: str, *, where: str | None = None, datasets: Sequence[str] = ()
 ) -> pl.DataFrame:

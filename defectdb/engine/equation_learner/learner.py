@@ -1,4 +1,8 @@
-"""The search of an equation learner: structures and constants by tree search or by many starts, best per structure."""
+"""The search of an equation learner: structures and constants by tree search or by many starts, best per structure.
+
+Most playouts start from a neighbour of one of the best structures so far: trees and starts find the region,
+neighbours what improves on it.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +23,12 @@ from defectdb.engine.equation_learner.networks import (
     encoded,
 )
 from defectdb.engine.equation_learner.tree_search import TreeSearch, TreeSettings
+from defectdb.engine.equation_learner.variations import varied
 from defectdb.expressions.arrays import Flags, Floats
 
 Strategy = Literal["tree", "multistart"]
 
+_PARENTS = 15  # structures whose neighbours are tried
 
 _FORBIDDEN = 2.0  # times its loss is what the tree is told of a place that may be no answer
 
@@ -81,6 +87,7 @@ class LearnerSettings:
     ``playouts``, ``evaluations`` (of residuals), ``time_limit`` (seconds): what ends it.
     ``steps``: of least squares in a playout.
     ``price``: share of the loss that one more constant must gain for the tree to prefer it.
+    ``varied``: share of the playouts that start from a neighbour of one of the best structures so far.
     ``seed``: of the random numbers.
     ``tree``: how the tree grows.
     """
@@ -92,6 +99,7 @@ class LearnerSettings:
     time_limit: float = 120.0
     steps: int = 12
     price: float = 0.02
+    varied: float = 0.7
     seed: int = 0
     tree: TreeSettings = field(default_factory=TreeSettings)
 
@@ -133,7 +141,9 @@ class Learner:
             if time.monotonic() - began > s.time_limit:
                 break
             before = self.evaluations
-            if s.strategy == "tree":
+            if self.best and generator.random() < s.varied:
+                self._playout(self._neighbour(generator))
+            elif s.strategy == "tree":
                 tree.step()
             else:
                 self._playout(generator.random(dimension))
@@ -145,6 +155,13 @@ class Learner:
                     progress(played, self.lowest)
         ranked = sorted(self.best.values(), key=lambda c: c.loss)
         return Found(ranked, played, self.evaluations, time.monotonic() - began, tuple(self.history))
+
+    def _neighbour(self, generator: np.random.Generator) -> Floats:
+        """A neighbour of one of the best structures, those that are priced lower the more often."""
+        price = 1.0 + self.settings.price
+        ranked = sorted(self.best.values(), key=lambda c: c.loss * price**c.n_constants)
+        chosen = int(len(ranked[:_PARENTS]) * generator.random() ** 2)
+        return varied(self.task.networks, ranked[chosen].point, generator)
 
     def _playout(self, point: Floats) -> tuple[float, Floats]:
         """Descend from a point; the loss that the tree is told, and where the descent ended."""

@@ -15,8 +15,10 @@ from defectdb.engine.equation_learner.units import UNITS, Unit, call
 from defectdb.expressions.arrays import Flags, Floats
 from defectdb.expressions.expression import Constant, Expression, Variable
 
-_OPEN = 0.5  # a gate above it is a connection
-_MOST_CONSTANTS = 3  # of one unit
+OPEN, PRODUCT_FROM = 0.5, 1.0 - 1.0 / 3.0
+"""A slot whose gate is above the first is open; one whose product number is above the second is a product."""
+MOST_CONSTANTS = 3
+"""Constants of one unit at the most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,7 @@ Structure = tuple[tuple[Term, ...], ...]
 
 def _slot_size(network: Network) -> int:
     # gate, two kinds, whether it is a product, two inputs, constants of two units
-    return 4 + 2 * (len(network.variables) > 1) + 2 * _MOST_CONSTANTS
+    return 4 + 2 * (len(network.variables) > 1) + 2 * MOST_CONSTANTS
 
 
 def decoded(networks: Sequence[Network], point: Floats) -> tuple[Structure, list[Built]]:
@@ -96,13 +98,13 @@ def decoded(networks: Sequence[Network], point: Floats) -> tuple[Structure, list
         terms: list[Term] = []
         shares: list[Floats] = []
         for slot, row in enumerate(numbers):
-            if slot and row[0] <= _OPEN:
+            if slot and row[0] <= OPEN:
                 continue
             term = _term(network, row)
             if any(_alike(term, other) for other in terms):
                 continue  # two slots of the same units without constants would be one written twice
             terms.append(term)
-            shares.append(row[-2 * _MOST_CONSTANTS :])
+            shares.append(row[-2 * MOST_CONSTANTS :])
         structure.append(tuple(terms))
         functions.append(built(network, tuple(terms), shares))
     return tuple(structure), functions
@@ -115,7 +117,7 @@ def _alike(a: Term, b: Term) -> bool:
 def _term(network: Network, row: Floats) -> Term:
     names = network.units
     kinds = [UNITS[names[min(int(row[1 + i] * len(names)), len(names) - 1)]] for i in range(2)]
-    product = network.products and row[3] > 1.0 - 1.0 / 3.0
+    product = network.products and row[3] > PRODUCT_FROM
     several = len(network.variables)
     inputs = [min(int(row[4 + i] * several), several - 1) for i in range(2)] if several > 1 else [0, 0]
     if not product:
@@ -140,7 +142,7 @@ def built(network: Network, terms: Sequence[Term], shares: Sequence[Floats]) -> 
             for k, bounds in enumerate(unit.ranges):
                 start.append(
                     bounds.value(
-                        float(share[i * _MOST_CONSTANTS + k]), network.low[place], network.high[place]
+                        float(share[i * MOST_CONSTANTS + k]), network.low[place], network.high[place]
                     )
                 )
                 linear.append(False)
@@ -165,7 +167,7 @@ def encoded(networks: Sequence[Network], point: Floats, constants: Sequence[Floa
         seen: list[Term] = []
         k = 0
         for slot, row in enumerate(numbers):
-            if slot and row[0] <= _OPEN:
+            if slot and row[0] <= OPEN:
                 continue
             term = _term(network, row)
             if any(_alike(term, other) for other in seen):
@@ -175,7 +177,7 @@ def encoded(networks: Sequence[Network], point: Floats, constants: Sequence[Floa
             for i, (unit, place) in enumerate(zip(term.units, term.inputs, strict=True)):
                 for j, bounds in enumerate(unit.ranges):
                     share = bounds.share(float(values[k]), network.low[place], network.high[place])
-                    row[len(row) - 2 * _MOST_CONSTANTS + i * _MOST_CONSTANTS + j] = share
+                    row[len(row) - 2 * MOST_CONSTANTS + i * MOST_CONSTANTS + j] = share
                     k += 1
     return out
 

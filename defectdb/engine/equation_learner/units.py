@@ -104,6 +104,10 @@ _UNITS = (
         "wave", lambda x, c: call("damped", _times(c[0], x), call("sub", _times(c[1], x), c[2])),
         (_RATE, Range("rate", 1.0, 30.0), Range("angle")),
     ),
+    Unit(
+        "cosine", lambda x, c: call("cos", call("sub", _times(c[0], x), c[1])),
+        (Range("rate", 1.0, 30.0), Range("angle")),
+    ),
     Unit("log", lambda x, c: call("log", call("add", ONE, call("square", _times(c[0], x)))), (_RATE,), from_zero=True),
     Unit("step", lambda x, c: call("tanh", _times(c[0], call("sub", x, c[1]))), (_RATE, _PLACE)),
     Unit("root", lambda x, _: call("sqrt", x), from_zero=True),

@@ -1,16 +1,19 @@
-"""Errors of a stored potential, and of fixed forms and splines fitted to the same training configurations."""
+"""Errors and crystals of a stored potential beside fixed forms and splines fitted to the same configurations."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 
 import polars as pl
 
 from defectdb.db import Database
 from defectdb.db.potentials.models import StoredPotential, stored_potential
+from defectdb.errors import SelectionError
 from defectdb.learn.potential.fitting.baselines import baselines, fitted_baselines
 from defectdb.learn.potential.judge import Judged, errors_table, fitted_shifts
 from defectdb.learn.potential.learn import PotentialConfig, Prepared, prepare
+from defectdb.learn.potential.output.properties import PROPERTIES, properties
 from defectdb.learn.potential.physics.energies import predict
 from defectdb.learn.potential.physics.frames import Frames
 from defectdb.learn.potential.physics.neighbours import Neighbours, neighbours
@@ -40,15 +43,36 @@ def evaluate_potential(
     tables = [_errors("learned", potential_of(stored), frames, near, dict(stored.shifts), by)]
     if with_baselines:
         ready = _prepared(db, stored)
-        window = Window(stored.cutoff, stored.window_width)
-        for form, fitted in fitted_baselines(baselines(window, ready.scale), ready.loss):
-            tables.append(
-                _errors(form.name, fitted.potential, frames, near, _shifts(fitted.potential, ready), by)
-            )
-        spline = spline_reference(ready.loss, window, ready.scale).potential
-        name = f"splines, {len(spline.constants)} numbers"
-        tables.append(_errors(name, spline, frames, near, _shifts(spline, ready), by))
+        tables += [
+            _errors(name, model, frames, near, _shifts(model, ready), by)
+            for name, model in _references(stored, ready)
+        ]
     return pl.concat(tables)
+
+
+def reference_properties(db: Database, stored: StoredPotential) -> pl.DataFrame:
+    """Properties of the crystals of fixed forms and splines, fitted to what ``stored`` was learned from.
+
+    A row per property, a column per potential; NULL where one binds no face-centred cubic crystal.
+    """
+    table: dict[str, list[float | None]] = {}
+    for name, model in _references(stored, _prepared(db, stored)):
+        try:
+            table[name] = [p.value for p in properties(model, stored.material_id)]
+        except SelectionError:
+            table[name] = [None] * len(PROPERTIES)
+    return pl.DataFrame(
+        {"property": list(PROPERTIES), **table}, schema_overrides=dict.fromkeys(table, pl.Float64)
+    )
+
+
+def _references(stored: StoredPotential, ready: Prepared) -> Iterator[tuple[str, Model]]:
+    """Fixed forms and splines, fitted to these configurations, by name."""
+    window = Window(stored.cutoff, stored.window_width)
+    for form, fitted in fitted_baselines(baselines(window, ready.scale), ready.loss):
+        yield form.name, fitted.potential
+    spline = spline_reference(ready.loss, window, ready.scale).potential
+    yield f"splines, {len(spline.constants)} numbers", spline
 
 
 def _prepared(db: Database, stored: StoredPotential) -> Prepared:

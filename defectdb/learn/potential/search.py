@@ -24,6 +24,7 @@ from defectdb.learn.potential.physics.potential import Potential, Window
 from defectdb.learn.potential.spaces import networks
 
 _SEARCH_SHARE = 0.55  # of the time; the rest refines under the true loss
+_FINE = (28, 24, 14)  # splines of phi, rho and F that the quadratic form is built around
 _FIRST, _LAST = 40, 6  # candidates that are refined a little, and of these to the end
 
 
@@ -91,6 +92,12 @@ def spline_reference(loss: PotentialLoss, window: Window, scale: float = 1.0) ->
     return fit(splines_near(start.potential, loss.tables, window.cutoff), loss, iterations=40, tolerance=1e-4)
 
 
+def form_centre(spline: SplineEam, loss: PotentialLoss) -> SplineEam:
+    """Finer splines, started from these: the quadratic form around them is true farther off."""
+    fine = splines_near(spline, loss.tables, spline.cutoff, _FINE)
+    return fit(fine, loss, iterations=40, tolerance=1e-4).potential
+
+
 def search_potential(
     loss: PotentialLoss, options: SearchOptions, progress: Callable[[str, int, float], None] | None = None
 ) -> SearchResult:
@@ -99,7 +106,7 @@ def search_potential(
     spline = spline_reference(loss, options.window, options.scale)
     shortest = float(loss.tables.grid[0])
     task = MetricTask(
-        metric_of(spline.potential, loss, options.window),
+        metric_of(form_centre(spline.potential, loss), loss, options.window),
         options.window,
         networks(shortest, options.window.cutoff),
     )

@@ -5,7 +5,19 @@ from __future__ import annotations
 from defectdb.engine.equation_learner.networks import Network
 from defectdb.learn.potential.physics.potential import DENSITY, EMBEDDING, PAIR
 
-_DECAYING = ("exp", "power", "gauss", "gauss_at", "wave", "bell", "quotient", "step", "parabola", "shifted")
+_PAIR = (
+    "exp",
+    "power",
+    "gauss",
+    "gauss_at",
+    "wave",
+    "cosine",
+    "bell",
+    "quotient",
+    "step",
+    "parabola",
+    "shifted",
+)
 _DENSITY = ("exp", "power", "gauss", "gauss_at", "bell", "quotient", "wave", "parabola")
 _EMBEDDING = (
     "root",
@@ -27,7 +39,7 @@ def networks(shortest: float, cutoff: float, slots: tuple[int, int, int] = (2, 2
     """
     r = (("r",), (shortest,), (cutoff,))
     return (
-        Network(PAIR, *r, units=_DECAYING, slots=slots[0]),
+        Network(PAIR, *r, units=_PAIR, slots=slots[0]),
         Network(DENSITY, *r, units=_DENSITY, slots=slots[1], unit_amplitude=True),
         Network(EMBEDDING, ("rho",), (0.0,), (1.0,), units=_EMBEDDING, slots=slots[2], products=False),
     )

@@ -17,12 +17,12 @@ from defectdb.db.check import check
 from defectdb.db.potentials.models import stored_potential
 from defectdb.errors import SelectionError
 from defectdb.ingest import load
-from defectdb.learn.potential.evaluate import evaluate_potential
+from defectdb.learn.potential.evaluate import evaluate_potential, reference_properties
 from defectdb.learn.potential.fitting.baselines import formula
 from defectdb.learn.potential.learn import Learned, PotentialConfig, learn_potential
 from defectdb.learn.potential.output.calculator import PotentialCalculator
 from defectdb.learn.potential.output.export import exported
-from defectdb.learn.potential.output.properties import Crystal
+from defectdb.learn.potential.output.properties import Crystal, birch_murnaghan
 from defectdb.learn.potential.stored import potential_of
 
 
@@ -103,6 +103,37 @@ def test_a_potential_that_binds_no_crystal_has_no_properties() -> None:
     repelling = replace(TRUTH, embedding=formula("mul c0 sqrt rho", 1.0))
     with pytest.raises(SelectionError, match=r"binds no face-centred cubic crystal between 2\.8 and 6\.5"):
         Crystal(repelling, "Cu")
+
+
+def test_the_equation_of_state_has_the_bulk_modulus_of_the_elastic_constants_and_pressures_of_its_energies() -> (
+    None
+):
+    crystal = Crystal(TRUTH, "Cu")
+    curve = crystal.equation_of_state(points=41)
+    modulus, derivative = birch_murnaghan(curve)
+    assert modulus == pytest.approx(crystal.elastic()["B"], rel=0.02)
+    assert 3.0 < derivative < 9.0
+    pressure = -np.gradient(curve["energy"].to_numpy(), curve["volume"].to_numpy()) / GPa
+    assert np.allclose(pressure[1:-1], curve["pressure"].to_numpy()[1:-1], atol=0.1)
+    assert curve["volume"][20] == pytest.approx(crystal.a0**3 / 4)
+
+
+def test_crystals_of_fixed_forms_and_splines_stand_beside_the_learned_one(
+    learned: tuple[Database, Learned],
+) -> None:
+    db, _ = learned
+    table = reference_properties(db, stored_potential(db))
+    assert table.columns[1:5] == [
+        "Sutton-Chen, published",
+        "Sutton-Chen, refitted",
+        "Gupta",
+        "exp, Gauss, root",
+    ]
+    assert table.columns[5].startswith("splines")
+    truth = Crystal(TRUTH, "Cu")
+    row = dict(zip(table["property"], table["Gupta"], strict=True))
+    assert row["a0"] == pytest.approx(truth.a0, rel=1e-4)  # the form that made the data
+    assert row["C44"] == pytest.approx(truth.elastic()["C44"], rel=1e-2)
 
 
 def test_tables_hold_the_functions_and_reach_four_times_the_density(

@@ -24,7 +24,7 @@ from defectdb.learn.potential.fitting.spline_eam import SplineEam, knots
 from defectdb.learn.potential.physics.guards import faults
 from defectdb.learn.potential.physics.potential import Formula, Potential, Window
 
-_POINTS = (48, 48, 24)  # of phi, rho and F
+_POINTS = (64, 64, 32)  # of phi, rho and F
 _KEPT = 1e-12  # share of the largest eigenvalue below which a direction costs nothing
 _HOPELESS = 1e8
 

@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 from ase import Atoms
 from ase.build import bulk, fcc100, fcc110, fcc111
+from ase.eos import EquationOfState
 from ase.filters import FrechetCellFilter
 from ase.optimize import FIRE
 from ase.units import GPa, J, _amu, _e, m
@@ -52,7 +53,7 @@ _DFT = MappingProxyType({
     "Cu": {
         "a0": 3.631, "E_coh": 3.700, "C11": 177.0, "C12": 130.0, "C44": 83.0, "E_vacancy": 1.07, "gamma_111": 1.36,
         "gamma_100": 1.51, "gamma_110": 1.57, "X_T": 5.05, "X_L": 7.12, "L_T": 3.38, "L_L": 7.27,
-        "E_hcp-E_fcc": 7.3, "E_bcc-E_fcc": 34.4, "B": 139.8,
+        "E_hcp-E_fcc": 7.3, "E_bcc-E_fcc": 34.4, "B": 139.8, "dB/dp": 5.06,
     },
 })  # fmt: skip
 """Density functional theory (PBE): from the same level of theory as the configurations that potentials learn from."""
@@ -66,11 +67,14 @@ _EXPERIMENT = MappingProxyType({
 """Measured: Kittel's tables; Svensson, Brockhouse and Rowe, Phys. Rev. 155, 619 (1967), for the phonons."""
 
 _UNITS: Mapping[str, str] = MappingProxyType({
-    "a0": "angstrom", "E_coh": "eV", "B": "GPa", "C11": "GPa", "C12": "GPa", "C44": "GPa", "E_vacancy": "eV",
-    "gamma_111": "J/m^2", "gamma_100": "J/m^2", "gamma_110": "J/m^2", "X_T": "THz", "X_L": "THz", "L_T": "THz",
-    "L_L": "THz", "E_hcp-E_fcc": "meV/atom", "E_bcc-E_fcc": "meV/atom",
+    "a0": "angstrom", "E_coh": "eV", "B": "GPa", "dB/dp": "", "C11": "GPa", "C12": "GPa", "C44": "GPa",
+    "E_vacancy": "eV", "gamma_111": "J/m^2", "gamma_100": "J/m^2", "gamma_110": "J/m^2", "X_T": "THz", "X_L": "THz",
+    "L_T": "THz", "L_L": "THz", "E_hcp-E_fcc": "meV/atom", "E_bcc-E_fcc": "meV/atom",
 })  # fmt: skip
-COUNTED = tuple(name for name in _UNITS if name not in ("B", "E_hcp-E_fcc", "E_bcc-E_fcc"))
+PROPERTIES = tuple(_UNITS)
+"""All properties, in the order of their table."""
+
+COUNTED = tuple(name for name in _UNITS if name not in ("B", "dB/dp", "E_hcp-E_fcc", "E_bcc-E_fcc"))
 """The thirteen properties that the mean relative error is over."""
 
 
@@ -78,7 +82,8 @@ def properties(potential: Model, element: str) -> list[Property]:
     """All properties of the face-centred cubic crystal. Raises SelectionError for a potential that binds none."""
     crystal = Crystal(potential, element)
     values = {
-        "a0": crystal.a0, "E_coh": -crystal.energy, **crystal.elastic(), "E_vacancy": crystal.vacancy(),
+        "a0": crystal.a0, "E_coh": -crystal.energy, **crystal.elastic(),
+        "dB/dp": birch_murnaghan(crystal.equation_of_state())[1], "E_vacancy": crystal.vacancy(),
         **crystal.surfaces(), **crystal.phonons(), **crystal.others(),
     }  # fmt: skip
     dft, measured = _DFT.get(element, {}), _EXPERIMENT.get(element, {})
@@ -86,6 +91,17 @@ def properties(potential: Model, element: str) -> list[Property]:
         Property(name, float(values[name]), unit, dft.get(name), measured.get(name), name in COUNTED)
         for name, unit in _UNITS.items()
     ]
+
+
+def birch_murnaghan(curve: pl.DataFrame) -> tuple[float, float]:
+    """Bulk modulus (GPa) and its derivative by pressure, from a fit to volumes and energies per atom.
+
+    Birch, Phys. Rev. 71, 809 (1947), as ase fits it.
+    """
+    state = EquationOfState(curve["volume"].to_numpy(), curve["energy"].to_numpy(), eos="birchmurnaghan")
+    state.fit()
+    _, modulus, derivative, _ = state.eos_parameters
+    return float(modulus / GPa), float(derivative)
 
 
 def mean_relative_error(found: list[Property]) -> tuple[float, float] | None:
@@ -164,6 +180,13 @@ class Crystal:
         along, shear = (stress[0] - stress[1]) / (2 * _STRAIN), (stress[2] - stress[3]) / (2 * _STRAIN)
         c11, c12, c44 = along[0] / GPa, (along[1] + along[2]) / (2 * GPa), shear[3] / GPa
         return {"B": (c11 + 2 * c12) / 3, "C11": c11, "C12": c12, "C44": c44}
+
+    def equation_of_state(self, points: int = 13) -> pl.DataFrame:
+        """Volume (angstrom^3 per atom), energy (eV per atom) and pressure (GPa) from 0.9 to 1.1 times the volume."""
+        edges = self.a0 * np.cbrt(np.linspace(0.9, 1.1, points))
+        found = self._predict(*(bulk(self.element, "fcc", a=a) for a in edges))
+        pressure = -found.stresses[:, :3].mean(axis=1) / GPa
+        return pl.DataFrame({"volume": edges**3 / 4, "energy": found.energies, "pressure": pressure})
 
     def _relaxed(self, atoms: Atoms) -> float:
         atoms.calc = PotentialCalculator(self.potential, self.element)
