@@ -66,11 +66,15 @@ def _paper(settings: Settings, folder: Path | None, material: str | None, datase
         raise UsageError("`export paper` takes a folder, neither --to nor -o: defectdb export paper DIR")
     from defectdb.db import open_database
     from defectdb.db.scope import make_scope
+    from defectdb.query.paper.accuracy import coverage_sentences, own_errors
     from defectdb.query.paper.paper import write_paper
 
     with open_database(settings.database, read_only=True) as db:
-        for path in write_paper(db, folder, make_scope(db, material, datasets)):
+        scope = make_scope(db, material, datasets)
+        for path in write_paper(db, folder, scope):
             say(settings, str(path))
+        for sentence in coverage_sentences(own_errors(db, scope)):
+            say(settings, sentence)
 
 
 @click.command("plot")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +14,17 @@ from support import toy_database as toy
 
 from defectdb.cli import run
 from defectdb.db import Database, open_database
+from defectdb.db.compile import compile_formulas
 from defectdb.db.models.formulas import activate_model, append_formulas, append_model
 from defectdb.db.scope import Scope
 from defectdb.errors import UsageError
 from defectdb.expressions.evaluation import evaluate_numpy
 from defectdb.expressions.expression import from_ast
 from defectdb.learn.judging.peers import PEERS
+from defectdb.query.paper.accuracy import accuracy, coverage_sentences, own_errors
 from defectdb.query.paper.digits_needed import digits_needed
 from defectdb.query.paper.paper import write_paper
-from defectdb.query.paper.published import accuracy, published
+from defectdb.query.paper.published import published
 from defectdb.query.paper.tables import formulas
 from defectdb.schema.records import ModelRecord, TermRecord
 
@@ -94,7 +97,7 @@ def test_rounded_constants_move_no_error_by_more_than_a_hundredth(paper) -> None
 def test_the_accuracy_table_holds_ours_and_what_was_published_for_the_same_data(paper) -> None:
     path, folder = paper
     with open_database(path, read_only=True) as db:
-        table = accuracy(db)
+        table = accuracy(own_errors(db))
         mean = db.value("SELECT 1000 * avg(abs(error)) FROM prediction_errors WHERE n_defects > 2 "
                         "AND target = 'formation_energy_per_site'")  # fmt: skip
     ours = table.filter(method="this work, from pairs")["formation energy per site [meV]"].item()
@@ -106,6 +109,42 @@ def test_the_accuracy_table_holds_ours_and_what_was_published_for_the_same_data(
     every = published()
     assert every["set"].n_unique() == 8
     assert every.height == 2 * (4 * 7 + 4)
+
+
+def test_the_table_and_its_caption_say_how_many_structures(paper) -> None:
+    _, folder = paper
+    rows = pl.read_csv(folder / "accuracy.csv")
+    own = rows.filter(method="this work, from pairs")
+    assert own["formation energy per site: structures"].to_list() == ["30 of 30 (100%)"]
+    assert rows["formation energy per site: structures"].null_count() == rows.height - 1
+    assert r"30 of 30 (100\%)" in (folder / "accuracy.tex").read_text()
+    source = (folder / "main.tex").read_text()
+    assert "Every structure with a stored value is predicted." in source
+    assert "three or more defects" in source
+
+
+def test_errors_of_a_part_of_the_structures_never_stand_beside_published_ones(
+    paper, tmp_path, capsys
+) -> None:
+    copy = tmp_path / "part.duckdb"
+    shutil.copyfile(paper[0], copy)
+    with open_database(copy) as db, db.transaction():
+        db.execute("DELETE FROM model_terms WHERE label = 'W_Mo'")  # what holds W has no prediction any more
+        compile_formulas(db)
+    with open_database(copy, read_only=True) as db:
+        ours = own_errors(db)
+        n, judged = ours.filter(target="formation_energy_per_site").select("n", "n_judged").row(0)
+        table = accuracy(ours)
+        sentences = coverage_sentences(ours)
+    assert 0 < n < judged == 30
+    assert table["method"].to_list() == ["this work, from pairs"]
+    assert table["formation energy per site: structures"].item() == f"{n} of 30 ({100 * n // 30}%)"
+    assert f"MoS2 low, formation energy per site (from pairs): {n} of 30" in sentences[0]
+    assert "no published error stands beside ours" in sentences[1]
+    assert run(["--db", str(copy), "export", "paper", str(tmp_path / "out")]) == 0
+    assert "no published error stands beside ours" in capsys.readouterr().err
+    source = (tmp_path / "out" / "main.tex").read_text()
+    assert f"MoS$_{{2}}$ low, formation energy per site (from pairs): {n} of 30" in source
 
 
 def test_the_command_prints_our_errors_beside_published_ones(paper, capsys) -> None:

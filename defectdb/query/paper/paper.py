@@ -15,15 +15,17 @@ from defectdb.db.scope import EVERYTHING, Scope, materials_of
 from defectdb.errors import InputDataError, UsageError
 from defectdb.query.export import render
 from defectdb.query.output_file import write_whole
+from defectdb.query.paper.accuracy import accuracy, coverage_sentences, own_errors
 from defectdb.query.paper.figures import figure_tex, paper_figures, write_panels
-from defectdb.query.paper.published import accuracy
 from defectdb.query.paper.sources import bibliography, provenance
 from defectdb.query.paper.tables import (
     accuracy_tex,
     datasets,
     formulas,
     formulas_tex,
+    judged_text,
     material_text,
+    with_materials,
     write_table,
 )
 
@@ -44,13 +46,20 @@ def write_paper(db: Database, folder: Path, scope: Scope = EVERYTHING) -> Iterat
         for material in materials:
             of_material = replace(scope, material=material)
             yield from _section(db, folder, of_material, sections, several=len(materials) > 1)
-        table, data = accuracy(db, scope), datasets(db, scope)
+        ours, data = own_errors(db, scope), datasets(db, scope)
+        table = accuracy(ours)
+        whose, sentences = judged_text(ours), " ".join(coverage_sentences(ours))
         yield from write_table(folder, "accuracy", table, accuracy_tex(table))
         yield from write_table(folder, "datasets", data, render(data, "latex"))
         for name, text in (
             ("references.bib", bibliography(db, scope)),
             ("provenance.json", json.dumps(provenance(db, scope), indent=2) + "\n"),
-            ("main.tex", _template("paper.tex").substitute(sections="\n\n".join(sections))),
+            (
+                "main.tex",
+                _template("paper.tex").substitute(
+                    sections="\n\n".join(sections), judged=whose, coverage=with_materials(sentences)
+                ),
+            ),
         ):
             write_whole(folder / name, text)
             yield folder / name

@@ -13,10 +13,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from defectdb.db import Database
-from defectdb.db.read import PREDICTED
 from defectdb.db.scope import EVERYTHING, IN_SCOPE, Scope
-from defectdb.query.evaluate import evaluate
-from defectdb.query.figures.style import NAMES
 
 METHODS = (
     "SchNet",
@@ -109,44 +106,3 @@ def ours(db: Database, scope: Scope) -> pl.DataFrame:
         """,
         {**scope.parameters(), "judged": JUDGED, "energy": ENERGY, "gap": GAP},
     )
-
-
-def accuracy(db: Database, scope: Scope = EVERYTHING) -> pl.DataFrame:
-    """Errors of this database's models beside published ones for the same material and density [meV].
-
-    Ours are on all stored structures of three or more defects; the method says what the model was fitted to.
-    """
-    ours = db.frame(
-        """
-        SELECT e.material_id AS material, s.density, e.target, 'this work, from ' || m.trained_on AS method,
-               1000 * avg(abs(e.error)) AS mae_mev, count(e.error) AS n
-        FROM prediction_errors AS e
-        JOIN structures AS s USING (structure_id)
-        JOIN models AS m USING (model_id)
-        WHERE e.n_defects > 2 AND e.material_id = coalesce($material, e.material_id)
-            AND coalesce(list_contains(CAST($datasets AS VARCHAR[]), e.dataset_id), TRUE)
-        GROUP BY ALL
-        """,
-        scope.parameters(),
-    )
-    if ours.is_empty():
-        ours = _all_structures(db, scope)
-    keys = ours.select("material", "density", "target").unique()
-    theirs = published().join(keys, on=["material", "density", "target"], nulls_equal=True)
-    table = pl.concat([theirs, ours], how="diagonal_relaxed")
-    wide = table.pivot(
-        on="target", index=["material", "density", "method"], values="mae_mev", sort_columns=True
-    )
-    named = wide.rename({t: f"{NAMES[t]} [meV]" for t in PREDICTED if t in wide.columns})
-    order = pl.col("method").str.starts_with("this work")
-    return named.sort("material", "density", order, maintain_order=True).with_columns(
-        pl.col(pl.Float64).round(2)
-    )
-
-
-def _all_structures(db: Database, scope: Scope) -> pl.DataFrame:
-    found = evaluate(db, "material", scope=scope)
-    return found.select(
-        material="group", density=pl.lit(None, dtype=pl.String), target="target", method=pl.lit("this work"),
-        mae_mev=1000 * pl.col("mae"), n="n",
-    )  # fmt: skip

@@ -96,6 +96,19 @@ def accuracy_tex(frame: pl.DataFrame) -> str:
     )
 
 
+def judged_text(ours: pl.DataFrame) -> str:
+    """Which structures our errors are of, for the caption; ``ours`` as from ``own_errors``."""
+    every = ours["method"].str.starts_with("this work, all").all()
+    return "all stored structures" if every else "the stored structures with three or more defects"
+
+
+def with_materials(text: str) -> str:
+    """Plain text as LaTeX, materials with subscripts."""
+    return re.sub(
+        r"\b((?:[A-Z][a-z]?\d*)*[A-Z][a-z]?\d+)\b", lambda m: material_text(m[1]), escape_latex(text)
+    )
+
+
 def pair_text(label: str) -> str:
     """A label as LaTeX: V_Mo--V_S with subscripts."""
     return pretty(label).replace(" – ", "--")
