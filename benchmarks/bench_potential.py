@@ -1,7 +1,8 @@
 """Tree search, many starts and SEGVAE for one potential under the same quadratic form, at the same number of trials.
 
 Columns: the lowest loss of potentials with up to six constants in the quadratic form and under the true loss, in units
-of the splines' own loss; every seed a row. Needs the copper set of ``$DEFECTDB_DATA/copper``.
+of the splines' own loss; every seed a row. Then whether the search finds the formulas that made synthetic data.
+Needs the copper set of ``$DEFECTDB_DATA/copper``.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 
+from benchmarks.potential_recovery import recovery
 from defectdb.db import open_database
 from defectdb.engine.equation_learner.learner import Learner, LearnerSettings
 from defectdb.engine.equation_learner.networks import structure_text
@@ -28,6 +30,7 @@ DATA = Path(os.environ.get("DEFECTDB_DATA", Path(__file__).resolve().parents[2] 
 SEEDS = int(os.environ.get("BENCH_SEEDS", "3"))
 EVALUATIONS = int(os.environ.get("BENCH_EVALUATIONS", "10000"))
 CONSTANTS = 6
+PLAYOUTS = 3000  # to find the formulas of synthetic data
 WINDOW = Window(6.0, 1.5)
 
 
@@ -66,6 +69,7 @@ def main() -> None:
         began = time.process_time()
         pairs = segvae_potentials(metric, spline.potential, WINDOW, CONSTANTS, spent, seed)
         _row("segvae", seed, pairs[:8], loss, floor, 0, time.process_time() - began, "")
+    recovery(ready.train, WINDOW, PLAYOUTS, SEEDS)
 
 
 def _row(
