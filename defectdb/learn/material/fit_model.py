@@ -17,11 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defectdb.expressions.arrays import Flags, Floats
+from defectdb.expressions.expression import complexity
 from defectdb.learn.material.formulas import Formulas, second_summands
 from defectdb.learn.material.placed_formulas import Part, triple_part
 from defectdb.learn.material.refine import cross_validate, predict, refine, total_values
 from defectdb.learn.material.structures import N_FOLDS, ModelData
-from defectdb.learn.material.tasks import REACH, shape_tasks, triple_task
+from defectdb.learn.material.tasks import REACH, TOKEN, shape_tasks, triple_task
 from defectdb.learn.material.value_tables import PAYS, paying_shape, robust_weights
 from defectdb.learn.pairs.kernel_task import Kernel, KernelTask, TripleTask
 from defectdb.learn.pairs.tasks import domain_of
@@ -69,7 +70,7 @@ def fit_model(data: ModelData, learn: Learn, train: Flags) -> Fitted:
         for place, task in again.items():
             sums = {**formulas.chosen, place: (*formulas.chosen[place], more[task.name])}
             trial = replace(formulas, chosen=sums).refined(y, train)
-            if trial.error(y, train) < PAYS * formulas.error(y, train):
+            if trial.error(y, train) < paid(more[task.name].best.complexity) * formulas.error(y, train):
                 formulas = trial
     table_error = _mean(shape.tables.residual, train)
     return _with_triples(data, formulas.terms(), [found[task.name] for task in wanted], y, train, table_error)
@@ -96,6 +97,11 @@ def _triple_tasks(data: ModelData, residual: Floats, weights: Floats) -> list[Tr
     return [task for task in tasks if task is not None]
 
 
+def paid(tokens: int) -> float:
+    """Share of the error that may be left where a term of that many tokens comes in."""
+    return min(PAYS, 1 - TOKEN * tokens)
+
+
 def _refined(
     terms: Sequence[tuple[Kernel, Part]], y: Floats, train: Flags, rounds: int = 25
 ) -> list[tuple[Kernel, Part]]:
@@ -113,7 +119,7 @@ def paying(
     for place in reversed([i for i, (_, part) in enumerate(terms) if part.order == 3]):
         fewer = _refined([*terms[:place], *terms[place + 1 :]], y, train, 15)
         without = cross_validate([part for _, part in fewer], y, fold, train)
-        if PAYS * _mean(without, train) < _mean(blind, train):
+        if paid(complexity(terms[place][1].expression)) * _mean(without, train) < _mean(blind, train):
             terms, blind = fewer, without
     return terms, blind
 
@@ -133,7 +139,7 @@ def _with_triples(
         )
         more = _refined([*terms, (kernel, new)], y, train, 15)
         with_it = cross_validate([p for _, p in more], y, data.fold, train)
-        if _mean(with_it, train) < PAYS * _mean(blind, train):
+        if _mean(with_it, train) < paid(best.complexity) * _mean(blind, train):
             terms, blind = more, with_it
         else:
             left.append(kernel)

@@ -19,7 +19,10 @@ REACH = 4e-3
 """How far (eV) a kernel of a few constants stays from a table of values: the metric of its search is blunt below."""
 
 SPARE = 0.004
-"""A simpler kernel may add this share of the table's error."""
+"""Added squared errors below this share of the tables' matter little."""
+
+TOKEN = 0.0005
+"""Share of the model's mean error that every token of a formula must save, twice that of its squared error."""
 
 MIN_TRIPLES = 40
 MAX_TRIPLES = 220
@@ -67,6 +70,7 @@ def metric_task(
     return TableTask(
         label=label, dz_min=window[0], dz_max=window[1], x=r[None], y=lower.T @ values, weight=np.ones(len(values)),
         mixing=lower.T, values=values, frequency=np.abs(design).sum(0), spare=SPARE * error,
+        price=2 * TOKEN * error,
     )  # fmt: skip
 
 

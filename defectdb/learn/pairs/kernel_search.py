@@ -92,9 +92,12 @@ def _at_points(scored: Scored, task: KernelTask) -> Scored:
 
 
 def _choice(front: list[Scored], task: KernelTask) -> int:
-    """Index of the formula to use: by cross-validation, or the simplest whose error is within ``task.spare``."""
+    """Index of the formula to use: by cross-validation, a token's price, or the simplest within ``task.spare``."""
     if not isinstance(task, TableTask | TripleTask):
         return select(front)
+    if isinstance(task, TableTask) and task.price:
+        total = float(task.weight.sum())
+        return int(np.argmin([s.mse * total + s.complexity * task.price for s in front]))
     bound = min(s.mse for s in front) + task.spare / float(task.weight.sum())
     return next(i for i, s in enumerate(front) if s.mse <= bound)
 

@@ -106,12 +106,14 @@ class TableTask(KernelTask):
         values: the table [point], eV
         frequency: how often every point occurs in the structures [point]
         spare: squared error that a simpler formula may add to the best one's
+        price: squared error that every token must save; 0 where ``spare`` decides alone
     """
 
     mixing: Floats
     values: Floats
     frequency: Floats
     spare: float
+    price: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
