@@ -10,8 +10,6 @@ from defectdb.cli.display.tables import table_options
 from defectdb.cli.display.terminal import emit, emit_json, say
 from defectdb.cli.options import dataset_option, material_option
 
-_TOLD_APART = 3  # numbers of defects that a line of `status` counts one by one
-
 if TYPE_CHECKING:
     import polars as pl
 
@@ -19,6 +17,8 @@ if TYPE_CHECKING:
 
 SHORT = {"formation_energy": "energy", "homo_lumo_gap": "gap"}
 """Targets as the printed table of pairs calls them."""
+
+_TOLD_APART = 3  # numbers of defects that a line of `status` counts one by one
 
 
 @click.command("status")

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -26,7 +27,7 @@ DOI = "10.1038/s41699-023-00369-1"
 
 @contextmanager
 def serving(database, *options):
-    """The address of a server process; it is ended as Ctrl-C ends it."""
+    """The address of a server process; it is ended as Ctrl-C ends it, and must go without a traceback."""
     command = [sys.executable, "-m", "defectdb", "--db", str(database), "serve", "--port", "0", *options]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         try:
@@ -34,6 +35,9 @@ def serving(database, *options):
             found = re.match(r"(http://127\.0\.0\.1:\d+)/v1 answers", line)
             assert found, line + process.stderr.read()
             yield found[1]
+            process.send_signal(signal.SIGINT)
+            assert process.communicate(timeout=60)[1].splitlines()[-1] == "ended"
+            assert process.returncode == 0
         finally:
             process.terminate()
 

@@ -66,7 +66,8 @@ def compared(settings: Settings, db: Database, scope: Scope, targets: list[str])
     """One row per set, target and method: n, n_judged, coverage (null where published), mae_mev (null where none)."""
     import polars as pl
 
-    from defectdb.query.paper.published import SETS, ours, published, set_scope
+    from defectdb.query.paper.accuracy import judged_errors
+    from defectdb.query.paper.published import SETS, published, set_scope
 
     theirs = published().select("set", "target", "method", "mae_mev").filter(pl.col("target").is_in(targets))
     frames = [theirs]
@@ -77,8 +78,9 @@ def compared(settings: Settings, db: Database, scope: Scope, targets: list[str])
         say(settings, f"fitting common models to {one.name}")
         for target in targets:
             frames.append(_peers(db, own, target).with_columns(set=pl.lit(one.name), target=pl.lit(target)))
-        mine = ours(db, own).filter(pl.col("target").is_in(targets))
-        frames.append(mine.with_columns(set=pl.lit(one.name)))
+        mine = judged_errors(db, own).filter(pl.col("target").is_in(targets))
+        coverage = pl.col("n") / pl.col("n_judged")
+        frames.append(mine.with_columns(set=pl.lit(one.name), coverage=coverage))
     order = {one.name: number for number, one in enumerate(SETS)}
     columns = ("set", "target", "method", "n", "n_judged", "coverage", "mae_mev")
     table = pl.concat(frames, how="diagonal_relaxed").select(columns)
@@ -103,10 +105,7 @@ def _wide(rows: pl.DataFrame) -> pl.DataFrame:
     import polars as pl
 
     ours = sorted({name for name in rows["method"] if name.startswith("this work")})
-    named = {
-        **{name: name.removeprefix("this work, ") for name in ours},
-        **SHORT,
-    }  # where not all fit, ours stay
+    named = {name: name.removeprefix("this work, ") for name in ours} | SHORT  # where not all fit, ours stay
     partly = (pl.col("coverage") < 1) & (pl.col("n") > 0)
     text = pl.col("mae_mev").map_elements(lambda x: f"{x:.3g}", return_dtype=pl.String)
     share = pl.format("{} ({}%)", text, (100 * pl.col("coverage")).round(0).cast(pl.Int64))

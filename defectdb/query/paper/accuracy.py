@@ -15,13 +15,24 @@ _KEYS = ("material", "density", "target")
 
 
 def own_errors(db: Database, scope: Scope = EVERYTHING) -> pl.DataFrame:
+    """As ``judged_errors``; where no structure has three defects: of all that are compared, with density null."""
+    found = judged_errors(db, scope)
+    if not found.is_empty():
+        return found
+    return evaluate(db, "material", scope=scope).select(
+        material="group", density=pl.lit(None, dtype=pl.String), target="target",
+        method=pl.lit("this work, all structures"), mae_mev=1000 * pl.col("mae"), n=pl.col("n").cast(pl.Int64),
+        n_judged=(pl.col("n") + pl.col("undefined")).cast(pl.Int64),
+    )  # fmt: skip
+
+
+def judged_errors(db: Database, scope: Scope = EVERYTHING) -> pl.DataFrame:
     """Errors of the models in use on the neutral structures of three and more defects that have a stored value.
 
     Columns: material, density, target, method (which says what the model was fitted to), mae_mev, n (structures
-    predicted), n_judged (structures with a value, predicted or not). Where no structure has three defects: of all
-    structures that are compared, with density null.
+    predicted), n_judged (structures with a value, predicted or not).
     """
-    found = db.frame(
+    return db.frame(
         f"""
         WITH judged AS (
             SELECT h.material_id AS material, s.density, t.target, count(*) AS n_judged
@@ -47,13 +58,6 @@ def own_errors(db: Database, scope: Scope = EVERYTHING) -> pl.DataFrame:
         """,
         {**scope.parameters(), "judged": JUDGED},
     )
-    if not found.is_empty():
-        return found
-    return evaluate(db, "material", scope=scope).select(
-        material="group", density=pl.lit(None, dtype=pl.String), target="target",
-        method=pl.lit("this work, all structures"), mae_mev=1000 * pl.col("mae"), n=pl.col("n").cast(pl.Int64),
-        n_judged=(pl.col("n") + pl.col("undefined")).cast(pl.Int64),
-    )  # fmt: skip
 
 
 def accuracy(ours: pl.DataFrame) -> pl.DataFrame:

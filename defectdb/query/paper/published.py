@@ -86,23 +86,3 @@ def set_scope(db: Database, one: PublishedSet, scope: Scope = EVERYTHING) -> Sco
         {"name": one.material, "density": one.density, **scope.parameters()},
     )["dataset_id"].to_list()
     return Scope(one.material, tuple(datasets)) if datasets else None
-
-
-def ours(db: Database, scope: Scope) -> pl.DataFrame:
-    """Errors of the models in use on the structures in scope that have three and more defects.
-
-    Columns: target, method (which says what the model was fitted to), n (structures predicted), n_judged,
-    coverage, mae_mev.
-    """
-    return db.frame(
-        f"""
-        SELECT e.target, 'this work, from ' || m.trained_on AS method, count(e.error) AS n, count(*) AS n_judged,
-               count(e.error) / count(*) AS coverage, 1000 * avg(abs(e.error)) AS mae_mev
-        FROM (SELECT * FROM prediction_errors WHERE {IN_SCOPE}) AS e
-        JOIN models AS m USING (model_id)
-        WHERE e.n_defects >= $judged AND e.target IN ($energy, $gap)
-        GROUP BY ALL
-        ORDER BY ALL
-        """,
-        {**scope.parameters(), "judged": JUDGED, "energy": ENERGY, "gap": GAP},
-    )

@@ -24,6 +24,7 @@ LONGEST_FILTER = 4_000
 _OPERATORS = frozenset(("<", "<=", ">", ">=", "=", "!="))
 _FUZZY = {"CONTAINS": "contains", "STARTS": "starts_with", "ENDS": "ends_with"}
 _INT64 = 2**63
+_LARGEST = 10**300
 _TOO_DEEP = "the filter has too many brackets inside one another"
 
 
@@ -271,13 +272,8 @@ def _bound(field: Field, value: Any) -> Any:
 
 
 def _number(value: float) -> float:
-    return (
-        value
-        if abs(value) < _INT64
-        else float(value)
-        if abs(value) < 10**300
-        else (1e300 if value > 0 else -1e300)
-    )
+    """The number as DuckDB can hold it: whole ones beyond 64 bits as floats, the largest at its end."""
+    return value if abs(value) < _INT64 else float(max(-_LARGEST, min(_LARGEST, value)))
 
 
 def _time(field: Field, text: str) -> datetime:
