@@ -51,7 +51,8 @@ _DEFAULTS: dict[str, Any] = {name: field.default for name, field in LearnConfig.
 @click.option(
     "--where",
     metavar="SQL",
-    help="A predicate over view pair_energies, e.g. 'distance < 9'; of a network over targets_wide.",
+    help="A predicate over view pair_energies, e.g. 'distance < 9'; with --from all or --network over structures "
+    "and targets_wide.",
 )
 @click.option(
     "--images",

@@ -35,8 +35,8 @@ class Selection:
     sha256: str
 
 
-def rows_where(db: Database, sql: str, text: str | None, view: str) -> pl.DataFrame:
-    """The rows of a SELECT that holds the user's predicate ``text``, if there is one, over the columns of a view.
+def rows_where(db: Database, sql: str, text: str | None, *views: str) -> pl.DataFrame:
+    """The rows of a SELECT that holds the user's predicate ``text``, if there is one, over the columns of these views.
 
     Raises UsageError, with the user's own text, for a predicate that is none or that DuckDB refuses.
     """
@@ -47,9 +47,9 @@ def rows_where(db: Database, sql: str, text: str | None, view: str) -> pl.DataFr
         return db.frame(sql)
     except QueryError as error:
         why = str(error.__cause__).split("\n\nLINE")[0].strip()  # what follows shows the whole SELECT
-        columns = ", ".join(db.columns(view))
+        columns = ", ".join(dict.fromkeys(name for view in views for name in db.columns(view)))
         raise UsageError(
-            f"--where {text!r}: {why}\nIt stands over the view {view}, whose columns are {columns}"
+            f"--where {text!r}: {why}\nIt stands over {' and '.join(views)}, whose columns are {columns}"
         ) from error
 
 

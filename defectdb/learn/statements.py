@@ -26,6 +26,10 @@ ONE_DEFECT_SUMS = {
 """Target to what the defects of a structure give without their interaction."""
 
 
+STRUCTURE_COLUMNS = ("structures", "targets_wide")
+"""Table and view whose columns a predicate over structures may name."""
+
+
 def _listing(texts: Iterable[str]) -> str:
     return ", ".join(quoted_text(text) for text in texts)
 
@@ -33,6 +37,19 @@ def _listing(texts: Iterable[str]) -> str:
 def dataset_predicate(job: Job, column: str) -> str:
     """`` AND column IN (...)`` for the job's datasets; empty where it learns from all."""
     return f" AND {column} IN ({_listing(job.datasets)})" if job.datasets else ""
+
+
+def structure_predicate(where: str | None) -> str:
+    """`` AND s.structure_id IN (...)`` for a user's predicate over structures and their targets; empty without one.
+
+    A SELECT of its own, so that the columns of what the statement joins beside structures are not in the way.
+    """
+    if not where:
+        return ""
+    return (
+        "\n  AND s.structure_id IN (\n  SELECT s.structure_id FROM structures AS s\n"
+        f"  JOIN targets_wide AS w USING (structure_id)\n  WHERE (\n  {where}\n))"
+    )
 
 
 def pairs_statement(job: Job) -> str:
@@ -59,12 +76,11 @@ def structures_statement(job: Job, n_folds: int, most: int) -> str:
     Columns: structure_id, n_defects, value, base, n_known, fold.
     """
     text = (resources.files("defectdb.learn.material") / "structures.sql").read_text(encoding="utf-8")
-    where = job.config.where
     return Template(text).substitute(
         base=ONE_DEFECT_SUMS[job.target],
         material=quoted_text(job.material),
         target=quoted_text(job.target),
-        predicate=(f"AND ({where})" if where else "") + dataset_predicate(job, "s.dataset_id"),
+        predicate=structure_predicate(job.config.where) + dataset_predicate(job, "s.dataset_id"),
         folds=n_folds,
         most=most,
     )
@@ -76,11 +92,10 @@ def dense_statement(job: Job, n_folds: int, fewest: int, most: int) -> str:
     Columns: structure_id, n_defects, n_sites, defect_labels, value, fold.
     """
     text = (resources.files("defectdb.learn.dense") / "structures.sql").read_text(encoding="utf-8")
-    where = job.config.where
     return Template(text).substitute(
         material=quoted_text(job.material),
         target=quoted_text(job.target),
-        predicate=(f"AND ({where})" if where else "") + dataset_predicate(job, "s.dataset_id"),
+        predicate=structure_predicate(job.config.where) + dataset_predicate(job, "s.dataset_id"),
         folds=n_folds,
         fewest=fewest,
         most=most,

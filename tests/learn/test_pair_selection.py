@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import polars as pl
 import pytest
 from support import toy_database as toy
 
 from defectdb.db import Database
 from defectdb.errors import UnknownNameError, UsageError
 from defectdb.learn import LearnConfig
+from defectdb.learn.composition import structures as composition
+from defectdb.learn.dense import structures as dense
 from defectdb.learn.job import settle
+from defectdb.learn.material.structures import load_structures
+from defectdb.learn.network.config import NetworkConfig
+from defectdb.learn.network.selection import select_rows
 from defectdb.learn.select import select_pairs
 
 LABEL = "Vac_Mo-Vac_S"
@@ -97,3 +105,34 @@ def test_a_dataset_narrows_what_is_learned_from(filled: Database) -> None:
     assert 0 < mine.height < every.height
     with pytest.raises(UnknownNameError, match="dataset 'theirs'"):
         settle(filled, LearnConfig(datasets=("theirs",)), [LABEL])
+
+
+def few(db: Database, where: str) -> pl.DataFrame:
+    return load_structures(db, settle(db, LearnConfig(where=where))).selection.frame
+
+
+def many(db: Database, where: str) -> pl.DataFrame:
+    return dense.load_dense(db, settle(db, LearnConfig(where=where)), 1, 99).selection.frame
+
+
+def by_network(db: Database, where: str) -> pl.DataFrame:
+    [rows] = select_rows(db, NetworkConfig(where=where))
+    return rows.frame
+
+
+def by_composition(db: Database, where: str) -> pl.DataFrame:
+    job = settle(db, LearnConfig(target="homo_lumo_gap", where=where))
+    found = composition.load_dense(db, job, lambda _: None)
+    assert found is None, "every supercell of the toy has structures of one defect"
+    return pl.DataFrame({"n_defects": []})
+
+
+@pytest.mark.parametrize("read", [few, many, by_network, by_composition])
+def test_a_predicate_over_structures_may_name_every_column_of_theirs(
+    filled: Database, read: Callable[[Database, str], pl.DataFrame]
+) -> None:
+    asked = "structure_id <> '' AND n_defects <= 3 AND homo_lumo_gap < 99 AND dataset_id <> '' AND charge = 0"
+    assert read(filled, asked).equals(read(filled, "true"))
+    assert not set(read(filled, "n_defects < 3")["n_defects"]) - {1, 2}
+    with pytest.raises(UsageError, match="It stands over structures and targets_wide, whose columns are"):
+        read(filled, "depth < 3")

@@ -17,7 +17,7 @@ from defectdb.expressions.arrays import Floats, Integers
 from defectdb.learn.job import Job
 from defectdb.learn.material.structures import N_FOLDS
 from defectdb.learn.select import Selection, frame_hash, rows_where
-from defectdb.learn.statements import dataset_predicate
+from defectdb.learn.statements import STRUCTURE_COLUMNS, dataset_predicate, structure_predicate
 from defectdb.schema.labels import count_variable
 from defectdb.schema.quoting import quoted_text
 
@@ -77,7 +77,7 @@ def load_dense(db: Database, job: Job, note: Callable[[str], None]) -> DenseStru
     SelectionError for fewer structures than a law can be chosen from.
     """
     sql = _statement(job)
-    frame = rows_where(db, sql, job.config.where, "targets_wide")
+    frame = rows_where(db, sql, job.config.where, *STRUCTURE_COLUMNS)
     if not frame.height:
         return None
     known = frame.drop_nulls("value")
@@ -110,11 +110,10 @@ def load_dense(db: Database, job: Job, note: Callable[[str], None]) -> DenseStru
 
 def _statement(job: Job) -> str:
     text = (resources.files("defectdb.learn.composition") / "structures.sql").read_text(encoding="utf-8")
-    where = job.config.where
     return Template(text).substitute(
         material=quoted_text(job.material),
         target=quoted_text(job.target),
-        predicate=(f"AND ({where})" if where else "") + dataset_predicate(job, "s.dataset_id"),
+        predicate=structure_predicate(job.config.where) + dataset_predicate(job, "s.dataset_id"),
         folds=N_FOLDS,
     )
 

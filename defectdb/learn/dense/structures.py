@@ -13,7 +13,7 @@ from defectdb.expressions.arrays import Floats, Integers
 from defectdb.learn.job import Job
 from defectdb.learn.material.structures import N_FOLDS
 from defectdb.learn.select import Selection, dz_windows, frame_hash, rows_where
-from defectdb.learn.statements import dense_statement
+from defectdb.learn.statements import STRUCTURE_COLUMNS, dense_statement
 from defectdb.schema.labels import count_variable
 
 LONGEST = 9.5
@@ -108,7 +108,7 @@ class DenseData:
 def load_dense(db: Database, job: Job, fewest: int, most: int) -> DenseData:
     """The job's neutral structures with ``fewest`` to ``most`` defects. Raises SelectionError where there are none."""
     sql = dense_statement(job, N_FOLDS, fewest, most)
-    frame = rows_where(db, sql, job.config.where, "targets_wide")
+    frame = rows_where(db, sql, job.config.where, *STRUCTURE_COLUMNS)
     if not frame.height:
         raise SelectionError(
             f"no structure of {job.material} with {fewest} to {most} defects has {job.target}"

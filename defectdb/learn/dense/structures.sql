@@ -5,6 +5,5 @@ SELECT
 FROM structures AS s
 JOIN hosts AS h USING (host_id)
 JOIN target_values AS t ON t.structure_id = s.structure_id AND t.target = $target
-JOIN targets_wide AS w ON w.structure_id = s.structure_id
 WHERE h.material_id = $material AND s.n_defects BETWEEN $fewest AND $most AND s.charge = 0 $predicate
 ORDER BY s.structure_id

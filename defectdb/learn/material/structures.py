@@ -16,7 +16,7 @@ from defectdb.errors import SelectionError
 from defectdb.expressions.arrays import Floats, Integers
 from defectdb.learn.job import Job
 from defectdb.learn.select import Selection, dz_windows, frame_hash, rows_where
-from defectdb.learn.statements import structures_statement
+from defectdb.learn.statements import STRUCTURE_COLUMNS, structures_statement
 from defectdb.schema.records import ANY_NUMBER
 
 N_FOLDS = 5
@@ -74,12 +74,12 @@ class ModelData:
 
 
 def load_structures(db: Database, job: Job, most: int = ANY_NUMBER[1]) -> ModelData:
-    """The structures with two to ``most`` defects (with ``config.where`` over view targets_wide joined to structures).
+    """The structures with two to ``most`` defects (those of ``config.where``).
 
     Raises SelectionError where none is left or a one-defect value is missing.
     """
     sql = structures_statement(job, N_FOLDS, most)
-    frame = rows_where(db, sql, job.config.where, "targets_wide")
+    frame = rows_where(db, sql, job.config.where, *STRUCTURE_COLUMNS)
     if not frame.height:
         raise SelectionError(f"no structure of {job.material} with two or more defects has {job.target}")
     lacking = frame.filter(pl.col("base").is_null() | (pl.col("n_known") < pl.col("n_defects")))

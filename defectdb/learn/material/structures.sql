@@ -8,7 +8,6 @@ FROM structures AS s
 JOIN hosts ON hosts.host_id = s.host_id AND s.charge = 0
 JOIN datasets AS b USING (dataset_id)
 JOIN target_values AS t ON t.structure_id = s.structure_id AND t.target = $target
-JOIN targets_wide AS w ON w.structure_id = s.structure_id
 JOIN defects AS d ON d.structure_id = s.structure_id
 LEFT JOIN one_defect_energies AS o ON o.host_id = s.host_id AND o.label = d.label AND o.target = $target
     AND o.level = coalesce(b.level, b.dataset_id)

@@ -15,6 +15,7 @@ from defectdb.expressions.arrays import Flags
 from defectdb.learn.job import check_target
 from defectdb.learn.network.config import NetworkConfig
 from defectdb.learn.select import Selection, frame_hash, rows_where
+from defectdb.learn.statements import STRUCTURE_COLUMNS, structure_predicate
 from defectdb.schema.quoting import quoted_text
 
 N_FOLDS = 5
@@ -54,7 +55,7 @@ def select_rows(db: Database, config: NetworkConfig) -> list[Rows]:
     for material in materials:
         one_level(db, Scope(material, datasets), config.target)
     sql = _statement(config, materials, datasets)
-    frame = rows_where(db, sql, config.where, "targets_wide")
+    frame = rows_where(db, sql, config.where, *STRUCTURE_COLUMNS)
     if frame.is_empty():
         named = ", ".join(config.materials) or "the database"
         raise SelectionError(f"no structure with defects of {named} has {config.target}; ingest some first")
@@ -101,10 +102,6 @@ def _statement(config: NetworkConfig, materials: Sequence[str], datasets: Sequen
         f"JOIN target_values AS t ON t.structure_id = s.structure_id AND t.target = {quoted_text(config.target)}\n"
         f"WHERE s.n_defects > 0 AND s.charge = 0 AND h.material_id IN ({listed})"
         + (f" AND s.dataset_id IN ({of_datasets})" if datasets else "")
-        + (
-            f"\n  AND s.structure_id IN (SELECT structure_id FROM targets_wide WHERE (\n  {config.where}\n))"
-            if config.where
-            else ""
-        )
+        + structure_predicate(config.where)
         + "\nORDER BY s.structure_id"
     )
