@@ -108,7 +108,7 @@ def test_a_front_says_what_it_was_learned_from_and_what_its_errors_are_errors_of
 
 
 def test_one_label_prints_the_front_of_every_kernel_and_several_their_chosen_formulas(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "toy.duckdb"
     with open_database(path, create=True) as db:
@@ -124,6 +124,17 @@ def test_one_label_prints_the_front_of_every_kernel_and_several_their_chosen_for
     [header] = [line.split() for line in out.splitlines() if "tokens" in line]
     columns = ["kernel", "id", "tokens", "RMSE", "MAE", "MAE_cv", "interior", "formula"]
     assert [name for name in header if name != "law"] == columns
+    monkeypatch.setenv("COLUMNS", "80")
+    assert run(["--db", str(path), "-q", *asked]) == 0
+    [narrow] = [line.split() for line in capsys.readouterr().out.splitlines() if "MAE_cv" in line]
+    assert [name for name in narrow if name != "law"] == [
+        "kernel",
+        "id",
+        "tokens",
+        "MAE",
+        "MAE_cv",
+        "formula",
+    ]
     assert out.count("Vac_S-Vac_S") == 2
 
 

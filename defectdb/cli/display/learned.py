@@ -59,8 +59,8 @@ def front_table(kernel: Kernel) -> pl.DataFrame:
             **_measures(s),
             "BIC": s.bic if math.isfinite(s.bic) else None,
             "DL": s.description_length if math.isfinite(s.description_length) else None,
-            "law": law_of(s.expression, s.constants) or "",
             "formula": to_infix(s.expression, s.constants, 5),
+            "law": law_of(s.expression, s.constants) or "",
         }
         for i, s in enumerate(kernel.front)
     ]
@@ -76,8 +76,8 @@ def chosen_table(learned: Learned) -> pl.DataFrame:
             "tokens": best.complexity,
             **_measures(best),
             **_agreement(kernel),
-            "law": law_of(best.expression, best.constants) or "",
             "formula": to_infix(best.expression, best.constants, 5),
+            "law": law_of(best.expression, best.constants) or "",
         }
         for kernel, formula_id in zip(learned.kernels, learned.formula_ids, strict=True)
         for best in [kernel.front[kernel.chosen]]
