@@ -19,8 +19,8 @@ from defectdb.learn.pairs.choose_formulas import (
     chosen_together,
     fitted_to_structures,
     occurrences,
-    pair_counts,
     pair_model_front,
+    stored_pairs,
 )
 from defectdb.learn.pairs.host_offsets import without_host_offsets
 from defectdb.learn.pairs.kernel_task import MIN_ROWS, Kernel, KernelTask, PairTask
@@ -59,7 +59,7 @@ def learn_pairs(
     for task in tasks:
         demand_vanishing(task)
     tasks = warm_tasks(db, without_host_offsets(db, tasks, job), job)
-    counts = pair_counts(db, job)
+    stored = stored_pairs(db, job)
     run_id = open_run(db, "pairs" if labels is None else "pair", job, selection)
     progress.begun(run_id)
     for line in constants:
@@ -69,7 +69,7 @@ def learn_pairs(
         kernels = _searched(tasks, progress, job)
         front: list[ModelPoint] = []
         if labels is None:
-            often = occurrences(counts, kernels)
+            often = occurrences(stored, kernels)
             kernels = fitted_to_structures(job, kernels, often)
             front = pair_model_front(kernels, often)
         kernels, refusal = chosen_together(job, kernels, front)

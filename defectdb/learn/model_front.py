@@ -1,15 +1,17 @@
 """Choose one formula for every kernel of a model: the most accurate model of every total length.
 
-Kernels add up and err independently of one another: squared errors add up. What the formula in use for one kernel costs
-does not depend on the others' formulas, so the best model of every length is found exactly, by dynamic programming over
-the kernels' fronts.
+What a model errs in a structure is the sum of what its kernels err at the structure's pairs. Were these independent,
+squared errors would add up, and the best model of every length is found exactly, by dynamic programming over the
+kernels' fronts. From these models on formulas are exchanged one at a time with the whole error in view: the mean
+absolute one over structures, in which kernels may make up for one another and outliers of one do not hide all others.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import cycle, product
 
 import numpy as np
 
@@ -19,8 +21,11 @@ from defectdb.expressions.arrays import Floats, Integers
 PAYS = 0.01
 """Share of the error that one more token must take away to be worth reading."""
 
-MEAN_OF_NORMAL = math.sqrt(2 / math.pi)
-"""Mean absolute value of normally distributed errors of unit variance."""
+_PRICES = (0.5 * PAYS, PAYS, 2 * PAYS)
+"""Prices of a token at which formulas are exchanged."""
+
+_MOST_STARTS = 40
+"""Models that exchanges begin from."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +34,12 @@ class Choices:
 
     Attributes:
         tokens: length of every formula [formula]
-        errors: what every formula adds to the squared error of a structure [formula], eV^2
+        deviations: how far every structure is off where the formula stands for the kernel [formula, structure], eV;
+            infinite for a formula that may not be used
     """
 
     tokens: Integers
-    errors: Floats
+    deviations: Floats
 
 
 @dataclass(frozen=True)
@@ -42,64 +48,89 @@ class ModelPoint:
 
     Attributes:
         tokens: total length of its formulas
-        error: estimated mean absolute error of a structure that the formulas' training errors make, eV
+        error: mean absolute error of a structure that the formulas' errors in training make, eV
         chosen: index of the formula of every kernel
-        rest: the same error without the kernel that is worst in the most accurate model, eV; NaN where it is alone
     """
 
     tokens: int
     error: float
     chosen: tuple[int, ...]
-    rest: float = math.nan
 
 
 def model_front(kernels: Sequence[Choices]) -> list[ModelPoint]:
-    """The models of lower error than all that are as short or shorter, shortest first.
+    """The models of lower error than all that are as short or shorter, shortest first."""
+    if not kernels:
+        return []
+    starts = independent_front([k.tokens for k in kernels], [(k.deviations**2).mean(1) for k in kernels])
+    found = set(starts)
+    for start, price in product(starts[:: 1 + len(starts) // _MOST_STARTS], _PRICES):
+        found.add(_exchanged(kernels, start, price))
+    points = sorted(
+        (_point(kernels, chosen) for chosen in found), key=lambda p: (p.tokens, p.error, p.chosen)
+    )
+    front: list[ModelPoint] = []
+    for point in points:
+        if not front or point.error < front[-1].error:
+            front.append(point)
+    return front
 
-    Every kernel uses one of its formulas; squared errors add up. Exact: a knapsack with one item of every class, by
-    dynamic programming over the total length (Dudzinski & Walukiewicz, Eur. J. Oper. Res. 28, 3, 1987).
+
+def _point(kernels: Sequence[Choices], chosen: tuple[int, ...]) -> ModelPoint:
+    total = np.sum([k.deviations[i] for k, i in zip(kernels, chosen, strict=True)], axis=0)
+    tokens = sum(int(k.tokens[i]) for k, i in zip(kernels, chosen, strict=True))
+    return ModelPoint(tokens, float(np.abs(total).mean()), chosen)
+
+
+def independent_front(tokens: Sequence[Integers], squares: Sequence[Floats]) -> list[tuple[int, ...]]:
+    """Indices of the formulas of the models of lower summed ``squares`` than all as short or shorter, shortest first.
+
+    ``tokens`` and ``squares`` [formula] for every kernel. Exact: a knapsack with one item of every class, by dynamic
+    programming over the total length (Dudzinski & Walukiewicz, Eur. J. Oper. Res. 28, 3, 1987).
     """
-    longest = sum(int(k.tokens.max()) for k in kernels)
+    longest = sum(int(t.max()) for t in tokens)
     lowest = np.full(longest + 1, np.inf)
     lowest[0] = 0.0
     steps: list[Integers] = []
-    for kernel in kernels:
-        after = np.full((len(kernel.tokens), longest + 1), np.inf)
-        for i, (size, error) in enumerate(zip(kernel.tokens, kernel.errors, strict=True)):
+    for sizes, errors in zip(tokens, squares, strict=True):
+        after = np.full((len(sizes), longest + 1), np.inf)
+        for i, (size, error) in enumerate(zip(sizes, errors, strict=True)):
             after[i, size:] = lowest[: longest + 1 - size] + error
         steps.append(after.argmin(0))
         lowest = after.min(0)
-    points: list[ModelPoint] = []
-    for tokens in np.flatnonzero(np.isfinite(lowest)):
-        error = MEAN_OF_NORMAL * math.sqrt(max(float(lowest[tokens]), 0.0))
-        if not points or error < points[-1].error:
-            points.append(ModelPoint(int(tokens), error, _chosen(kernels, steps, int(tokens))))
-    return _with_rest(kernels, points)
+    front, best = [], math.inf
+    for length in np.flatnonzero(np.isfinite(lowest)):
+        if lowest[length] < best:
+            best = float(lowest[length])
+            front.append(_chosen(tokens, steps, int(length)))
+    return front
 
 
-def _with_rest(kernels: Sequence[Choices], points: Sequence[ModelPoint]) -> list[ModelPoint]:
-    """The points with the error that is left without the worst kernel of the last one."""
-    if len(kernels) < 2 or not points:
-        return list(points)
-
-    def squares(point: ModelPoint) -> list[float]:
-        return [float(k.errors[i]) for k, i in zip(kernels, point.chosen, strict=True)]
-
-    last = squares(points[-1])
-    worst = last.index(max(last))
-    return [
-        replace(p, rest=MEAN_OF_NORMAL * math.sqrt(sum(e for i, e in enumerate(squares(p)) if i != worst)))
-        for p in points
-    ]
-
-
-def _chosen(kernels: Sequence[Choices], steps: Sequence[Integers], tokens: int) -> tuple[int, ...]:
+def _chosen(tokens: Sequence[Integers], steps: Sequence[Integers], length: int) -> tuple[int, ...]:
     """The formula of every kernel in the best model of exactly this length."""
     found = []
-    for kernel, step in zip(reversed(kernels), reversed(steps), strict=True):
-        found.append(int(step[tokens]))
-        tokens -= int(kernel.tokens[found[-1]])
+    for sizes, step in zip(reversed(tokens), reversed(steps), strict=True):
+        found.append(int(step[length]))
+        length -= int(sizes[found[-1]])
     return tuple(reversed(found))
+
+
+def _exchanged(kernels: Sequence[Choices], start: tuple[int, ...], price: float) -> tuple[int, ...]:
+    """The model that exchanges of one formula lead to: each lowers log(error) + ``price`` x tokens the most it can."""
+    chosen = list(start)
+    total = np.sum([k.deviations[i] for k, i in zip(kernels, chosen, strict=True)], axis=0)
+    unchanged = 0
+    for at, kernel in cycle(enumerate(kernels)):
+        rest = total - kernel.deviations[chosen[at]]
+        error = np.abs(rest + kernel.deviations).mean(1)
+        cost = np.log(np.maximum(error, 1e-300)) + price * kernel.tokens
+        best = int(cost.argmin())
+        unchanged += 1
+        if cost[best] < cost[chosen[at]] - 1e-12:
+            chosen[at], unchanged = best, 0
+        total = rest + kernel.deviations[chosen[at]]
+        if unchanged == len(kernels):
+            break
+    return tuple(chosen)
 
 
 def most_accurate(points: Sequence[ModelPoint], tokens: int) -> ModelPoint:
@@ -127,19 +158,9 @@ def shortest(points: Sequence[ModelPoint], accuracy: float) -> ModelPoint:
 
 
 def knee(points: Sequence[ModelPoint]) -> ModelPoint:
-    """The model beyond which tokens do not pay: of least log(error) + ``PAYS`` x tokens.
-
-    The error is the geometric mean of the whole one and of that without the worst kernel: errors add up in squares, and
-    one kernel that no formula fits would hide what tokens do for all others.
-    """
-    floor = 1e-6 * points[0].error  # round-off: exact models are equally good
-
-    def cost(point: ModelPoint) -> float:
-        rest = point.error if math.isnan(point.rest) else point.rest
-        logs = [math.log(max(error, floor, 1e-12)) for error in (point.error, rest)]
-        return 0.5 * sum(logs) + PAYS * point.tokens
-
-    return min(points, key=cost)
+    """The model beyond which tokens do not pay: of least log(error) + ``PAYS`` x tokens."""
+    floor = max(1e-6 * points[0].error, 1e-12)  # round-off: exact models are equally good
+    return min(points, key=lambda point: math.log(max(point.error, floor)) + PAYS * point.tokens)
 
 
 def choose(points: Sequence[ModelPoint], accuracy: float | None, tokens: int | None) -> ModelPoint:

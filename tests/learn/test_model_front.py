@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -18,40 +19,81 @@ from defectdb.db.models.model_fronts import activate_front_model, newest_front
 from defectdb.errors import UsageError
 from defectdb.learn.config import LearnConfig
 from defectdb.learn.from_pairs import learn_pairs
-from defectdb.learn.model_front import Choices, ModelPoint, knee, model_front, most_accurate, shortest
+from defectdb.learn.model_front import (
+    Choices,
+    ModelPoint,
+    independent_front,
+    knee,
+    model_front,
+    most_accurate,
+    shortest,
+)
 
 QUICK = LearnConfig(generations=0, population=64, exhaustive_size=4, workers=1)
 
 KERNEL = st.lists(
-    st.tuples(st.integers(1, 12), st.integers(0, 1000).map(lambda x: x / 64)), min_size=1, max_size=5
+    st.tuples(
+        st.integers(1, 12), st.lists(st.integers(-640, 640).map(lambda x: x / 64), min_size=3, max_size=3)
+    ),
+    min_size=1,
+    max_size=5,
 )
+KERNELS = st.lists(KERNEL, min_size=1, max_size=4)
+Rows = list[tuple[int, list[float]]]
 
 
-def choices(rows: list[tuple[int, float]]) -> Choices:
-    return Choices(np.array([t for t, _ in rows]), np.array([e for _, e in rows], dtype=float))
+def choices(rows: Rows) -> Choices:
+    return Choices(np.array([t for t, _ in rows]), np.array([d for _, d in rows], dtype=float))
 
 
-def mean_error(squares: float) -> float:
-    """Mean absolute value of normal errors of this mean square."""
-    return math.sqrt(2 / math.pi) * math.sqrt(squares)
+def mean_error(picked: Iterable[tuple[int, list[float]]]) -> float:
+    return float(np.abs(np.sum([d for _, d in picked], axis=0)).mean())
 
 
-@given(st.lists(KERNEL, min_size=1, max_size=4))
-def test_the_front_holds_the_best_combination_of_every_length(kernels: list[list[tuple[int, float]]]) -> None:
+def mean_squares(picked: Iterable[tuple[int, list[float]]]) -> float:
+    return sum(float((np.array(d) ** 2).mean()) for _, d in picked)
+
+
+@given(KERNELS)
+def test_of_independent_errors_the_best_combination_of_every_length_is_found(kernels: list[Rows]) -> None:
+    squares = [np.array([(np.array(d) ** 2).mean() for _, d in rows]) for rows in kernels]
+    front = independent_front([np.array([t for t, _ in rows]) for rows in kernels], squares)
+    every = [(sum(t for t, _ in p), mean_squares(p)) for p in itertools.product(*kernels)]
+    lengths = []
+    for chosen in front:
+        picked = [rows[i] for rows, i in zip(kernels, chosen, strict=True)]
+        lengths.append(sum(t for t, _ in picked))
+        assert mean_squares(picked) == pytest.approx(min(e for t, e in every if t <= lengths[-1]))
+    assert lengths == sorted(set(lengths))
+
+
+@given(KERNELS)
+def test_the_front_knows_its_models_and_is_never_worse_than_that_of_independent_errors(
+    kernels: list[Rows],
+) -> None:
     points = model_front([choices(rows) for rows in kernels])
-    every = [
-        (sum(t for t, _ in picked), mean_error(sum(e for _, e in picked)))
-        for picked in itertools.product(*kernels)
-    ]
-    best = {size: min(e for t, e in every if t <= size) for size, _ in every}
     for point in points:
         picked = [rows[i] for rows, i in zip(kernels, point.chosen, strict=True)]
         assert point.tokens == sum(t for t, _ in picked)
-        assert point.error == mean_error(sum(e for _, e in picked))
-        assert point.error == best[point.tokens]
+        assert point.error == pytest.approx(mean_error(picked), abs=1e-12)
     assert [p.tokens for p in points] == sorted({p.tokens for p in points})
     assert [p.error for p in points] == sorted({p.error for p in points}, reverse=True)
-    assert points[-1].error == min(best.values())
+    squares = [np.array([(np.array(d) ** 2).mean() for _, d in rows]) for rows in kernels]
+    for chosen in independent_front([np.array([t for t, _ in rows]) for rows in kernels], squares):
+        picked = [rows[i] for rows, i in zip(kernels, chosen, strict=True)]
+        size = sum(t for t, _ in picked)
+        assert min(p.error for p in points if p.tokens <= size) <= mean_error(picked) + 1e-12
+
+
+def test_kernels_that_make_up_for_one_another_are_found() -> None:
+    first = choices([(1, [3.0, -3.0]), (5, [1.0, -1.0])])
+    second = choices([(1, [2.0, 2.0]), (5, [-1.0, 1.0])])
+    assert model_front([first, second])[-1] == ModelPoint(10, 0.0, (1, 1))
+
+
+def test_a_formula_that_may_not_be_used_is_never_chosen() -> None:
+    kernel = choices([(1, [math.inf, math.inf]), (3, [1.0, 1.0])])
+    assert model_front([kernel]) == [ModelPoint(3, 1.0, (1,))]
 
 
 POINTS = [ModelPoint(5, 0.010, (0,)), ModelPoint(9, 0.004, (1,)), ModelPoint(20, 0.001, (2,))]
@@ -76,12 +118,9 @@ def test_the_knee_is_where_a_token_no_longer_takes_a_hundredth_of_the_error() ->
 
 
 def test_one_kernel_that_nothing_fits_does_not_hide_the_others() -> None:
-    hopeless = choices([(1, 1.0), (9, 0.99)])
-    other = choices([(1, 0.01), (8, 0.0001)])
-    points = model_front([hopeless, other])
-    assert points[0].rest == mean_error(0.01)
-    assert knee(points).chosen == (0, 1)
-    assert knee([ModelPoint(p.tokens, p.error, p.chosen) for p in points]).chosen == (0, 0)
+    hopeless = choices([(1, [0.0, 1.0, 0.0, 0.0]), (9, [0.0, 0.99, 0.0, 0.0])])
+    other = choices([(1, [0.2, 0.0, -0.2, 0.2]), (8, [0.01, 0.0, 0.0, -0.01])])
+    assert knee(model_front([hopeless, other])).chosen == (0, 1)
 
 
 def test_learning_all_pairs_uses_the_knee_and_stores_the_front(tmp_path: Path) -> None:

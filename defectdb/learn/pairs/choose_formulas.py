@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import polars as pl
+from scipy.sparse import csr_array
 
 from defectdb.db import Database
 from defectdb.engine.finishing.scored import Scored
@@ -15,63 +16,71 @@ from defectdb.expressions.arrays import Floats
 from defectdb.expressions.expression import variables
 from defectdb.learn.job import Job
 from defectdb.learn.model_front import Choices, ModelPoint, choose, model_front
-from defectdb.learn.pairs.distance_classes import nearest
+from defectdb.learn.pairs.distance_classes import SAME_DISTANCE, nearest
 from defectdb.learn.pairs.kernel_task import Kernel, KernelTask
 from defectdb.learn.pairs.measured import data_of, measured
 from defectdb.learn.pairs.named_laws import judged
 from defectdb.learn.pairs.tasks import domain_of
 from defectdb.schema.fields import TARGETS
 
-_PAIR_COUNTS = """
+_PAIRS = """
     WITH own AS (
-        SELECT structure_key FROM structures JOIN hosts USING (host_id) WHERE material_id = $material AND n_defects > 1
+        SELECT structure_key FROM structures JOIN hosts USING (host_id)
+        WHERE material_id = $material AND n_defects > 1 AND dataset_id IN (
+            SELECT dataset_id FROM structures JOIN hosts USING (host_id)
+            WHERE material_id = $material AND n_defects = 2
+        ) AND {where}
+        ORDER BY md5(structure_id)
+        LIMIT $most
     )
-    SELECT label, round(dz, 3) AS dz, round(distance, 2) AS r, count(*) AS n_pairs,
-        (SELECT count(*) FROM own) AS n_structures
+    SELECT dense_rank() OVER (ORDER BY structure_key) - 1 AS structure, label, dz, distance AS r
     FROM pairs
     WHERE structure_key IN (FROM own)
-    GROUP BY ALL
+    ORDER BY ALL
 """
 
-_SAME_R = 0.015
-"""Distances that agree to this (angstrom) are one class of the lattice."""
+MOST_STRUCTURES = 5000
+"""Formulas are judged by the pairs of at most this many stored structures, drawn by a hash of their ids."""
 
-LONE = 1.2
-"""Factor of the squared error of a formula whose family one island alone found, where there are several."""
+LONE = 1.1
+"""Factor of the error of a formula whose family one island alone found, where there are several."""
 
 _LEAST_SHARE = 0.05
 """Weight of a distance that hardly any structure has, as a share of the mean: the kernel must hold there too."""
 
 
-def pair_counts(db: Database, job: Job) -> pl.DataFrame:
-    """How many pairs the material's stored structures have: label, dz, r (angstrom), n_pairs, n_structures.
+def stored_pairs(db: Database, job: Job) -> pl.DataFrame:
+    """The pairs of stored structures: structure (0, 1, ...), label, dz, r (angstrom).
 
-    Targets of the structures are not looked at.
+    Of the data sets that hold structures with two defects; the structures' targets are not looked at.
     """
-    return db.frame(_PAIR_COUNTS, {"material": job.material})
+    where = "list_contains($datasets, dataset_id)" if job.datasets else "len($datasets) = 0"
+    scope = {"material": job.material, "most": MOST_STRUCTURES, "datasets": list(job.datasets)}
+    return db.frame(_PAIRS.format(where=where), scope)
 
 
-def occurrences(counts: pl.DataFrame, kernels: Sequence[Kernel]) -> list[Floats]:
-    """How many pairs of a stored structure, in the mean, every row of every kernel stands for [row].
+def occurrences(pairs: pl.DataFrame, kernels: Sequence[Kernel]) -> list[csr_array]:
+    """How many pairs of every structure each row of every kernel stands for [structure, row].
 
-    Pairs of the row's label, |dz| window and distance; those at distances that no row has count for all rows alike.
-    ``counts`` as ``pair_counts`` gives them.
+    A pair counts for the row of its label and |dz| window that is nearest in distance, in equal parts where several
+    are. ``pairs`` as ``stored_pairs`` gives them.
     """
-    n_structures = float(counts["n_structures"].max() or 1)  # type: ignore[arg-type]
-    return [_occurrences(kernel.task, counts, n_structures) for kernel in kernels]
+    n = 1 + int(pairs["structure"].max() or 0)  # type: ignore[arg-type]
+    return [_occurrences(kernel.task, pairs, n) for kernel in kernels]
 
 
-def _occurrences(task: KernelTask, counts: pl.DataFrame, n_structures: float) -> Floats:
+def _occurrences(task: KernelTask, pairs: pl.DataFrame, n: int) -> csr_array:
     window = pl.col("dz").is_between(task.dz_min, task.dz_max, closed="left")
-    own = counts.filter(window, label=task.label)
-    same = np.abs(nearest(task)[:, None] - own["r"].to_numpy()[None, :]) < _SAME_R  # [row, class]
-    rows = same.sum(0)
-    pairs = own["n_pairs"].to_numpy() / n_structures
-    shared = float(pairs[rows == 0].sum()) / len(task.y)
-    return np.asarray((same * np.where(rows > 0, pairs / np.maximum(rows, 1), 0.0)).sum(1) + shared)
+    own = pairs.filter(window, label=task.label)
+    distances, at = np.unique(own["r"].to_numpy().round(3), return_inverse=True)
+    away = np.abs(distances[:, None] - nearest(task)[None, :])  # [distance, row]
+    near = away <= away.min(1, keepdims=True) + SAME_DISTANCE if len(distances) else away > 0
+    share = csr_array(near / np.maximum(near.sum(1, keepdims=True), 1))
+    of_structure = csr_array((np.ones(len(at)), (own["structure"].to_numpy(), at)), shape=(n, len(distances)))
+    return csr_array(of_structure @ share)
 
 
-def fitted_to_structures(job: Job, kernels: Sequence[Kernel], occurring: Sequence[Floats]) -> list[Kernel]:
+def fitted_to_structures(job: Job, kernels: Sequence[Kernel], occurring: Sequence[csr_array]) -> list[Kernel]:
     """The kernels with all formulas' constants fitted once more, rows weighted by how often structures have them.
 
     Of an energy, which is the sum over all pairs; of levels and gaps the kernels stay as they are, and so does a
@@ -80,7 +89,8 @@ def fitted_to_structures(job: Job, kernels: Sequence[Kernel], occurring: Sequenc
     if TARGETS[job.target].aggregator != "sum":
         return list(kernels)
     fitted = []
-    for kernel, often in zip(kernels, occurring, strict=True):
+    for kernel, counts in zip(kernels, occurring, strict=True):
+        often = np.asarray(counts.mean(axis=0))
         front = [_weighted(scored, kernel.task, often) for scored in kernel.front]
         fitted.append(replace(kernel, front=judged(front, kernel.task) if len(front) > 1 else front))
     return fitted
@@ -99,25 +109,21 @@ def _weighted(scored: Scored, task: KernelTask, often: Floats) -> Scored:
     return measured(scored, scored.expression, constants, task)
 
 
-def pair_model_front(kernels: Sequence[Kernel], occurring: Sequence[Floats]) -> list[ModelPoint]:
-    """The most accurate model of every total length of the kernels' formulas.
+def pair_model_front(kernels: Sequence[Kernel], occurring: Sequence[csr_array]) -> list[ModelPoint]:
+    """The most accurate models of the kernels' formulas by total length.
 
-    What a formula adds to a structure's squared error is the mean of its own in training, times how often the stored
-    structures have such a pair: errors of different pairs are independent of one another.
+    A formula's deviation in a structure is the sum of what it leaves at the rows that the structure's pairs stand for.
     """
     choices = []
-    for kernel, often in zip(kernels, occurring, strict=True):
+    for kernel, counts in zip(kernels, occurring, strict=True):
         data = data_of(kernel.task)
-        errors = [
-            float((often * data.residuals(s.expression, s.constants) ** 2).sum())
-            if _vanishes(s, kernel.task)
-            else np.inf
-            for s in kernel.front
-        ]
-        if kernel.found_by:
-            errors = [e * (LONE if n == 1 else 1.0) for e, n in zip(errors, kernel.found_by, strict=True)]
+        left = np.stack([data.residuals(s.expression, s.constants) for s in kernel.front])
+        deviations = np.asarray((counts @ left.T).T)
+        for i, n in enumerate(kernel.found_by):
+            deviations[i] *= LONE if n == 1 else 1.0
+        deviations[[not _vanishes(s, kernel.task) for s in kernel.front]] = np.inf
         tokens = np.array([s.complexity for s in kernel.front], dtype=np.int64)
-        choices.append(Choices(tokens, np.array(errors)))
+        choices.append(Choices(tokens, deviations))
     return model_front(choices)
 
 
