@@ -66,7 +66,7 @@ EXAMPLES = """
 @click.option(
     "--seed", type=int, default=0, show_default=True, help="Of the sampled structures and the search."
 )
-@click.option("--generations", type=click.IntRange(min=0), default=1, show_default=True,
+@click.option("--generations", type=click.IntRange(min=0), default=2, show_default=True,
               help="Generations of the search; more find better formulas.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the comparison as JSON.")
 @click.pass_obj
@@ -161,7 +161,7 @@ def _learn(settings: Settings, db: Database, seed: int, generations: int) -> Lea
                 f"  [{done}/{total}] {kernel.task.label:12} V(r) = {formula}   ({1000 * best.mae:.2f} meV)",
             )
 
-    config = LearnConfig(material=BASE, seed=seed, generations=generations, exhaustive_size=7, time_limit=12)
+    config = LearnConfig(material=BASE, seed=seed, generations=generations, exhaustive_size=7, time_limit=60)
     learned = learn_pairs(db, config, progress=Progress(kernel=narrate))
     say(settings, f"model {learned.model_id} is active ({learned.seconds:.0f} s)")
     return learned
