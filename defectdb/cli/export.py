@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from defectdb.cli.completion import labels, targets
-from defectdb.cli.display.terminal import say
+from defectdb.cli.display.terminal import emit_json, say
+from defectdb.cli.display.written import emit_table_file, file_facts
 from defectdb.cli.options import dataset_option, material_option
 from defectdb.errors import UsageError
 
@@ -24,10 +25,11 @@ if TYPE_CHECKING:
 @click.option("--to", "style", metavar="FORMAT", help="latex, csv, markdown, html or parquet.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE",
               help="Write here (default: stdout).")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Say as JSON what was written; with -o or paper.")
 @click.pass_obj
 def export_command(
     settings: Settings, what: str, folder: Path | None, material: str | None, datasets: tuple[str, ...],
-    style: str | None, output: Path | None,
+    style: str | None, output: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Write a table, view or query as LaTeX, CSV, Markdown, HTML or Parquet; or everything a paper needs.
 
@@ -40,7 +42,7 @@ def export_command(
     if what == "paper":
         if style is not None or output is not None:
             folder = None
-        _paper(settings, folder, material, datasets)
+        _paper(settings, folder, material, datasets, as_json)
         return
     if folder is not None:
         raise UsageError("only `export paper` takes a folder; name a file with -o FILE")
@@ -48,6 +50,8 @@ def export_command(
         raise UsageError(
             "--material and --dataset choose what `export paper` holds; for a table write a query with WHERE"
         )
+    if as_json and output is None:
+        raise UsageError("--json says which file was written: name it with -o FILE; `sql --json` prints rows")
     from defectdb.db import open_database
     from defectdb.query.export import render, select, style_of, write
 
@@ -58,10 +62,14 @@ def export_command(
         click.echo(render(frame, style), nl=False)
         return
     write(frame, style, output)
+    if as_json:
+        emit_table_file(output, style, frame.height)
     say(settings, f"{frame.height} rows in {output}")
 
 
-def _paper(settings: Settings, folder: Path | None, material: str | None, datasets: tuple[str, ...]) -> None:
+def _paper(
+    settings: Settings, folder: Path | None, material: str | None, datasets: tuple[str, ...], as_json: bool
+) -> None:
     if folder is None:
         raise UsageError("`export paper` takes a folder, neither --to nor -o: defectdb export paper DIR")
     from defectdb.db import open_database
@@ -71,10 +79,16 @@ def _paper(settings: Settings, folder: Path | None, material: str | None, datase
 
     with open_database(settings.database, read_only=True) as db:
         scope = make_scope(db, material, datasets)
+        paths = []
         for path in write_paper(db, folder, scope):
             say(settings, str(path))
-        for sentence in coverage_sentences(own_errors(db, scope)):
-            say(settings, sentence)
+            paths.append(path)
+        sentences = coverage_sentences(own_errors(db, scope))
+    for sentence in sentences:
+        say(settings, sentence)
+    if as_json:
+        files = [file_facts(path) for path in paths]
+        emit_json({"folder": str(folder), "files": files, "remarks": list(sentences)})
 
 
 @click.command("plot")
@@ -93,10 +107,11 @@ def _paper(settings: Settings, folder: Path | None, material: str | None, datase
 @click.option("--formula", "formula_id", type=int, metavar="ID", help="This formula, not the active one.")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), metavar="FILE",
               help=".png, .pdf or .svg")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Say as JSON what was drawn.")
 @click.pass_obj
 def plot_command(
     settings: Settings, kind: str, label: str | None, material: str | None, datasets: tuple[str, ...],
-    target: str, formula_id: int | None, output: Path,
+    target: str, formula_id: int | None, output: Path, as_json: bool,
 ) -> None:  # fmt: skip
     """Draw a figure: a pair's kernel with its data, its front, a material's model front, a parity plot, or a map.
 
@@ -115,4 +130,13 @@ def plot_command(
     with open_database(settings.database, read_only=True) as db:
         scope = make_scope(db, material, datasets)
         draw(db, kind, output, label=label, target=target, formula_id=formula_id, scope=scope)
+    if as_json:
+        about = {
+            "kind": kind,
+            "label": label,
+            "target": target,
+            "material": material,
+            "datasets": scope.datasets,
+        }
+        emit_json(file_facts(output, **about, formula_id=formula_id))
     say(settings, f"figure in {output}")

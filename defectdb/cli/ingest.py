@@ -252,8 +252,9 @@ def notes_command(settings: Settings, dataset: str | None, as_json: bool) -> Non
 
 @click.command("remove")
 @click.argument("dataset")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @click.pass_obj
-def remove_command(settings: Settings, dataset: str) -> None:
+def remove_command(settings: Settings, dataset: str, as_json: bool) -> None:
     """Remove a dataset and its rows; formulas learned from it become stale.
 
     \b
@@ -265,4 +266,6 @@ def remove_command(settings: Settings, dataset: str) -> None:
 
     with open_database(settings.database) as db:
         count = remove_dataset(db, dataset)
+    if as_json:
+        emit_json({"dataset_id": dataset, "structures": count})
     say(settings, f"removed {dataset} with {count} structures")

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from defectdb.cli.display.terminal import emit, emit_json, progress_bar, say
+from defectdb.cli.display.written import file_facts
 from defectdb.cli.options import Weight, seconds, seed_number
+from defectdb.errors import UsageError
 
 if TYPE_CHECKING:
     import polars as pl
@@ -209,10 +211,11 @@ def properties_command(
 @click.option("-o", "--output", type=_FILE, metavar="FILE", help="File (default: standard output).")
 @_model
 @_material
+@click.option("--json", "as_json", is_flag=True, help="Say as JSON what was written; with -o.")
 @click.pass_obj
 def export_command(
-    settings: Settings, /, *, form: str, output: Path | None, model_id: int | None, material: str | None
-) -> None:
+    settings: Settings, /, *, form: str, output: Path | None, model_id: int | None, material: str | None, as_json: bool
+) -> None:  # fmt: skip
     """Write a potential as a setfl table (LAMMPS eam/alloy), LAMMPS lines or LaTeX.
 
     \b
@@ -223,13 +226,19 @@ def export_command(
     from defectdb.db import open_database
     from defectdb.db.potentials.models import stored_potential
     from defectdb.learn.potential.output.export import exported
+    from defectdb.query.output_file import write_whole
 
+    if as_json and output is None:
+        raise UsageError("--json says which file was written: name it with -o FILE")
     with open_database(settings.database, read_only=True) as db:
-        text = exported(stored_potential(db, model_id=model_id, material=material), form)
+        stored = stored_potential(db, model_id=model_id, material=material)
+        text = exported(stored, form)
     if output is None:
         click.echo(text, nl=False)
-    else:
-        output.write_text(text, encoding="ascii" if form == "setfl" else "utf-8")
+        return
+    write_whole(output, text)
+    if as_json:
+        emit_json(file_facts(output, format=form, model_id=stored.model_id, material=stored.material_id))
 
 
 @contextmanager

@@ -13,6 +13,7 @@ import click
 from defectdb.cli.completion import targets
 from defectdb.cli.display.tables import table_options
 from defectdb.cli.display.terminal import emit, say
+from defectdb.cli.display.written import emit_table_file
 from defectdb.cli.options import dataset_option, material_option
 from defectdb.errors import InputDataError, UsageError
 
@@ -165,6 +166,8 @@ def _print_predictions(
             output,
             {"target": asked.target, f"{kind}s": used, "material": asked.material},
         )
+        if style == "json":
+            emit_table_file(output, output.suffix[1:], frame.height)
         say(settings, f"{frame.height} predictions in {output}")
 
 

@@ -10,6 +10,7 @@ import click
 
 from defectdb.cli.completion import targets
 from defectdb.cli.display.terminal import emit, say
+from defectdb.cli.display.written import emit_table_file
 from defectdb.cli.options import dataset_option, material_option
 
 if TYPE_CHECKING:
@@ -74,7 +75,10 @@ def enumerate_command(
             seed, scope.datasets, parse_part(part) if part else WHOLE,
         )  # fmt: skip
         if every and output is not None and top is None:
-            say(settings, f"{stream_to_file(db, request, output)} placements in {output}")
+            count = stream_to_file(db, request, output)
+            say(settings, f"{count} placements in {output}")
+            if style == "json":
+                emit_table_file(output, style_of(output), count)
             return
         found = candidates(db, request)
     what = ", ".join(label if n == 1 else f"{n} {label}" for label, n in Counter(found.labels).items())
@@ -91,6 +95,8 @@ def enumerate_command(
             "target": target,
         }
         write(found.frame, style_of(output), output, about)
+        if style == "json":
+            emit_table_file(output, style_of(output), found.frame.height)
     else:
         emit(found.frame, style or "table")
 
@@ -142,6 +148,8 @@ def suggest_command(
         say(settings, f"no more than {found.frame.height} placements of two defects are not stored yet")
     if output is not None:
         write(found.frame, style_of(output), output)
+        if style == "json":
+            emit_table_file(output, style_of(output), found.frame.height)
     else:
         emit(found.frame, style or "table", floats="{:.3g}")
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from defectdb.cli.display.terminal import say
+from defectdb.cli.display.terminal import emit_json, say
 from defectdb.cli.options import seconds
 
 if TYPE_CHECKING:
@@ -22,8 +22,11 @@ if TYPE_CHECKING:
               callback=seconds, metavar="S", help="Seconds that one request may take.")  # fmt: skip
 @click.option("--base-url", metavar="URL",
               help="Address that readers know the service by, where it stands behind another server.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="The address as JSON, once it answers.")
 @click.pass_obj
-def serve_command(settings: Settings, host: str, port: int, time_limit: float, base_url: str | None) -> None:
+def serve_command(
+    settings: Settings, host: str, port: int, time_limit: float, base_url: str | None, as_json: bool
+) -> None:
     """Answer OPTIMADE 1.2 queries about the stored structures until Ctrl-C; only reads.
 
     Properties of the project begin with _defectdb_: material, defects, energies, gaps and predictions with their
@@ -44,7 +47,10 @@ def serve_command(settings: Settings, host: str, port: int, time_limit: float, b
         pass  # a file that is none is said now, not to the first reader
     app = application(settings.database, seconds=time_limit, base_url=base_url)
     with listening(host, port) as bound:
-        say(settings, f"{address_of(bound)}/v1 answers OPTIMADE queries; Ctrl-C ends it")
+        address = f"{address_of(bound)}/v1"
+        if as_json:
+            emit_json({"address": address, "database": settings.database})
+        say(settings, f"{address} answers OPTIMADE queries; Ctrl-C ends it")
         try:
             serve(app, bound, lambda line: click.echo(line, err=True))
         except KeyboardInterrupt:

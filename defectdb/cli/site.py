@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -51,18 +52,23 @@ def site_command(
         size = sum(path.stat().st_size for path in written)
         if folder is not None:
             say(settings, f"{folder}: {len(written)} files, {size / 1e6:.0f} MB; any web server can show it")
-        if style == "json":
-            emit_json({"folder": str(target), "files": len(written), "bytes": size})
+        facts = {"folder": str(target), "files": len(written), "bytes": size} if style == "json" else None
         if serve:
-            _serve(settings, target, port, opened)
+            _serve(settings, target, port, opened, facts)
+        elif facts is not None:
+            emit_json(facts)
 
 
-def _serve(settings: Settings, folder: Path, port: int, opened: bool) -> None:
-    """Show the folder until Ctrl-C."""
+def _serve(
+    settings: Settings, folder: Path, port: int, opened: bool, facts: Mapping[str, object] | None
+) -> None:
+    """Show the folder until Ctrl-C; ``facts`` are printed as JSON, with the address."""
     from defectdb.serve.site.local_server import local_server
 
     with local_server(folder, port) as server:
         address = f"http://127.0.0.1:{server.server_port}/"
+        if facts is not None:
+            emit_json({**facts, "address": address})
         say(settings, f"{address} shows it; Ctrl-C ends it")
         if opened:
             import webbrowser

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from support.doc_pages import json_keys
 
 from defectdb.cli import run
 from defectdb.db import open_database
@@ -51,6 +52,7 @@ def test_learning_prints_one_row_and_keeps_its_own_progress_off_stdout(
     shell, state = Shell(toy_path, capsys), tmp_path / "state"
     [row] = json.loads(shell(*QUICK, "--json", "--material", "MoS2", "--resume", str(state), "--no-activate"))
     assert (row["n_train"], row["n_held"], row["mae_held"]) == (63, 0, None)
+    assert list(row) == json_keys("`learn --network`")
     assert row["n_parameters"] > 100_000
     assert "epoch 2 of 2" in shell.err
     assert not state.exists()

@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 import numpy as np
 import pytest
+from support.doc_pages import json_keys
 
 from defectdb.cli import run
 from defectdb.db import open_database
@@ -28,12 +29,27 @@ DOI = "10.1038/s41699-023-00369-1"
 @contextmanager
 def serving(database, *options):
     """The address of a server process; it is ended as Ctrl-C ends it, and must go without a traceback."""
-    command = [sys.executable, "-m", "defectdb", "--db", str(database), "serve", "--port", "0", *options]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+    command = [
+        sys.executable,
+        "-m",
+        "defectdb",
+        "--db",
+        str(database),
+        "serve",
+        "--port",
+        "0",
+        "--json",
+        *options,
+    ]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True) as process:
         try:
             line = process.stderr.readline()
             found = re.match(r"(http://127\.0\.0\.1:\d+)/v1 answers", line)
             assert found, line + process.stderr.read()
+            said = json.loads("".join(process.stdout.readline() for _ in range(4)))
+            assert list(said) == json_keys("`serve`")
+            assert said == {"address": f"{found[1]}/v1", "database": str(database)}
             yield found[1]
             process.send_signal(signal.SIGINT)
             assert process.communicate(timeout=60)[1].splitlines()[-1] == "ended"

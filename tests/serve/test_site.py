@@ -1,11 +1,15 @@
 """The explorer's folder: what is written, what is refused, and how it is served."""
 
 import http.client
+import json
+import re
+import socketserver
 import threading
 
 import duckdb
 import pytest
 from click.testing import CliRunner
+from support.doc_pages import json_keys
 
 from defectdb.cli import cli, run
 from defectdb.db import open_database
@@ -75,6 +79,23 @@ def test_a_site_without_a_folder_is_only_served():
     result = CliRunner().invoke(cli, ["site"])
     assert isinstance(result.exception, UsageError)
     assert "name the folder to write" in str(result.exception)
+
+
+def test_json_says_what_was_written_and_where_it_is_shown(assets, toy_path, tmp_path, capsys, monkeypatch):
+    command = ["-q", "--db", str(toy_path), "site", str(tmp_path / "public"), "--json"]
+    assert run(command) == 0
+    written = json.loads(capsys.readouterr().out)
+    assert list(written) == json_keys("`site`")
+    assert written["files"] == 3
+
+    def interrupted(server):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(socketserver.BaseServer, "serve_forever", interrupted)
+    assert run([*command, "--serve", "--port", "0"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown == {**written, "address": shown["address"]}
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+/", shown["address"])
 
 
 @pytest.fixture

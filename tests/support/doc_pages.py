@@ -56,3 +56,10 @@ def write_files(found: Page, folder: Path) -> None:
 def squeezed(table: str) -> list[str]:
     """The lines of a table without the spaces at their ends."""
     return [line.rstrip() for line in table.strip().splitlines()]
+
+
+def json_keys(command: str) -> list[str]:
+    """The keys that docs/scripts.md gives a command's JSON, without what stands in parentheses or needs an option."""
+    text = (ROOT / "docs" / "scripts.md").read_text(encoding="utf-8")
+    [cell] = [line.split("|")[2] for line in text.splitlines() if line.startswith(f"| {command} |")]
+    return re.findall(r"`(\w+)`", re.sub(r"\(.*?\)", "", cell.partition(", with `--")[0]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,9 @@ import pytest
 from ase.build import bulk
 from ase.units import GPa, _amu, _e
 from support.copper_frames import TRUTH, WINDOW, copper_frames
+from support.doc_pages import json_keys
 
+from defectdb.cli import run
 from defectdb.db import Database, open_database
 from defectdb.db.check import check
 from defectdb.db.potentials.models import stored_potential
@@ -31,7 +34,7 @@ def learned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Database
     """Copper cells whose energies and forces are those of a Gupta potential, and what is learned from them."""
     path = tmp_path_factory.mktemp("forces") / "cu.extxyz"
     copper_frames(path, count=20, seed=0)
-    db = open_database(":memory:")
+    db = open_database(path.with_suffix(".duckdb"), create=True, shared=True)
     load(db, [path], energy_zero="atoms")
     config = PotentialConfig("Cu", cutoff=WINDOW.cutoff, width=WINDOW.width, playouts=25, time_limit=60.0)
     yield db, learn_potential(db, config)
@@ -157,6 +160,20 @@ def test_tables_hold_the_functions_and_reach_four_times_the_density(
     assert float(cutoff) == WINDOW.cutoff
     assert "eam/alloy" in exported(stored, "lammps")
     assert exported(stored, "latex").startswith("\\begin{align}")
+
+
+def test_the_command_says_what_it_exported(
+    learned: tuple[Database, Learned], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    db, found = learned
+    command = ["potential", "export", "--to", "latex", "-o", str(tmp_path / "cu.tex"), "--json"]
+    db.release()
+    assert run(["-q", "--db", str(db.path), *command]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert list(said) == json_keys("`potential export`")
+    assert (said["model_id"], said["material"]) == (found.model_id, "Cu")
+    assert (tmp_path / "cu.tex").read_text() == exported(stored_potential(db), "latex")
+    assert said["bytes"] == (tmp_path / "cu.tex").stat().st_size
 
 
 def test_a_cutoff_before_the_first_shell_is_refused(learned: tuple[Database, Learned]) -> None:
