@@ -1,7 +1,8 @@
 """Kills, races and fuzz: what is lost or half done when commands are killed, race one another or read nonsense.
 
 Kills per kind of job: $DEFECTDB_FAULTS, default 100, or as many as fit into a share of $DEFECTDB_FAULTS_SECONDS.
-Rounds of a race: a tenth of it. Fuzzed texts per grammar: 100 times it.
+Rounds of a race: $DEFECTDB_FAULTS of two writers and of eight. Fuzzed texts per grammar: 100 times it.
+$DEFECTDB_FAULTS_ONLY names some kinds of jobs, `races` and `fuzz`, joined by semicolons (default: all).
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ import os
 import shutil
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.fault_fuzz import fuzz
-from benchmarks.fault_jobs import JOBS, QUICK, Trials, ended, forked, looked_at
+from benchmarks.fault_jobs import JOBS, QUICK, Job, Trials, ended, forked, looked_at
 from defectdb.cli import run
 
 LOADED = (
@@ -35,12 +37,16 @@ def main() -> None:
     seconds = float(os.environ.get("DEFECTDB_FAULTS_SECONDS", "inf"))
     for module in LOADED:
         importlib.import_module(module)
+    named = [name.strip() for name in os.environ.get("DEFECTDB_FAULTS_ONLY", "").split(";") if name.strip()]
+    jobs = [job for job in JOBS if not named or job.name in named]
     with tempfile.TemporaryDirectory(prefix="faults") as folder:
         base = Path(folder)
         dataset = prepare(base)
-        kills(base, dataset, count, seconds / len(JOBS))
-        races(base, max(1, count // 10))
-        fuzz(base / "learned.duckdb", 100 * count)
+        kills(jobs, base, dataset, count, seconds / max(1, len(jobs)))
+        if not named or "races" in named:
+            races(base, count)
+        if not named or "fuzz" in named:
+            fuzz(base / "learned.duckdb", 100 * count)
 
 
 def prepare(base: Path) -> str:
@@ -73,10 +79,10 @@ def _prepare(base: Path) -> int:
     return code
 
 
-def kills(base: Path, dataset: str, count: int, seconds: float) -> None:
+def kills(jobs: Sequence[Job], base: Path, dataset: str, count: int, seconds: float) -> None:
     """One line per kind of job, of which none takes longer than so many seconds."""
     print(f"{'job':<32} {'s':>5} " + " ".join(f"{name:>9}" for name in COLUMNS), flush=True)
-    for job in JOBS:
+    for job in jobs:
         until = time.monotonic() + seconds
         trials = Trials(job, base, dataset, seed=0)
         tried = 0

@@ -205,7 +205,9 @@ class Trials:
         """The next command that writes clears up what a killed one left."""
         database = here / "a.duckdb"
         again = ["migrate"] if database.exists() else ["ingest", str(self._base / "first.zip")]
-        if ended(forked(lambda: run(["--db", str(database), *again]))):
+        if ended(forked(lambda: run(["--db", str(database), *again]))) or (
+            self._job.output and ended(self._start(here))
+        ):
             self.counts.unopened += 1
             return
         found = looked_at(database)

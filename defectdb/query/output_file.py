@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from defectdb.db.access.locks import hold, is_alive, is_held
 from defectdb.errors import InputDataError
 from defectdb.query.parquet_notes import file_notes
 
@@ -18,12 +19,17 @@ from defectdb.query.parquet_notes import file_notes
 def whole_file(path: Path) -> Iterator[Path]:
     """A file to write to in place of ``path``, which it becomes when the block ends without an error.
 
-    A command that is killed, or a disk that is full, leaves an earlier file as it was. Devices and pipes are
-    written to directly. Raises InputDataError where the file cannot be written.
+    A command that is killed, or a disk that is full, leaves an earlier file as it was; what a killed one had begun to
+    write is removed by the next that writes the same file. Devices and pipes are written to directly. Raises
+    InputDataError where the file cannot be written.
     """
     special = path.exists() and not path.is_file()
     target = path.resolve() if path.is_symlink() else path
     draft = path if special else target.with_name(f".{target.stem}.{os.getpid()}.draft{target.suffix}")
+    held = None
+    if not special:
+        _remove_abandoned(target)
+        held = hold(draft)
     try:
         yield draft
         if not special:
@@ -35,6 +41,19 @@ def whole_file(path: Path) -> Iterator[Path]:
     finally:
         if not special:
             draft.unlink(missing_ok=True)
+        if held is not None:
+            os.close(held)
+
+
+def _remove_abandoned(target: Path) -> None:
+    """Remove the drafts of this file whose processes have ended."""
+    begin, end = f".{target.stem}.", f".draft{target.suffix}"
+    with suppress(OSError):
+        for draft in target.parent.iterdir():
+            pid = draft.name.removeprefix(begin).removesuffix(end)
+            ours = draft.name == begin + pid + end and pid.isdigit()
+            if ours and not is_alive(int(pid)) and not is_held(draft):
+                draft.unlink(missing_ok=True)
 
 
 def _sync(path: Path) -> None:

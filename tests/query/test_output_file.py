@@ -110,3 +110,39 @@ def test_parquet_files_carry_units_and_what_they_are_about(tmp_path, toy_path):
     assert said["predicted"]["units"]["value"] == "eV"
     assert said["pairs"]["units"]["distance"] == "angstrom"
     assert (said["placed"]["material"], said["placed"]["labels"]) == ("MoS2", ["Vac_S", "W_Mo"])
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from defectdb.query.output_file import whole_file
+with whole_file(Path(sys.argv[1])) as draft:
+    draft.write_text("half")
+    if sys.argv[2] == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    print("writing", flush=True)
+    sys.stdin.read()
+"""
+"""Begins to write a file; dies, or waits for the end of its input."""
+
+
+def test_what_a_killed_command_began_is_removed_by_the_next_and_a_living_one_s_is_kept(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "out.csv"
+    subprocess.run([sys.executable, "-c", KILLED, str(path), "die"], check=False)
+    (begun,) = tmp_path.iterdir()
+    living = subprocess.Popen(
+        [sys.executable, "-c", KILLED, str(path), "wait"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert living.stdout is not None
+    assert living.stdout.readline() == "writing\n"
+    assert not begun.exists()
+    write_frame(pl.DataFrame({"a": [1]}), path)
+    living.communicate("", timeout=60)
+    assert living.returncode == 0
+    assert path.read_text() == "half"
+    assert [file.name for file in tmp_path.iterdir()] == ["out.csv"]
