@@ -61,13 +61,15 @@ def _prepare(base: Path) -> int:
     from defectdb.db import open_database
     from defectdb.demo.archive import write_archive
 
-    (base / "second").mkdir()
+    for folder in ("second", "third"):
+        (base / folder).mkdir()
     write_archive(base / "first.zip", cell=4, triples=10)
     write_archive(base / "second" / "first.zip", cell=4, triples=20, seed=1)
+    write_archive(base / "third" / "other.zip", cell=5, triples=10)
     code = run(["--db", str(base / "ingested.duckdb"), "ingest", str(base / "first.zip")])
     shutil.copyfile(base / "ingested.duckdb", base / "learned.duckdb")
     code |= run(
-        ["--db", str(base / "other.duckdb"), "ingest", str(base / "second" / "first.zip"), "--name", "other"]
+        ["--db", str(base / "other.duckdb"), "ingest", str(base / "third" / "other.zip"), "--name", "other"]
     )
     learned = ["--db", str(base / "learned.duckdb")]
     code |= run([*learned, "learn", "--all-pairs", "--workers", "1", *QUICK])

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 import polars as pl
@@ -13,6 +15,8 @@ import polars as pl
 from defectdb.db.access.locks import hold, is_alive, is_held
 from defectdb.errors import InputDataError
 from defectdb.query.parquet_notes import file_notes
+
+_LOCK = ".lock"
 
 
 @contextmanager
@@ -45,14 +49,51 @@ def whole_file(path: Path) -> Iterator[Path]:
             os.close(held)
 
 
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """A folder to write to in place of ``folder``, whose files come there when the block ends without an error.
+
+    All at once where there is no such folder yet; else one after another, each whole, beside files of other names,
+    which stay. What a killed command had begun is removed by the next that writes the same folder. Raises
+    InputDataError where it cannot be written.
+    """
+    target = folder.resolve()
+    draft = target.with_name(f".{target.name}.{os.getpid()}.draft")
+    held = None
+    try:
+        _remove_abandoned(target)
+        draft.mkdir(parents=True)
+        held = hold(draft / _LOCK)
+        yield draft
+        (draft / _LOCK).unlink(missing_ok=True)
+        if not target.exists():
+            draft.rename(target)
+            return
+        for path in sorted(p for p in draft.rglob("*") if p.is_file()):
+            place = target / path.relative_to(draft)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            path.replace(place)
+    except OSError as cause:
+        raise InputDataError(f"cannot be written: {cause.strerror or cause}", path=str(folder)) from cause
+    finally:
+        if held is not None:
+            os.close(held)
+        rmtree(draft, ignore_errors=True)
+
+
 def _remove_abandoned(target: Path) -> None:
-    """Remove the drafts of this file whose processes have ended."""
-    begin, end = f".{target.stem}.", f".draft{target.suffix}"
+    """Remove the drafts of this file or folder whose processes have ended."""
+    names = re.compile(rf"\.{re.escape(target.stem)}\.(\d+)\.draft{re.escape(target.suffix)}")
+    folders = re.compile(rf"\.{re.escape(target.name)}\.(\d+)\.draft")
     with suppress(OSError):
         for draft in target.parent.iterdir():
-            pid = draft.name.removeprefix(begin).removesuffix(end)
-            ours = draft.name == begin + pid + end and pid.isdigit()
-            if ours and not is_alive(int(pid)) and not is_held(draft):
+            is_folder = draft.is_dir()
+            found = (folders if is_folder else names).fullmatch(draft.name)
+            if found is None or is_alive(int(found[1])) or is_held(draft / _LOCK if is_folder else draft):
+                continue
+            if is_folder:
+                rmtree(draft, ignore_errors=True)
+            else:
                 draft.unlink(missing_ok=True)
 
 

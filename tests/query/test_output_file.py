@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from defectdb.errors import InputDataError
-from defectdb.query.output_file import whole_file, write_frame, write_whole
+from defectdb.query.output_file import whole_file, whole_folder, write_frame, write_whole
 
 LARGE = pl.DataFrame({"a": [f"{k * 2654435761 % 2**32:x}" for k in range(20000)]})
 
@@ -146,3 +146,48 @@ def test_what_a_killed_command_began_is_removed_by_the_next_and_a_living_one_s_i
     assert living.returncode == 0
     assert path.read_text() == "half"
     assert [file.name for file in tmp_path.iterdir()] == ["out.csv"]
+
+
+def test_a_folder_comes_whole_or_not_at_all_and_other_files_in_it_stay(tmp_path: Path) -> None:
+    folder = tmp_path / "paper.v2"
+
+    def fail_half_way() -> None:
+        with whole_folder(folder) as draft:
+            (draft / "a.tex").write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail_half_way()
+    assert list(tmp_path.iterdir()) == []
+    with whole_folder(folder) as draft:
+        (draft / "figures").mkdir()
+        (draft / "figures" / "a.pdf").write_text("first")
+        assert not folder.exists()
+    (folder / "mine.tex").write_text("my words")
+    with whole_folder(folder) as draft:
+        (draft / "figures").mkdir()
+        (draft / "figures" / "a.pdf").write_text("second")
+    assert sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file()) == [
+        "paper.v2/figures/a.pdf",
+        "paper.v2/mine.tex",
+    ]
+    assert (folder / "figures" / "a.pdf").read_text() == "second"
+
+
+KILLED_FOLDER = """
+import os, signal, sys
+from pathlib import Path
+from defectdb.query.output_file import whole_folder
+with whole_folder(Path(sys.argv[1])) as draft:
+    (draft / "a.tex").write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_the_folder_that_a_killed_command_began_is_removed_by_the_next(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-c", KILLED_FOLDER, str(tmp_path / "paper")], check=False)
+    (begun,) = tmp_path.iterdir()
+    assert begun.name.endswith(".draft")
+    with whole_folder(tmp_path / "paper") as draft:
+        (draft / "a.tex").write_text("whole")
+    assert [path.name for path in tmp_path.iterdir()] == ["paper"]

@@ -12,9 +12,9 @@ from string import Template
 
 from defectdb.db import Database
 from defectdb.db.scope import EVERYTHING, Scope, materials_of
-from defectdb.errors import InputDataError, UsageError
+from defectdb.errors import UsageError
 from defectdb.query.export import render
-from defectdb.query.output_file import write_whole
+from defectdb.query.output_file import whole_folder, write_whole
 from defectdb.query.paper.accuracy import accuracy, coverage_sentences, own_errors
 from defectdb.query.paper.figures import figure_tex, paper_figures, write_panels
 from defectdb.query.paper.sources import bibliography, provenance
@@ -31,40 +31,44 @@ from defectdb.query.paper.tables import (
 
 
 def write_paper(db: Database, folder: Path, scope: Scope = EVERYTHING) -> Iterator[Path]:
-    """Write everything into a folder, file by file; yields the paths.
+    """Write everything into a folder, whole or not at all; yields every path when its text or figure is made.
 
     For every material with active formulas a table of them, figures of every active kernel, its front and every
     predicted target; then the tables of accuracy and data sets, references.bib, provenance.json, and main.tex,
     which holds them together with a section for each material. Where there are several materials, names of
-    files carry the material. Raises UsageError where there is no active formula, InputDataError where a file
-    cannot be written.
+    files carry the material. Other files of the folder stay. Raises UsageError where there is no active formula,
+    InputDataError where a file cannot be written.
     """
     materials = _materials(db, scope)
-    try:
-        (folder / "figures").mkdir(parents=True, exist_ok=True)
-        sections: list[str] = []
-        for material in materials:
-            of_material = replace(scope, material=material)
-            yield from _section(db, folder, of_material, sections, several=len(materials) > 1)
-        ours, data = own_errors(db, scope), datasets(db, scope)
-        table = accuracy(ours)
-        whose, sentences = judged_text(ours), " ".join(coverage_sentences(ours))
-        yield from write_table(folder, "accuracy", table, accuracy_tex(table))
-        yield from write_table(folder, "datasets", data, render(data, "latex"))
-        for name, text in (
-            ("references.bib", bibliography(db, scope)),
-            ("provenance.json", json.dumps(provenance(db, scope), indent=2) + "\n"),
-            (
-                "main.tex",
-                _template("paper.tex").substitute(
-                    sections="\n\n".join(sections), judged=whose, coverage=with_materials(sentences)
-                ),
+    with whole_folder(folder) as draft:
+        for path in _written(db, draft, scope, materials):
+            yield folder / path.relative_to(draft)
+
+
+def _written(db: Database, folder: Path, scope: Scope, materials: list[str]) -> Iterator[Path]:
+    """Write everything file by file; yields the paths."""
+    (folder / "figures").mkdir(parents=True, exist_ok=True)
+    sections: list[str] = []
+    for material in materials:
+        of_material = replace(scope, material=material)
+        yield from _section(db, folder, of_material, sections, several=len(materials) > 1)
+    ours, data = own_errors(db, scope), datasets(db, scope)
+    table = accuracy(ours)
+    whose, sentences = judged_text(ours), " ".join(coverage_sentences(ours))
+    yield from write_table(folder, "accuracy", table, accuracy_tex(table))
+    yield from write_table(folder, "datasets", data, render(data, "latex"))
+    for name, text in (
+        ("references.bib", bibliography(db, scope)),
+        ("provenance.json", json.dumps(provenance(db, scope), indent=2) + "\n"),
+        (
+            "main.tex",
+            _template("paper.tex").substitute(
+                sections="\n\n".join(sections), judged=whose, coverage=with_materials(sentences)
             ),
-        ):
-            write_whole(folder / name, text)
-            yield folder / name
-    except OSError as cause:
-        raise InputDataError(f"cannot be written: {cause.strerror or cause}", path=str(folder)) from cause
+        ),
+    ):
+        write_whole(folder / name, text)
+        yield folder / name
 
 
 def _materials(db: Database, scope: Scope) -> list[str]:
