@@ -1,9 +1,10 @@
 """What suggested calculations are worth: errors on three-defect structures from few pairs, as suggested and at random.
 
-From MoS2 at low density: 40 of the small structures to begin with, 10 more at a time. Which formulas a kernel may have
-is what one search on all pairs found (the stored front); their constants are fitted to the pairs that are there, and of
-them the one of least corrected information criterion is used, so that 20 repeats take minutes and not days.
-`python -m benchmarks suggest` needs $DEFECTDB_BENCH: a database with the model front of MoS2.
+Of MoS2, or of $DEFECTDB_BENCH_MATERIAL, at low density: 40 of the small structures to begin with, 10 more at
+a time. Which formulas a kernel may have is what one search on all pairs found (the stored front); their constants are
+fitted to the pairs that are there, and of them the one of least corrected information criterion is used, so that 20
+repeats take minutes and not days. `python -m benchmarks suggest` needs $DEFECTDB_BENCH: a database with the material's
+model front.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ from defectdb.query.placements.expected_gain import Unknown, choose
 
 Floats = NDArray[np.float64]
 START, STEP, REPEATS = 40, 10, 20
-MATERIAL, TARGET = "MoS2", "formation_energy"
+MATERIAL = os.environ.get("DEFECTDB_BENCH_MATERIAL", "MoS2")
+TARGET = "formation_energy"
+_OWN = "dataset_id IN (SELECT DISTINCT dataset_id FROM pair_energies WHERE material_id = $m)"
 _LONGEST = 16
 """Tokens: from few points longer formulas cannot be told apart."""
 
@@ -72,7 +75,7 @@ def load(db: Database) -> Material:
     structures = db.frame(
         "SELECT s.structure_key, s.defect_labels, t.value FROM structures AS s JOIN hosts USING (host_id) "
         "JOIN target_values AS t USING (structure_id) WHERE material_id = $m AND n_defects = 3 "
-        f"AND target = '{TARGET}' ORDER BY structure_key",
+        f"AND {_OWN} AND target = '{TARGET}' ORDER BY structure_key",
         scope,
     )
     keys = structures["structure_key"].to_numpy()
@@ -215,7 +218,7 @@ def main() -> None:
     """Print the mean curves, and how many structures each order needs for the error of all (and 5 % more)."""
     path = os.environ.get("DEFECTDB_BENCH")
     if path is None:
-        print("skipped: $DEFECTDB_BENCH names no database with a model front of MoS2", file=sys.stderr)
+        print(f"skipped: $DEFECTDB_BENCH names no database with a model front of {MATERIAL}", file=sys.stderr)
         return
     with open_database(Path(path), read_only=True) as db:
         material = load(db)
