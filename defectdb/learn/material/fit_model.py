@@ -4,8 +4,9 @@
    structures by absolute errors: compact triangles are outliers of any pair model.
 2. Every kernel and every factor is searched against its table with the structures' metric.
 3. Further three-body terms are searched on what the tables leave.
-4. The constants of all formulas are refined jointly. A kernel that stays behind its table gets a second summand,
-   searched against what is left to it. A three-body term stays where it pays in cross-validation.
+4. The constants of all formulas are refined jointly, and formulas exchanged for shorter ones where that pays. A kernel
+   that stays behind its table gets a second summand, searched against what is left to it. A three-body term stays
+   where it pays in cross-validation.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 
 from defectdb.expressions.arrays import Flags, Floats
 from defectdb.expressions.expression import complexity
+from defectdb.learn.material.exchange import shortened
 from defectdb.learn.material.formulas import Formulas, second_summands
 from defectdb.learn.material.placed_formulas import Part, triple_part
 from defectdb.learn.material.refine import cross_validate, predict, refine, total_values
@@ -63,15 +65,18 @@ def fit_model(data: ModelData, learn: Learn, train: Flags) -> Fitted:
     wanted = _triple_tasks(data, shape.tables.residual, weights)
     found = {kernel.task.name: kernel for kernel in learn([*tasks.values(), *wanted])}
     chosen = {place: (found[task.name],) for place, task in tasks.items()}
-    formulas = Formulas(data, shape, chosen).refined(y, train)
+    longest = max((kernel.task.config.max_tokens for kernel in found.values()), default=0)
+    formulas = shortened(Formulas(data, shape, chosen).refined(y, train), y, train, longest)
     again = second_summands(formulas, y, train)
     if again:
         more = {kernel.task.name: kernel for kernel in learn(list(again.values()))}
         for place, task in again.items():
             sums = {**formulas.chosen, place: (*formulas.chosen[place], more[task.name])}
             trial = replace(formulas, chosen=sums).refined(y, train)
-            if trial.error(y, train) < paid(more[task.name].best.complexity) * formulas.error(y, train):
+            pays = trial.error(y, train) < paid(more[task.name].best.complexity) * formulas.error(y, train)
+            if pays and trial.term_tokens(place) <= longest:
                 formulas = trial
+        formulas = shortened(formulas, y, train, longest)
     table_error = _mean(shape.tables.residual, train)
     return _with_triples(data, formulas.terms(), [found[task.name] for task in wanted], y, train, table_error)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,10 +12,11 @@ import numpy as np
 
 from defectdb.expressions.arrays import Flags, Floats
 from defectdb.expressions.evaluation import evaluate_numpy
+from defectdb.expressions.expression import complexity
 from defectdb.learn.material.placed_formulas import Function, Part, edge_part, pair_part, product_part
 from defectdb.learn.material.refine import predict, refine
 from defectdb.learn.material.structures import ModelData
-from defectdb.learn.material.tasks import REACH, design_of, metric_task
+from defectdb.learn.material.tasks import REACH, TOKEN, design_of, metric_task
 from defectdb.learn.material.terms import Place, Shape, Tables, edge_values
 from defectdb.learn.material.value_tables import robust_weights
 from defectdb.learn.pairs.kernel_task import Kernel, TableTask, TripleTask
@@ -23,6 +25,9 @@ from defectdb.learn.pairs.tasks import domain_of
 
 SECOND_GAIN = 0.004
 """A function gets a second summand where a free table in its place would lower the whole error by this share."""
+
+LEAST_SECOND = 5
+"""Tokens that must be left of a term's greatest length for a second summand."""
 
 SECOND_ISLANDS = 2
 """Independent searches of each of these summands."""
@@ -86,6 +91,22 @@ class Formulas:
     def error(self, y: Floats, train: Flags) -> float:
         """Mean absolute error on the structures ``train``, eV."""
         return float(np.abs(self.residual(y)[train]).mean())
+
+    def tokens(self) -> int:
+        """Length of all terms together."""
+        return sum(complexity(part.expression) for part in self.parts())
+
+    def tokens_at(self, place: Place) -> int:
+        """Length of the function in a place, 0 where there is none."""
+        return complexity(self.function(place).expression) if place in self.chosen else 0
+
+    def term_tokens(self, place: Place) -> int:
+        """Length of the whole term that the function in a place belongs to."""
+        return complexity(self.parts()[place[0]].expression)
+
+    def cost(self, y: Floats, train: Flags) -> float:
+        """What the model errs and how long it is: log(error) + ``TOKEN`` x tokens."""
+        return math.log(max(self.error(y, train), 1e-12)) + TOKEN * self.tokens()
 
     def tables(self, y: Floats) -> Tables:
         """The formulas' values at the classes of the shape."""
@@ -165,7 +186,7 @@ def second_summands(formulas: Formulas, y: Floats, train: Flags) -> dict[Place, 
         if len(kernels[0].front) < 2:
             continue
         design = design_of(shape, place, len(y))
-        step = _free(design, residual, train)
+        step = free_step(design, residual, train)
         left = residual - design @ step
         if before - float(np.abs(left[train]).mean()) < SECOND_GAIN * before:
             continue
@@ -173,11 +194,14 @@ def second_summands(formulas: Formulas, y: Floats, train: Flags) -> dict[Place, 
         name, window, r, _ = shape.function(place)
         error = float((weights * left**2).sum())
         task = metric_task(f"{name} +", window, r, step, design, weights, error)
-        tasks[place] = replace(task, islands=SECOND_ISLANDS)
+        copies, overhead = shape.room(place)
+        overhead += copies * (formulas.tokens_at(place) + 1)
+        if kernels[0].task.config.max_tokens - overhead >= copies * LEAST_SECOND:
+            tasks[place] = replace(task, islands=SECOND_ISLANDS, copies=copies, overhead=overhead)
     return tasks
 
 
-def _free(design: Floats, residual: Floats, train: Flags, rounds: int = 15) -> Floats:
+def free_step(design: Floats, residual: Floats, train: Flags, rounds: int = 15) -> Floats:
     """Changes of a function's values [class] that leave the least absolute error."""
     step = np.zeros(design.shape[1])
     rows = design[train]

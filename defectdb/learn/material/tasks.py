@@ -7,6 +7,8 @@ exact, for one factor of a product it is the Gauss-Newton form.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,7 +23,7 @@ REACH = 4e-3
 SPARE = 0.004
 """Added squared errors below this share of the tables' matter little."""
 
-TOKEN = 0.0005
+TOKEN = 0.001
 """Share of the model's mean error that every token of a formula must save, twice that of its squared error."""
 
 MIN_TRIPLES = 40
@@ -36,7 +38,9 @@ def shape_tasks(shape: Shape, weights: Floats) -> dict[Place, TableTask]:
     for place in shape.places():
         name, window, r, values = shape.function(place)
         design = design_of(shape, place, len(weights))
-        tasks[place] = metric_task(name, window, r, values, design, weights, error)
+        copies, overhead = shape.room(place)
+        task = metric_task(name, window, r, values, design, weights, error)
+        tasks[place] = replace(task, copies=copies, overhead=overhead)
     return tasks
 
 

@@ -183,3 +183,13 @@ class Shape:
         corner, factors = self.corners[at - len(self.blocks)], self.tables.factors[at - len(self.blocks)]
         r = (corner.first, corner.second)[side]
         return corner.name(corner.edges[side]), (0.0, EVERY_DZ), r, factors[side]
+
+    def room(self, place: Place) -> tuple[int, int]:
+        """How often a term holds a function, or another one as long, and how many tokens it has beside these."""
+        at = place[0]
+        if at >= len(self.blocks):
+            return 2, 1 if self.corners[at - len(self.blocks)].sign > 0 else 2  # u * v, -(u * v)
+        block = self.blocks[at]
+        copies = max(1, len(block.edges))
+        weights = 0 if block.heights is None else 6 * copies  # (dz - a) / b * w
+        return copies, weights + copies - 1

@@ -42,6 +42,8 @@ def learn_kernel(task: KernelTask, report: Callable[[Generation], None] | None =
         torch.set_num_threads(1)
     grammar = task.config.grammar(task.variables)
     config = replace(task.config.search(task.device), seed=search_seed(task), target_mse=_near_enough(task))
+    if isinstance(task, TableTask):
+        config = replace(config, max_complexity=task.longest())
     domain = domain_of(task)
     folds = class_folds(task) if isinstance(task, LatticeTask) else None
     outcome = Search(problem_of(task), grammar, config, domain, report, seed_rows(grammar, task)).run(folds)

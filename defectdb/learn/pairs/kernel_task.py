@@ -107,6 +107,8 @@ class TableTask(KernelTask):
         frequency: how often every point occurs in the structures [point]
         spare: squared error that a simpler formula may add to the best one's
         price: squared error that every token must save; 0 where ``spare`` decides alone
+        copies: how often its term holds the function, or one as long
+        overhead: tokens of the term beside these
     """
 
     mixing: Floats
@@ -114,6 +116,12 @@ class TableTask(KernelTask):
     frequency: Floats
     spare: float
     price: float = 0.0
+    copies: int = 1
+    overhead: int = 0
+
+    def longest(self) -> int:
+        """Tokens that the function may have, so that its term is no longer than ``config.max_tokens``; 4 at least."""
+        return max(4, (self.config.max_tokens - self.overhead) // self.copies)
 
 
 @dataclass(frozen=True, kw_only=True)
