@@ -98,6 +98,10 @@ _DEFAULTS: dict[str, Any] = {name: field.default for name, field in LearnConfig.
     help="Longest formula, constants included.",
 )
 @click.option(
+    "--max-term", type=click.IntRange(11, 200), metavar="N",
+    help="With --model --from all: longest term; products and sums of formulas share it.  [default: no limit]",
+)  # fmt: skip
+@click.option(
     "--allow", multiple=True, metavar="TOKEN",
     help="A further operator that formulas may use, e.g. damped, pow or abs; repeatable.",
 )  # fmt: skip

@@ -33,7 +33,8 @@ SUMMANDS = 3
 class LearnConfig(BaseModel):
     """Options of one learning job. Times in seconds.
 
-    ``datasets`` are ids or names, none means all. ``max_tokens`` bounds a finished formula, constants included.
+    ``datasets`` are ids or names, none means all. ``max_tokens`` bounds a finished formula, constants included,
+    ``max_term`` a whole term of a model of all structures (a product of two functions, a function of several edges).
     ``allowed`` are operators beside ``operators``; ``required`` and ``forbidden`` are of these. Of all kernels of a
     material the shortest formulas of that ``accuracy`` (eV for a structure) or the most accurate ones of together that
     many ``tokens`` are used; without either those beyond which tokens do not pay. Raises UnknownNameError for an
@@ -56,6 +57,7 @@ class LearnConfig(BaseModel):
     population: int = Field(default=4000, ge=64)
     exhaustive_size: int = Field(default=8, ge=1, le=9)
     max_tokens: int = Field(default=25, ge=5, le=60)
+    max_term: int | None = Field(default=None, ge=11, le=200)
     operators: tuple[str, ...] = KERNEL_OPERATORS
     allowed: tuple[str, ...] = ()
     required: tuple[str, ...] = ()

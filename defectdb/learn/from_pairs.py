@@ -167,6 +167,10 @@ def _demand_pairs(config: LearnConfig) -> None:
             "the kernels of pairs are learned from 1- and 2-defect structures; to learn from every structure "
             "write --model --from all, without --pair and --all-pairs"
         )
+    if config.max_term is not None:
+        raise UsageError(
+            "--max-term bounds the terms of a model of all structures; write --model --from all, or --max-tokens"
+        )
     if config.nested:
         raise UsageError(
             "--nested cross-validates a model of all structures; write --model --from all --nested"

@@ -47,10 +47,10 @@ class _Situation:
         return float(np.abs(self.residual - self.design @ (values - self.now))[train].mean())
 
 
-def shortened(formulas: Formulas, y: Floats, train: Flags, longest: int) -> Formulas:
+def shortened(formulas: Formulas, y: Floats, train: Flags, longest: int | None) -> Formulas:
     """The formulas of least log(error) + ``TOKEN`` x tokens that exchanges of one at a time lead to.
 
-    No term is longer than ``longest`` tokens where its fronts hold formulas that short.
+    No term is longer than ``longest`` tokens, where there is such a limit and its fronts hold formulas that short.
     """
     for _ in range(_SWEEPS):
         exchanged = False
@@ -64,7 +64,9 @@ def shortened(formulas: Formulas, y: Floats, train: Flags, longest: int) -> Form
     return formulas
 
 
-def _exchanged(formulas: Formulas, place: Place, y: Floats, train: Flags, longest: int) -> Formulas | None:
+def _exchanged(
+    formulas: Formulas, place: Place, y: Floats, train: Flags, longest: int | None
+) -> Formulas | None:
     """The formulas with another one in this place; None where none is better."""
     situation = _situation(formulas, place, y, train)
     room = _room(formulas, place, longest)
@@ -113,8 +115,10 @@ def _alternatives(kernels: tuple[Kernel, ...], task: TableTask) -> Iterator[tupl
             yield (kernel,)
 
 
-def _room(formulas: Formulas, place: Place, longest: int) -> int:
+def _room(formulas: Formulas, place: Place, longest: int | None) -> float:
     """Tokens that the function in this place may have; the two factors of a product share theirs."""
+    if longest is None:
+        return math.inf
     at, side = place
     copies, overhead = formulas.shape.room(place)
     even = (longest - overhead) // copies

@@ -65,7 +65,7 @@ def fit_model(data: ModelData, learn: Learn, train: Flags) -> Fitted:
     wanted = _triple_tasks(data, shape.tables.residual, weights)
     found = {kernel.task.name: kernel for kernel in learn([*tasks.values(), *wanted])}
     chosen = {place: (found[task.name],) for place, task in tasks.items()}
-    longest = max((kernel.task.config.max_tokens for kernel in found.values()), default=0)
+    longest = next((kernel.task.config.max_term for kernel in found.values()), None)
     formulas = shortened(Formulas(data, shape, chosen).refined(y, train), y, train, longest)
     again = second_summands(formulas, y, train)
     if again:
@@ -74,7 +74,7 @@ def fit_model(data: ModelData, learn: Learn, train: Flags) -> Fitted:
             sums = {**formulas.chosen, place: (*formulas.chosen[place], more[task.name])}
             trial = replace(formulas, chosen=sums).refined(y, train)
             pays = trial.error(y, train) < paid(more[task.name].best.complexity) * formulas.error(y, train)
-            if pays and trial.term_tokens(place) <= longest:
+            if pays and (longest is None or trial.term_tokens(place) <= longest):
                 formulas = trial
         formulas = shortened(formulas, y, train, longest)
     table_error = _mean(shape.tables.residual, train)

@@ -196,7 +196,8 @@ def second_summands(formulas: Formulas, y: Floats, train: Flags) -> dict[Place, 
         task = metric_task(f"{name} +", window, r, step, design, weights, error)
         copies, overhead = shape.room(place)
         overhead += copies * (formulas.tokens_at(place) + 1)
-        if kernels[0].task.config.max_tokens - overhead >= copies * LEAST_SECOND:
+        longest = kernels[0].task.config.max_term
+        if longest is None or longest - overhead >= copies * LEAST_SECOND:
             tasks[place] = replace(task, islands=SECOND_ISLANDS, copies=copies, overhead=overhead)
     return tasks
 

@@ -23,7 +23,7 @@ REACH = 4e-3
 SPARE = 0.004
 """Added squared errors below this share of the tables' matter little."""
 
-TOKEN = 0.001
+TOKEN = 0.0005
 """Share of the model's mean error that every token of a formula must save, twice that of its squared error."""
 
 MIN_TRIPLES = 40

@@ -120,8 +120,10 @@ class TableTask(KernelTask):
     overhead: int = 0
 
     def longest(self) -> int:
-        """Tokens that the function may have, so that its term is no longer than ``config.max_tokens``; 4 at least."""
-        return max(4, (self.config.max_tokens - self.overhead) // self.copies)
+        """Tokens that the function may have, so that its term is no longer than ``config.max_term``; 4 at least."""
+        if self.config.max_term is None:
+            return self.config.max_tokens
+        return min(self.config.max_tokens, max(4, (self.config.max_term - self.overhead) // self.copies))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -67,7 +67,7 @@ def test_a_long_formula_that_a_short_one_equals_is_exchanged_and_one_that_is_nee
     needed = [candidate("div c0 r", -0.4), candidate("mul c0 div cos mul c1 r square r", -1.5, 1.1)]
     everything = np.ones(len(y), dtype=bool)
     start = model(y, (a, b), [[SHORT, LONG], needed], [1, 1])
-    found = shortened(start, y, everything, 25)
+    found = shortened(start, y, everything, None)
     assert [kernels[0].chosen for kernels in found.chosen.values()] == [0, 1]
     assert found.error(y, everything) < 1e-4
     assert found.tokens() < start.tokens()
