@@ -1,13 +1,16 @@
 """Beyond one machine: readers during a learn, merging, parts of enumerations, views over many pairs, executors, ingest.
 
 Sizes are multiplied by $DEFECTDB_CLUSTER_SCALE (default 1); $DEFECTDB_CLUSTER names the parts to run, joined by commas
-(readers, merge, enumerate, views, executor, ingest; default: all). Processor times do not hang on what else runs.
+(readers, merge, enumerate, views, executor, ingest, kills; default: all). Processor times do not hang
+on what else runs. $DEFECTDB_FAULTS_SECONDS limits the kills.
 """
 
 from __future__ import annotations
 
 import os
 import resource
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -24,7 +27,7 @@ def main() -> None:
     """Print a line for every figure."""
     parts: dict[str, Callable[[Path], None]] = {
         "readers": readers, "merge": merging, "enumerate": placements, "views": views, "executor": executors,
-        "ingest": ingesting,
+        "ingest": ingesting, "kills": killing,
     }  # fmt: skip
     chosen = os.environ.get("DEFECTDB_CLUSTER", ",".join(parts)).split(",")
     with tempfile.TemporaryDirectory(prefix="cluster") as folder:
@@ -83,25 +86,19 @@ def multiplied(source: Path, path: Path, structures: int, name: str) -> None:
             "FROM datasets LIMIT 1",
             [name, name, n * times],
         )
+        numbered = {"structure_key": "structures", "defect_id": "defects", "pair_id": "pairs"}
+        most = {column: db.value(f"SELECT max({column}) FROM {table}") for column, table in numbered.items()}
         for table in ("structures", "defects", "pairs", "targets"):
             columns = db.columns(table)
             new = [f"'{name}-' || k || '-' || t.structure_id AS structure_id"]
             new += ["'" + name + "' AS dataset_id"] if "dataset_id" in columns else []
-            for column, own in (
-                ("structure_key", "structures"),
-                ("defect_id", "defects"),
-                ("pair_id", "pairs"),
-            ):
-                if column in columns:
-                    most = db.value(f"SELECT max({column}) FROM {own}") if table == own else _most(db, column)
-                    new.append(f"CAST(t.{column} + k * {most} AS {_kind(db, table, column)}) AS {column}")
+            new += [
+                f"CAST(t.{column} + k * {number} AS {_kind(db, table, column)}) AS {column}"
+                for column, number in most.items()
+                if column in columns
+            ]
             db.execute(f"INSERT INTO {table} SELECT t.* REPLACE ({', '.join(new)}) FROM {table} AS t, copies")
         db.execute("DROP TABLE copies")
-
-
-def _most(db: object, column: str) -> int:
-    """Largest structure_key before any was added: that of the source's last structure."""
-    return int(db.value(f"SELECT max({column}) FROM structures WHERE NOT contains(structure_id, '-1-')"))  # type: ignore[attr-defined]
 
 
 def _kind(db: object, table: str, column: str) -> str:
@@ -152,17 +149,20 @@ def merging(base: Path) -> None:
 
 
 def placements(base: Path) -> None:
-    """One part of many of a long list."""
-    parts = 8
-    command = ["--db", str(base / "one.duckdb"), "enumerate", "--material", "BN_tb", "--defects",
-               "Vac_B,Vac_B,Vac_B,Vac_N,Vac_N", "--target", "formation_energy", "--every", "--part", f"3/{parts}",
-               "--supercell", "8x8" if SCALE >= 1 else "6x6", "-o", str(base / "part.parquet")]  # fmt: skip
+    """One part of many of a list of 1.28e9 (4.5e6 where sizes are smaller)."""
+    part, cell, vacancies = ("17/50", "8x8", (4, 2)) if SCALE >= 1 else ("3/8", "6x6", (3, 2))
+    boron, nitrogen = vacancies
+    defects = ",".join(["Vac_B"] * boron + ["Vac_N"] * nitrogen)
+    command = ["--db", str(base / "one.duckdb"), "enumerate", "--material", "BN_tb", "--defects", defects,
+               "--target", "formation_energy", "--every", "--part", part, "--supercell", cell,
+               "-o", str(base / "part.parquet")]  # fmt: skip
     wall, processor, memory = _measured(lambda: run(command), base / "enumerate")
     import pyarrow.parquet as pq
 
     rows = pq.read_metadata(base / "part.parquet").num_rows
+    (base / "part.parquet").unlink()
     print(
-        f"enumerate part 3/{parts}: {rows} placements in {wall:.1f} s, {rows / processor:.3g} per second of processor, "
+        f"enumerate part {part}: {rows} placements in {wall:.1f} s, {rows / processor:.3g} per second of processor, "
         f"{memory:.0f} MiB",
         flush=True,
     )
@@ -205,16 +205,34 @@ def executors(base: Path) -> None:
 
 
 def ingesting(base: Path) -> None:
-    """Archives of more and more structures."""
-    from defectdb.demo.archive import write_archive
+    """Folders of more and more generated MoS2 structures."""
+    from benchmarks.bench_ingest import DATA, write_folder
 
-    for triples in (round(20_000 * SCALE), round(200_000 * SCALE)):
-        archive = base / f"many-{triples}.zip"
-        _checked(lambda a=archive, t=triples: write_archive(a, cell=6, triples=t), base / "log")  # type: ignore[misc]
-        command = ["--db", str(base / f"many-{triples}.duckdb"), "ingest", str(archive)]
+    if not (DATA / "elements.csv").exists():
+        print(f"ingest skipped: the shared data are absent ({DATA})", flush=True)
+        return
+    each = []
+    for structures in (round(20_000 * SCALE), round(200_000 * SCALE)):
+        source = base / f"many-{structures}"
+        _checked(lambda s=source, n=structures: write_folder(s, n), base / "log")  # type: ignore[misc]
+        command = ["--db", str(base / f"many-{structures}.duckdb"), "ingest", str(source)]
         wall, processor, memory = _measured(lambda c=command: run(c), base / "ingest")  # type: ignore[misc]
+        each.append(processor / structures)
         print(
-            f"ingest of about {triples} structures: {wall:.1f} s, {1e6 * processor / triples:.0f} us of processor "
+            f"ingest of {structures} structures: {wall:.1f} s, {1e6 * processor / structures:.0f} us of processor "
             f"each, {memory:.0f} MiB",
             flush=True,
         )
+    print(f"of the larger each costs {each[1] / each[0]:.2f} times one of the smaller", flush=True)
+
+
+def killing(base: Path) -> None:
+    """Tasks and submitting processes ended by chance, disks that fill up, wrong versions and clocks.
+
+    In a process whose sets have the order that algebra is given, since it is forked here.
+    """
+    source = base / "ingested.duckdb"
+    _checked(lambda: run(["--db", str(source), "ingest", str(base / "first.zip")]), base / "log")
+    rounds, seconds = max(1, round(5 * SCALE)), os.environ.get("DEFECTDB_FAULTS_SECONDS", "inf")
+    command = [sys.executable, "-m", "benchmarks.cluster_kills", str(base), str(rounds), seconds]
+    subprocess.run(command, env={**os.environ, "PYTHONHASHSEED": "0"}, check=True)

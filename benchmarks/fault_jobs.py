@@ -9,6 +9,7 @@ import shutil
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,6 +93,9 @@ def forked(action: Callable[[], object], log: Path | None = None) -> int:
         os.dup2(target, 2)
         code = int(action() or 0)  # type: ignore[call-overload]
         sys.stdout.flush()
+    except Exception:
+        traceback.print_exc()
+        sys.stderr.flush()
     finally:
         os._exit(code)
 

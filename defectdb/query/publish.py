@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from defectdb.db import Database
+from defectdb.db.access.locks import hold, let_go
+from defectdb.db.connection import WRITER_PATIENCE
 from defectdb.db.stores.copy import copy_database
-from defectdb.errors import InputDataError, UsageError
+from defectdb.errors import DatabaseError, InputDataError, UsageError
 from defectdb.schema.dictionary import TABLES
 from defectdb.schema.dictionary_entries import Table
 from defectdb.schema.quoting import quoted_name
@@ -28,6 +31,9 @@ DESCRIPTION = "datapackage.json"
 
 VIEWS = ("pair_energies", "targets_wide", "predictions", "prediction_errors")
 """Views that are written as Parquet as well: what readers without DuckDB ask for."""
+
+_PAUSE = 0.1
+"""Seconds between two looks whether another process still writes the copy."""
 
 _TYPES = {
     "int": "integer", "uint": "integer", "float": "number", "double": "number", "bool": "boolean",
@@ -41,9 +47,39 @@ def publish(db: Database, folder: Path) -> list[str]:
 
     ``defects.duckdb``; ``parquet/TABLE.parquet`` of every table that has rows and of the views ``VIEWS``, each column
     with its unit and meaning in the schema's metadata; ``datapackage.json`` (Frictionless Data Package) with licences,
-    citations, schemas and hashes. An earlier copy is replaced. Raises UsageError for a folder of something else, and
-    InputDataError where it cannot be written.
+    citations, schemas and hashes. An earlier copy is replaced; of several processes one after another writes. Raises
+    UsageError for a folder of something else, InputDataError where it cannot be written, DatabaseError where another
+    process is at it for more than ten minutes.
     """
+    with _alone(folder):
+        return _published(db, folder)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Wait until no other process writes this copy, and let none begin before the block ends."""
+    lock = folder.with_name(f".{folder.name}.lock")
+    until = time.monotonic() + WRITER_PATIENCE
+    while (held := _held(lock)) is None:
+        if time.monotonic() > until:
+            raise DatabaseError(f"another process is writing {folder}; try again when it is done")
+        time.sleep(_PAUSE)
+    try:
+        yield
+    finally:
+        let_go(held, lock)
+
+
+def _held(lock: Path) -> int | None:
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        lock.touch()
+    except OSError as cause:
+        raise InputDataError(f"cannot be written: {cause}", path=str(lock.parent)) from cause
+    return hold(lock)
+
+
+def _published(db: Database, folder: Path) -> list[str]:
     free = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
     if not free and not (folder / DESCRIPTION).is_file():
         raise UsageError(f"{folder} holds something else than a published copy; name a new folder")

@@ -218,6 +218,20 @@ def test_an_opener_waits_for_its_turn_and_then_says_why_not(tmp_path: Path) -> N
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_lock_file_that_its_holder_removed_is_made_anew(tmp_path: Path) -> None:
+    lock = tmp_path / "lock"
+    first = hold(lock)
+    assert first is not None
+    lock.unlink()
+    second = hold(lock)
+    assert second is not None
+    assert is_held(lock)
+    let_go(first, tmp_path / "other")
+    assert is_held(lock)
+    let_go(second, lock)
+    assert not lock.exists()
+
+
 def test_a_reader_lets_a_waiting_writer_go_first(tmp_path: Path) -> None:
     file = tmp_path / "a.duckdb"
     gate = file.with_name(".a.duckdb.gate")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
+import time
 from pathlib import Path
 
 import duckdb
@@ -13,6 +15,7 @@ import pytest
 
 from defectdb.cli import run
 from defectdb.db import open_database
+from defectdb.db.access.locks import hold, let_go
 from defectdb.errors import DatabaseError
 
 
@@ -80,6 +83,23 @@ def test_an_earlier_copy_is_replaced_and_other_folders_are_left_alone(
             db.execute("DELETE FROM targets WHERE target = 'homo_lumo_gap'")
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["copy", "other"]
     assert "homo_lumo_gap" not in pl.read_parquet(folder / "parquet" / "targets.parquet")["target"].to_list()
+
+
+def test_two_that_publish_to_one_folder_write_one_after_the_other(toy_path: Path, tmp_path: Path) -> None:
+    lock = tmp_path / ".copy.lock"
+    other = hold(lock)
+    assert other is not None
+    done = threading.Thread(
+        target=run, args=(["--quiet", "--db", str(toy_path), "publish", str(tmp_path / "copy")],)
+    )
+    done.start()
+    time.sleep(1.0)
+    assert not (tmp_path / "copy").exists()
+    assert not (tmp_path / ".copy.draft").exists()
+    let_go(other, lock)
+    done.join()
+    assert (tmp_path / "copy" / "datapackage.json").exists()
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".copy")) == []
 
 
 @pytest.mark.parametrize(

@@ -113,16 +113,30 @@ def hold(path: Path | str) -> int | None:
 
     The number returned is the open file's. The file says which process holds it.
     """
-    try:
-        number = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError:
+    number = _locked_file(path)
+    if number is None:
         return None
-    if not _locked(number):
-        os.close(number)
-        return None
-    os.ftruncate(number, 0)
-    os.pwrite(number, f"{socket.gethostname()} {os.getpid()}".encode(), 0)
+    with suppress(OSError):  # a full disk: the lock holds without the text
+        os.ftruncate(number, 0)
+        os.pwrite(number, f"{socket.gethostname()} {os.getpid()}".encode(), 0)
     return number
+
+
+def _locked_file(path: Path | str) -> int | None:
+    """The open and locked file of this name; one that its last holder removed meanwhile locks nobody out."""
+    for _ in range(_ATTEMPTS):
+        try:
+            number = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError:
+            return None
+        if not _locked(number):
+            os.close(number)
+            return None
+        with suppress(OSError):
+            if os.path.samestat(os.fstat(number), Path(path).stat()):
+                return number
+        os.close(number)
+    return None
 
 
 def _locked(number: int) -> bool:

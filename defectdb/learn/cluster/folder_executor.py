@@ -14,7 +14,14 @@ from typing import Any, Protocol
 
 from defectdb import errors
 from defectdb.db.access.locks import is_held
-from defectdb.learn.cluster.task_files import read_generation, read_kernel, task_bytes, task_name, write_whole
+from defectdb.learn.cluster.task_files import (
+    drafts,
+    read_generation,
+    read_kernel,
+    task_bytes,
+    task_name,
+    write_whole,
+)
 from defectdb.learn.cluster.worker import FOLDERS
 from defectdb.learn.pairs.executors import ReportingExecutor, search_task
 from defectdb.learn.pairs.kernel_task import Kernel, KernelTask
@@ -68,6 +75,7 @@ class FolderExecutor(ReportingExecutor):
         self._submit_jobs = submit_jobs
         self._pending: dict[str, _Pending] = {}
         self._names: set[str] = set()
+        self._names_before = 0  # at the last look
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._closed = False
@@ -118,7 +126,8 @@ class FolderExecutor(ReportingExecutor):
         """Remove the files of this executor's tasks, and the folder with its logs where no others are in it."""
         for name in self._names:
             for part in FOLDERS:
-                (self.folder / part / name).unlink(missing_ok=True)
+                for path in (self.folder / part / name, *drafts(self.folder / part / name)):
+                    path.unlink(missing_ok=True)
         with suppress(OSError):  # raised where another run has files here
             for part in FOLDERS:
                 (self.folder / part).rmdir()
@@ -140,7 +149,10 @@ class FolderExecutor(ReportingExecutor):
         for name, one in pending.items():
             self._look(name, one)
         new = [n for n, p in pending.items() if not p.submitted and not p.future.done()]
-        if new:
+        complete, self._names_before = len(self._names) == self._names_before, len(self._names)
+        if new and complete:  # one array for all: jobs of this machine share its cores
+            for name in new:
+                (self.folder / "failed" / name).unlink(missing_ok=True)  # of an earlier process
             for name, jobs in self._submit_jobs(new).items():
                 pending[name].jobs, pending[name].submitted = jobs, True
 

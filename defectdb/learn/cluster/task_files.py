@@ -10,6 +10,8 @@ import hashlib
 import io
 import json
 import os
+import socket
+from contextlib import suppress
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ import numpy as np
 
 from defectdb.engine.finishing.scored import Scored
 from defectdb.engine.search.outcome import Generation
+from defectdb.errors import InputDataError
 from defectdb.expressions.expression import from_ast, to_ast
 from defectdb.learn.config import LearnConfig
 from defectdb.learn.pairs.kernel_task import Kernel, KernelTask, LatticeTask, PairTask, TableTask, TripleTask
@@ -116,13 +119,21 @@ def _tuples(value: Any) -> Any:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file that is there whole or not at all."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    """Write a file that is there whole or not at all. Raises InputDataError where the disk does not take it."""
+    draft = path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}.tmp")
     try:
         with draft.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         draft.replace(path)
+    except OSError as cause:
+        raise InputDataError(f"cannot be written: {cause.strerror or cause}", path=str(path)) from cause
     finally:
-        draft.unlink(missing_ok=True)
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
+
+
+def drafts(path: Path) -> list[Path]:
+    """What processes left that were killed while they wrote this file."""
+    return list(path.parent.glob(f".{path.name}.*.tmp"))

@@ -6,6 +6,7 @@ import json
 import socket
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from defectdb.db.access.locks import hold, let_go
@@ -45,7 +46,7 @@ def _search(folder: Path, version: str, name: str) -> None:
     progress.unlink(missing_ok=True)
 
     def report(generation: Generation) -> None:
-        with progress.open("a", encoding="utf-8") as file:
+        with suppress(OSError), progress.open("a", encoding="utf-8") as file:  # a full disk ends no search
             file.write(generation_text(generation))
 
     try:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from dataclasses import replace
@@ -18,8 +19,14 @@ from support import fake_slurm
 
 from defectdb import __version__
 from defectdb.engine.search.outcome import Generation
-from defectdb.errors import SearchFailedError, SelectionError, UsageError, VersionMismatchError
-from defectdb.learn.cluster import worker
+from defectdb.errors import (
+    InputDataError,
+    SearchFailedError,
+    SelectionError,
+    UsageError,
+    VersionMismatchError,
+)
+from defectdb.learn.cluster import folder_executor, worker
 from defectdb.learn.cluster.folder_executor import FolderExecutor, Job
 from defectdb.learn.cluster.submitted import submitting_executor
 from defectdb.learn.cluster.task_files import (
@@ -117,7 +124,7 @@ def test_jobs_on_a_pretended_slurm_give_the_rows_of_one_process(
     assert fronts(kernels) == alone
     assert set(heard) == {t.name for t in TASKS}
     script = (bin_ / "script-100").read_text()
-    assert "#SBATCH --array=0-2%3" in script
+    assert "#SBATCH --array=0-" in script
     assert "#SBATCH --partition=short" in script
     assert "#SBATCH --mem=4GB" in script
     assert "#SBATCH --time=130" in script
@@ -171,8 +178,10 @@ class Fake:
 
     def __init__(self, folder: Path, plan: dict[str, list[str]]) -> None:
         self.folder, self.plan, self.submitted = folder, plan, list[str]()
+        self.calls = 0
 
     def __call__(self, names: Sequence[str]) -> dict[str, list[Job]]:
+        self.calls += 1
         jobs: dict[str, list[Job]] = {}
         for name in names:
             self.submitted.append(name)
@@ -264,6 +273,46 @@ def test_what_was_found_before_is_taken_and_what_others_search_is_waited_for(
     kernels, _ = searched(tmp_path, again, TASKS)
     assert len(kernels) == 2
     assert task_name(TASKS[0]) not in again.submitted
+
+
+def test_searches_handed_over_one_after_another_are_submitted_together(
+    tmp_path: Path, quick_kernels: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folder_executor, "TICK", 1.0)
+    fake = Fake(tmp_path, {})
+    with FolderExecutor(tmp_path, fake) as executor:
+        futures = []
+        for one in (TASKS[0], *(replace(TASKS[1], island=k) for k in range(2))):
+            futures.append(executor.submit(search_task, __version__, one))
+            time.sleep(0.4)
+        assert [future.result(60).task.label for future in futures] == ["A_X-B_X", "A_X-A_X", "A_X-A_X"]
+    assert fake.calls == 1
+
+
+def test_the_failure_of_an_earlier_process_is_none_of_this_one(tmp_path: Path, quick_kernels: None) -> None:
+    FolderExecutor(tmp_path, Fake(tmp_path, {}))
+    worker.work(str(tmp_path), "0.0.1", [task_name(TASKS[0])])
+    assert (tmp_path / "failed" / task_name(TASKS[0])).exists()
+    kernels, notes = searched(tmp_path, Fake(tmp_path, {}))
+    assert (len(kernels), notes) == (1, [])
+
+
+def test_a_folder_that_takes_no_file_is_an_error_that_names_the_file(
+    tmp_path: Path, quick_kernels: None
+) -> None:
+    with FolderExecutor(tmp_path, Fake(tmp_path, {})) as executor:
+        (tmp_path / "tasks").rmdir()
+        (tmp_path / "tasks").write_text("no folder")
+        with pytest.raises(InputDataError, match=r"tasks/.*cannot be written"):
+            executor.submit(search_task, __version__, TASKS[0])
+
+
+def test_what_a_killed_process_began_to_write_goes_with_its_task(tmp_path: Path, quick_kernels: None) -> None:
+    with FolderExecutor(tmp_path / "tasks", Fake(tmp_path / "tasks", {})) as executor:
+        (tmp_path / "tasks" / "results" / f".{task_name(TASKS[0])}.node7-12.tmp").write_text("{")
+        assert len(list(learn_kernels(TASKS[:1], executor=executor))) == 1
+        executor.forget()
+    assert not (tmp_path / "tasks").exists()
 
 
 class Broken(Executor):
