@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import polars as pl
+
 from defectdb.db.connection import Database
 from defectdb.errors import UnknownNameError
 
@@ -40,12 +42,18 @@ def atoms_of(db: Database, ids: Sequence[str]) -> dict[str, tuple[list[list[floa
         if name not in cells:
             some = db.frame("SELECT structure_id FROM structures ORDER BY ALL LIMIT 20")["structure_id"]
             raise UnknownNameError("structure", name, some.to_list())
-    grouped = {str(rows["structure_id"][0]): rows for rows in atoms.partition_by("structure_id")}
+    elements, frac = atoms["element"].to_list(), atoms.select("frac_x", "frac_y", "frac_z").to_numpy()
+    rows = _rows_of_each(atoms["structure_id"])
     return {
-        name: (
-            [list(cells[name][k : k + 3]) for k in (0, 3, 6)],
-            grouped[name]["element"].to_list(),
-            grouped[name].select("frac_x", "frac_y", "frac_z").to_numpy(),
-        )
+        name: ([list(cells[name][k : k + 3]) for k in (0, 3, 6)], elements[rows[name]], frac[rows[name]])
         for name in ids
+    }
+
+
+def _rows_of_each(sorted_names: pl.Series) -> dict[str, slice]:
+    """The rows of every name, by name."""
+    counts = sorted_names.rle().struct.unnest()
+    ends = counts["len"].cum_sum()
+    return {
+        name: slice(end - n, end) for name, n, end in zip(counts["value"], counts["len"], ends, strict=True)
     }

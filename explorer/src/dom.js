@@ -33,8 +33,10 @@ export function meV(value, digits = 1) {
   return Math.abs(value) > 100 ? `${value < 0 ? "< −" : "> "}100 eV` : (1000 * value || 0).toFixed(digits).replace(/^-(0(\.0+)?)$/, "$1");
 }
 
+const WIDE = 8.4; // pixels of a character in a figure, at the most
+
 /** A name cut to the characters that fit into a margin of so many pixels. */
-export const fitting = (name, pixels) => (name.length > pixels / 7.4 ? `${name.slice(0, Math.floor(pixels / 7.4) - 1)}…` : name);
+export const fitting = (name, pixels) => (name.length > pixels / WIDE ? `${name.slice(0, Math.floor(pixels / WIDE) - 1)}…` : name);
 
 export function number(value, digits = 4) {
   if (value === null || value === undefined) return "";
@@ -53,6 +55,7 @@ export function dataTable(caption, columns, rows, shown = rows.length) {
       return h("td", { class: kind }, cell);
     })),
   );
+  if (rows.length === 0) body.push(h("tr", {}, h("td", { colspan: columns.length }, "none")));
   const numeric = (c) => c.numeric || (rows.length > 0 && typeof c.value(rows[0]) === "number");
   const head = h("tr", {}, ...columns.map((c) => h("th", { scope: "col", class: numeric(c) ? "number" : null }, c.title)));
   const table = h("table", {}, h("caption", {}, caption), h("thead", {}, head), h("tbody", {}, ...body));
@@ -93,7 +96,7 @@ export function figure({ title, name, draw, queries, legend = [] }) {
 /** Observable Plot in the page's colours. */
 export function plot(width, options) {
   return Plot.plot({
-    width, height: Math.max(220, Math.min(420, width * 0.6)), marginLeft: 56, marginBottom: 40, grid: true,
+    width, height: Math.max(220, Math.min(420, width * 0.6)), marginTop: options.y?.label === null ? 12 : 34, marginLeft: 56, marginBottom: 40, grid: true,
     style: { background: "transparent", color: "inherit", fontSize: "13px", overflow: "visible" }, ...options,
   });
 }
@@ -105,7 +108,7 @@ function svgText(place, title, legend) {
   svg.setAttribute("xmlns", "http://www.w3.org/2000/svg");
   svg.setAttribute("viewBox", `0 ${-space} ${width} ${height + space}`);
   svg.setAttribute("height", height + space);
-  svg.setAttribute("style", "background:#fff;color:#111;font:13px system-ui,sans-serif");
+  svg.setAttribute("style", "background:#fff;color:#111;--card:#fff;font:13px system-ui,sans-serif");
   const text = (content, x, y, weight = "normal") => {
     const element = document.createElementNS("http://www.w3.org/2000/svg", "text");
     Object.entries({ x, y, fill: "#111", "font-size": 13, "font-weight": weight }).forEach(([k, v]) => element.setAttribute(k, v));

@@ -111,6 +111,8 @@ def test_the_overview_counts_what_is_stored(browser, site, numbers):
     for table in ("structures", "pairs", "formulas"):
         count = numbers.value(f"SELECT count(*) FROM {table}")
         assert f"{count:,} {table}" in shown
+    heads = texts(page, ".scroll[aria-label='Kernels in use'] th")
+    assert heads[:4] == ["pair", "material", "target", "|Δz|"]
 
 
 def test_the_kernel_page_draws_the_points_and_the_formula_that_python_computes(browser, site, numbers):
@@ -144,6 +146,22 @@ def test_a_structure_without_a_model_says_so_and_nothing_else(browser, tmp_path)
         written = "return [...arguments[0].childNodes].filter(n => n.nodeType === 3).map(n => n.data)"
         assert browser.execute_script(written, page) == []
         assert any("No active model" in text for text in texts(page, "p"))
+
+
+def test_an_empty_database_is_said_to_be_empty(browser, tmp_path):
+    with open_database(tmp_path / "empty.duckdb", create=True):
+        pass
+    write_site(tmp_path / "empty.duckdb", tmp_path / "public")
+    with served(tmp_path / "public") as address:
+        tables = texts(show(browser, address, "overview"), "tbody tr")
+        said = {name: texts(show(browser, address, name), "p code") for name in PAGES[1:-1]}
+    assert set(tables) == {"none"}
+    assert said == {
+        "kernel": ["defectdb learn --all-pairs"],
+        "model": ["defectdb learn --model"],
+        "structure": ["defectdb ingest"],
+        "screening": ["defectdb ingest"],
+    }
 
 
 def test_a_long_text_takes_several_lines_and_leaves_the_other_columns_in_sight(browser, site):

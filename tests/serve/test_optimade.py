@@ -287,3 +287,14 @@ def test_without_the_library_the_extra_is_named(database, monkeypatch, capsys):
 def test_a_port_in_use_is_named(server, database, capsys):
     assert run(["--db", str(database), "serve", "--port", server.rpartition(":")[2]]) == 2
     assert "cannot be used" in capsys.readouterr().err
+
+
+def test_a_page_is_what_the_library_s_model_of_pages_makes_of_it(server):
+    from optimade.models import StructureResponseMany
+
+    status, answer = get(server, "structures", page_limit=5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the library's models use what pydantic will remove
+        page = StructureResponseMany.model_validate(answer)
+    assert status == 200
+    assert json.loads(page.model_dump_json(by_alias=True, exclude_unset=True)) == answer

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from importlib import resources
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.middleware.cors import CORSMiddleware
 from optimade import __api_version__
 from optimade.models import LinksResource, ReferenceResource, StructureResource
@@ -13,8 +13,11 @@ from optimade.server.config import ServerConfig
 from optimade.server.exception_handlers import OPTIMADE_EXCEPTIONS
 from optimade.server.mappers import BaseResourceMapper, LinksMapper, ReferenceMapper, StructureMapper
 from optimade.server.middleware import OPTIMADE_MIDDLEWARE
+from optimade.server.query_params import EntryListingQueryParams
 from optimade.server.routers import info, landing, links, references, structures, versions
 from optimade.server.routers.utils import BASE_URL_PREFIXES, JSONAPIResponse
+from pydantic import BaseModel
+from pydantic_core import to_json
 
 from defectdb.serve.optimade import sources
 from defectdb.serve.optimade.collections import DuckDBCollection, Reading
@@ -28,6 +31,33 @@ LARGEST_PAGE = 1_000
 """Entries of a page at the most."""
 
 _ROUTERS = (info, links, references, structures, landing)
+
+_written = APIRouter()
+"""Routes that write their answer themselves, before the library's route of the same address."""
+
+
+class QuickResponse(JSONAPIResponse):  # type: ignore[misc]
+    """JSON:API written by pydantic: a page of a thousand structures takes a seventh of the time that json takes."""
+
+    def render(self, content: Any) -> bytes:
+        """The JSON of a document; what is not finite becomes null."""
+        return to_json(content, inf_nan_mode="null")
+
+
+def _structures(request: Request, params: Annotated[EntryListingQueryParams, Depends()]) -> QuickResponse:
+    """A page of structures; the library's own route checks and copies every coordinate before it writes it."""
+    answer = structures.get_structures(request, params)
+    return QuickResponse({name: _plain(value) for name, value in answer.items()})
+
+
+_written.add_api_route("/structures", _structures)
+
+
+def _plain(value: Any) -> Any:
+    """A part of an answer without the library's models."""
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    return value
 
 
 def application(path: str, *, seconds: float, base_url: str | None = None) -> FastAPI:
@@ -44,7 +74,7 @@ def application(path: str, *, seconds: float, base_url: str | None = None) -> Fa
         docs_url=None,  # these pages load scripts from elsewhere
         redoc_url=None,
         openapi_url=f"{BASE_URL_PREFIXES['major']}/extensions/openapi.json",
-        default_response_class=JSONAPIResponse,
+        default_response_class=QuickResponse,
         separate_input_output_schemas=False,
     )
     app.state.config = config
@@ -57,6 +87,7 @@ def application(path: str, *, seconds: float, base_url: str | None = None) -> Fa
         app.add_exception_handler(exception, handler)
     app.include_router(versions.router)
     for prefix in ("", *BASE_URL_PREFIXES.values()):
+        app.include_router(_written, prefix=prefix, include_in_schema=False)
         for part in _ROUTERS:
             app.include_router(part.router, prefix=prefix, include_in_schema=not prefix)
     return app

@@ -20,7 +20,7 @@ const COLUMNS = { formation_energy: "interaction", homo_lumo_gap: "homo_lumo_gap
 export async function kernelPage(page, parameters, db, go) {
   const choices = await db.rows(CHOICES);
   if (choices.length === 0) {
-    page.append(h("h1", {}, "Kernels"), h("p", {}, "No formula is stored yet: `defectdb learn --all-pairs` finds some."));
+    page.append(h("h1", {}, "Kernels"), h("p", {}, "No formula is stored yet: ", h("code", {}, "defectdb learn --all-pairs"), " finds some."));
     return;
   }
   const chosen = nearest(choices, parameters);
@@ -123,7 +123,7 @@ function frontFigure(formulas, formula, name, queries) {
   const colours = palette();
   const most = 30 * Math.max(...formulas.map((f) => f.mae_train)); // of formulas that break down where they were left out
   return figure({ title: "The front: error against length", name: `${name}-front`, queries: queries.slice(1, 2), legend: [{ text: "error of the fit", colour: colours[0] }, { text: "error left out", colour: colours[1] }],
-    draw: (width) => plot(width, { height: 220, x: { label: "tokens" }, y: { label: "mean absolute error (meV)", type: formulas.every((f) => f.mae_train > 0) ? "log" : "linear" }, marks: [
+    draw: (width) => plot(width, { height: 220, x: { label: "tokens" }, y: { label: "mean absolute error (meV)", ...(formulas.every((f) => f.mae_train > 0) ? { type: "log", tickFormat: "~g" } : {}) }, marks: [
       Plot.ruleX([formula.complexity], { strokeOpacity: 0.5 }),
       Plot.lineY(formulas, { x: "complexity", y: (f) => 1000 * f.mae_train, stroke: colours[0], curve: "step-after" }),
       Plot.dot(formulas, { x: "complexity", y: (f) => 1000 * f.mae_train, fill: colours[0], r: (f) => (f === formula ? 6 : 3), tip: true }),
@@ -171,7 +171,7 @@ function windowsOf(rows) {
   return used.length ? used : all;
 }
 
-const windowText = ({ dz_min, dz_max }) => (dz_max < 1e8 ? (dz_min > 0 ? `${number(dz_min, 3)} to ${number(dz_max, 3)} Å` : `under ${number(dz_max, 3)} Å`) : dz_min > 0 ? `from ${number(dz_min, 3)} Å` : "");
+export const windowText = ({ dz_min, dz_max }) => (dz_max < 1e8 ? (dz_min > 0 ? `${number(dz_min, 3)} to ${number(dz_max, 3)} Å` : `under ${number(dz_max, 3)} Å`) : dz_min > 0 ? `from ${number(dz_min, 3)} Å` : "");
 
 /** The choice that agrees with most of the parameters, in the order material, label, target. */
 function nearest(choices, wanted) {

@@ -20,7 +20,7 @@ const MOST = 6000; // dots in a figure
 export async function modelPage(page, parameters, db, go) {
   const choices = await db.rows(CHOICES);
   if (choices.length === 0) {
-    page.append(h("h1", {}, "Models"), h("p", {}, "No model is active yet: `defectdb learn --model` makes one."));
+    page.append(h("h1", {}, "Models"), h("p", {}, "No model is active yet: ", h("code", {}, "defectdb learn --model"), " makes one."));
     return;
   }
   const score = (c) => 2 * (c.material === parameters.material) + (c.target === (parameters.target ?? "formation_energy_per_site"));

@@ -1,5 +1,6 @@
 // What the database holds: sets, materials, models with their errors, pairs to look at.
 import { dataTable, h, meV, sqlNote } from "../dom.js";
+import { windowText } from "./kernel.js";
 
 const COUNTS = `SELECT (SELECT count(*) FROM datasets) AS datasets, (SELECT count(*) FROM materials) AS materials,
   (SELECT count(*) FROM structures) AS structures, (SELECT count(*) FROM defects) AS defects,
@@ -12,7 +13,8 @@ const MATERIALS = `SELECT h.material_id AS material, count(*) AS structures, min
 FROM structures AS s JOIN hosts AS h USING (host_id) GROUP BY ALL ORDER BY ALL`;
 const MODELS = `SELECT model_id, material_id AS material, target, trained_on, n_train, mae_train, mae_cv
 FROM models WHERE status = 'active' ORDER BY ALL`;
-const KERNELS = `SELECT material_id AS material, pair_label AS label, target, complexity, mae_cv, infix
+const KERNELS = `SELECT material_id AS material, pair_label AS label, target, complexity, mae_cv, dz_min, dz_max,
+  row_number() OVER (PARTITION BY material_id, target, pair_label ORDER BY dz_min) - 1 AS "window"
 FROM formulas WHERE status = 'active' AND length(pair_label) - length(replace(pair_label, '-', '')) = 1
 ORDER BY material_id, target, pair_label, dz_min`;
 
@@ -42,6 +44,7 @@ export async function overviewPage(page, _parameters, db) {
       { title: "pair", value: (r) => r.label, link: (r) => kernelLink(r) },
       { title: "material", value: (r) => r.material },
       { title: "target", value: (r) => r.target },
+      { title: "|Δz|", value: windowText },
       { title: "tokens", value: (r) => r.complexity },
       { title: "MAE left out (meV)", value: (r) => meV(r.mae_cv, 2), numeric: true },
     ], kernels),
@@ -71,4 +74,4 @@ async function judged(db) {
   ], (await db.rows(ERRORS)).sort((a, b) => `${a.material} ${a.target}`.localeCompare(`${b.material} ${b.target}`)));
 }
 
-const kernelLink = (r) => `#/kernel?${new URLSearchParams({ material: r.material, label: r.label, target: r.target })}`;
+const kernelLink = (r) => `#/kernel?${new URLSearchParams({ material: r.material, label: r.label, target: r.target, window: r.window })}`;

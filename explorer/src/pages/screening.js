@@ -15,7 +15,7 @@ const MOST = 6000;
 export async function screeningPage(page, parameters, db, go) {
   const materials = (await db.rows(MATERIALS)).map((m) => m.material);
   if (materials.length === 0) {
-    page.append(h("h1", {}, "Screening"), h("p", {}, "No structure is stored."));
+    page.append(h("h1", {}, "Screening"), h("p", {}, "No structure is stored: ", h("code", {}, "defectdb ingest"), " loads some."));
     return;
   }
   const material = materials.includes(parameters.material) ? parameters.material : await modelled(db, materials);

@@ -3,7 +3,7 @@ import { sql, PostgreSQL } from "@codemirror/lang-sql";
 import { Prec } from "@codemirror/state";
 import { keymap } from "@codemirror/view";
 import { basicSetup, EditorView } from "codemirror";
-import { csv, dataTable, download, h, number } from "../dom.js";
+import { csv, dataTable, download, h } from "../dom.js";
 
 const EXAMPLES = __EXAMPLES__; // made of docs/sql.md when the explorer is built
 const FIRST = "SELECT pair_label, target, infix, round(1000 * mae_cv, 2) AS mev\nFROM formulas WHERE status = 'active' ORDER BY ALL";
@@ -40,7 +40,7 @@ async function show(result, db, text) {
     const { columns, rows, count } = await db.table(text.trim().replace(/;\s*$/, ""), 100_000);
     const seconds = ((performance.now() - started) / 1000).toFixed(2);
     const about = `${count} ${count === 1 ? "row" : "rows"}, ${seconds} s${count > MOST ? `; the first ${MOST} are shown` : ""}`;
-    const cell = (value) => (value instanceof Date ? value.toISOString() : typeof value === "number" ? number(value, 7) : value === null ? "" : typeof value === "object" ? JSON.stringify(value) : String(value));
+    const cell = (value) => (value instanceof Date ? value.toISOString() : typeof value === "number" ? Number.isInteger(value) ? String(value) : String(Number(value.toPrecision(7))) : value === null ? "" : typeof value === "object" ? JSON.stringify(value) : String(value));
     result.replaceChildren(
       dataTable(about, columns.map((title, i) => ({ title, value: (row) => cell(row[i]), numeric: typeof rows[0]?.[i] === "number" })), rows, MOST),
       h("button", { type: "button", onclick: () => download("result.csv", csv(columns, rows), "text/csv") }, "Download CSV"),

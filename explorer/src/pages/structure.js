@@ -24,7 +24,7 @@ WHERE t.structure_id = ? ORDER BY t.target`;
 export async function structurePage(page, parameters, db, go) {
   const materials = (await db.rows(MATERIALS)).map((m) => m.material);
   if (materials.length === 0) {
-    page.append(h("h1", {}, "Structures"), h("p", {}, "No structure is stored."));
+    page.append(h("h1", {}, "Structures"), h("p", {}, "No structure is stored: ", h("code", {}, "defectdb ingest"), " loads some."));
     return;
   }
   let id = parameters.id;
@@ -70,10 +70,11 @@ function viewer(sites, defects) {
   const colours = palette();
   const gone = new Set(defects.map((d) => d.site_index));
   const box = h("div", { class: "viewer", tabindex: 0, role: "application", "aria-label": "Structure in 3D: arrow keys turn it, + and - change its size" });
-  const element = h("section", { class: "card" }, h("h2", {}, "In 3D"), box, h("p", { class: "small" }, "Drag or use the arrow keys to turn it. Spheres in colour are defects; see-through ones are vacancies."));
+  const element = h("section", { class: "card" }, h("h2", {}, "In 3D"), box, h("p", { class: "small" }, `${defects.map((d) => `${d.idx} ${d.label}`).join(", ")}. See-through spheres are vacancies. Drag or use the arrow keys to turn it.`));
   const draw = () => {
     try {
-      const view = createViewer(box, { backgroundColor: "white", backgroundAlpha: 0, antialias: true });
+      const card = getComputedStyle(document.documentElement).getPropertyValue("--card").trim();
+      const view = createViewer(box, { backgroundColor: card, antialias: true }); // on a clear canvas see-through spheres vanish
       const atoms = sites.filter((s) => !gone.has(s.site_index)).map((s) => `${s.element} ${s.x} ${s.y} ${s.z}`);
       view.addModel(`${atoms.length}\n\n${atoms.join("\n")}\n`, "xyz");
       view.setStyle({}, { sphere: { scale: 0.2, colorscheme: "Jmol" }, stick: { radius: 0.08, color: "#999999" } });
@@ -81,12 +82,12 @@ function viewer(sites, defects) {
       for (const d of defects) {
         const color = colours[kinds.indexOf(d.label) % colours.length];
         const centre = { x: d.x, y: d.y, z: d.z };
-        view.addSphere({ center: centre, radius: d.kind === "vacancy" ? 1.0 : 0.8, color, alpha: d.kind === "vacancy" ? 0.55 : 1 });
-        view.addLabel(`${d.idx}: ${d.label}`, { position: { ...centre, z: d.z + 1.2 }, alignment: "bottomCenter", fontSize: 11, fontColor: "white", backgroundColor: "black", backgroundOpacity: 0.7 });
+        view.addSphere({ center: centre, radius: d.kind === "vacancy" ? 1.0 : 0.8, color, alpha: d.kind === "vacancy" ? 0.7 : 1 });
+        view.addLabel(String(d.idx), { position: { ...centre, z: d.z + 1.2 }, alignment: "bottomCenter", fontSize: 16, fontColor: "white", backgroundColor: "black", backgroundOpacity: 0.8, inFront: true });
       }
       view.rotate(-50, "x");
       view.zoomTo();
-      if (box.clientWidth > 500) view.zoom(1.25);
+      view.zoom(Math.min(1.25, box.clientWidth / 350)); // a narrow page shows the whole layer
       view.render();
       box.addEventListener("keydown", (event) => turn(view, event));
       box.dataset.drawn = "yes";
@@ -149,7 +150,7 @@ function waterfall(model, values, one) {
       y: { label: null, type: "band", domain: all.map((s) => s.i), tickFormat: (i) => fitting(all[i].name, side(width) - 14) }, marks: [
         Plot.barX(all, { y: "i", x1: "from", x2: "to", fill, fillOpacity: (s) => (s.whole ? 0.5 : 0.9), insetTop: 2, insetBottom: 2 }),
         dft ? Plot.ruleX([dft.value], { stroke: colours[2], strokeWidth: 2, strokeDasharray: "4 2" }) : null,
-        Plot.text(all, { y: "i", x: (s) => Math.max(s.from, s.to), text: (s) => (Math.abs(s.value) < 0.5 ? `${meV(s.value)} meV` : `${s.value.toFixed(3)} eV`), dx: 4, textAnchor: "start" }),
+        Plot.text(all, { y: "i", x: (s) => Math.max(s.from, s.to), text: (s) => (Math.abs(s.value) < 0.5 ? `${meV(s.value)} meV` : `${s.value.toFixed(3)} eV`), dx: 4, textAnchor: "start", stroke: "var(--card)", strokeWidth: 4, fill: "currentColor" }),
       ] }) });
   chart.dataset.total = String(total);
   return chart;
@@ -170,6 +171,6 @@ function beyond(model, values, one) {
       y: { label: null, type: "band", domain: steps.map((s) => s.i), tickFormat: (i) => fitting(steps[i].name, side(width) - 14) }, marks: [
         Plot.barX(steps, { y: "i", x1: "from", x2: "to", fill: (s) => (s.value < 0 ? colours[0] : colours[1]), insetTop: 2, insetBottom: 2 }),
         Plot.ruleX([0]), dft ? Plot.ruleX([found], { stroke: colours[2], strokeWidth: 2, strokeDasharray: "4 2" }) : null,
-        Plot.text(steps, { y: "i", x: (s) => Math.max(s.from, s.to), text: (s) => meV(s.value), dx: 4, textAnchor: "start" }),
+        Plot.text(steps, { y: "i", x: (s) => Math.max(s.from, s.to), text: (s) => meV(s.value), dx: 4, textAnchor: "start", stroke: "var(--card)", strokeWidth: 4, fill: "currentColor" }),
       ] }) });
 }
