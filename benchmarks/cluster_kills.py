@@ -25,6 +25,8 @@ from defectdb.engine.finishing import sympy_process
 SEARCH = ("learn", "--pair", "Vac_B-Vac_N", "--islands", "3", "--generations", "0", "--population", "64",
           "--max-tokens", "5", "--time-limit", "3600")  # fmt: skip
 DAY = 86400.0
+PATIENCE = 90.0
+"""Seconds after which a worker counts as an orphan: one that begins when all is done looks for its job for a minute."""
 COLUMNS = ("faults", "went_on", "refused", "lost", "different", "half", "running", "wrong", "orphans")
 HELD = {
     "formulas": "SELECT pair_label, dz_min, infix, constants, complexity, mae_train, mae_cv, status FROM formulas",
@@ -188,7 +190,7 @@ class Trials:
         return True
 
     def _judge(self, here: Path, count: dict[str, int]) -> None:
-        until = time.monotonic() + 10
+        until = time.monotonic() + PATIENCE
         while (left := self._workers.alive()) and time.monotonic() < until:
             time.sleep(0.1)
         count["orphans"] += len(left)

@@ -20,13 +20,13 @@ FOLDERS = ("tasks", "claims", "progress", "results", "failed")
 
 
 def work(folder: str, version: str, names: Sequence[str]) -> int:
-    """Search these tasks one after another, those that no other worker has; how many.
+    """Search these tasks one after another, those that no other worker has or had; how many.
 
     ``version`` is that of the process that submits. A search that fails leaves its reason in ``failed``.
     """
     done = 0
     for name in names:
-        if (Path(folder) / "results" / name).exists():
+        if (Path(folder) / "results" / name).exists() or not (Path(folder) / "tasks" / name).exists():
             continue
         claim = Path(folder) / "claims" / name
         held = hold(claim)

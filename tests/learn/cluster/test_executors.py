@@ -291,6 +291,7 @@ def test_searches_handed_over_one_after_another_are_submitted_together(
 
 def test_the_failure_of_an_earlier_process_is_none_of_this_one(tmp_path: Path, quick_kernels: None) -> None:
     FolderExecutor(tmp_path, Fake(tmp_path, {}))
+    write_whole(tmp_path / "tasks" / task_name(TASKS[0]), task_bytes(TASKS[0]))
     worker.work(str(tmp_path), "0.0.1", [task_name(TASKS[0])])
     assert (tmp_path / "failed" / task_name(TASKS[0])).exists()
     kernels, notes = searched(tmp_path, Fake(tmp_path, {}))
@@ -313,6 +314,12 @@ def test_what_a_killed_process_began_to_write_goes_with_its_task(tmp_path: Path,
         assert len(list(learn_kernels(TASKS[:1], executor=executor))) == 1
         executor.forget()
     assert not (tmp_path / "tasks").exists()
+
+
+def test_a_worker_that_begins_when_all_is_done_leaves_no_files(tmp_path: Path, quick_kernels: None) -> None:
+    with FolderExecutor(tmp_path, Fake(tmp_path, {})):
+        assert worker.work(str(tmp_path), __version__, [task_name(TASKS[0])]) == 0
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
 class Broken(Executor):
