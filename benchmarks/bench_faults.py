@@ -1,8 +1,9 @@
 """Kills, races and fuzz: what is lost or half done when commands are killed, race one another or read nonsense.
 
 Kills per kind of job: $DEFECTDB_FAULTS, default 100, or as many as fit into a share of $DEFECTDB_FAULTS_SECONDS.
-Rounds of a race: $DEFECTDB_FAULTS of two writers and of eight. Fuzzed texts per grammar: 100 times it.
-$DEFECTDB_FAULTS_ONLY names some kinds of jobs, `races` and `fuzz`, joined by semicolons (default: all).
+Rounds of a race: $DEFECTDB_FAULTS of two writers and of eight. Fuzzed texts per grammar and damaged files per reader:
+100 times it. $DEFECTDB_FAULTS_ONLY names some kinds of jobs, `races`, `fuzz` and `readers`, joined by semicolons
+(default: all).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 
 from benchmarks.fault_fuzz import fuzz
 from benchmarks.fault_jobs import JOBS, QUICK, Job, Trials, ended, forked, looked_at
+from benchmarks.fault_readers import fuzz_readers, support_at_hand
 from defectdb.cli import run
 
 LOADED = (
@@ -47,6 +49,9 @@ def main() -> None:
             races(base, count)
         if not named or "fuzz" in named:
             fuzz(base / "learned.duckdb", 100 * count)
+        if not named or "readers" in named:
+            support_at_hand()
+            fuzz_readers(base, 100 * count)
 
 
 def prepare(base: Path) -> str:

@@ -14,6 +14,7 @@ from ase import Atoms
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.builders import cif, crystal, make_archive, tarred
+from support.mutations import KINDS, TOKENS, mutate
 from support.vasp_files import outcar, poscar, vasprun
 
 from defectdb.db import MEMORY, open_database
@@ -26,10 +27,6 @@ from defectdb.ingest.readers.entries import Entry
 from defectdb.ingest.records import Reject
 from defectdb.ingest.references import read_references
 
-TOKENS = [
-    *(b"nan", b"inf", b"-1e400", b"1e-300", b"9" * 40, b"0", b"-", b"..", b"\x00", b"\xff\xfe", b"\n", b" "),
-    *(b"'", b'"', b"[", b"{", b"}", b",", b"<", b"&", b"/", b";", b"#", b"loop_", b"data_", b"null", b"Xx"),
-]
 QUIET = {
     "deadline": None,
     "suppress_health_check": [
@@ -43,31 +40,11 @@ QUIET = {
 @st.composite
 def mutations(draw):
     """A few edits, each a place (0 to 1), a length, and what to do there."""
-    kinds = st.sampled_from(["cut", "drop", "twice", "noise", "token", "digit"])
+    kinds = st.sampled_from(KINDS)
     edit = st.tuples(
         kinds, st.floats(0, 1), st.integers(1, 40), st.sampled_from(TOKENS), st.binary(max_size=8)
     )
     return draw(st.lists(edit, min_size=1, max_size=4))
-
-
-def mutate(data: bytes, edits) -> bytes:
-    for kind, where, length, token, noise in edits:
-        at = int(where * len(data))
-        head, middle, tail = data[:at], data[at : at + length], data[at + length :]
-        match kind:
-            case "cut":
-                data = head
-            case "drop":
-                data = head + tail
-            case "twice":
-                data = head + middle * 3 + tail
-            case "noise":
-                data = head + noise + tail
-            case "token":
-                data = head + token + middle + tail
-            case "digit":
-                data = head + bytes((b + length) % 10 + 48 if 48 <= b < 58 else b for b in middle) + tail
-    return data
 
 
 @pytest.fixture(scope="module")
