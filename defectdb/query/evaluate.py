@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import polars as pl
 
 from defectdb.db import Database
@@ -11,6 +13,9 @@ from defectdb.errors import UnknownNameError, UsageError
 
 GROUPS = ("n_defects", "descriptor", "material", "dataset")
 """What errors can be grouped by."""
+
+_NAMED = 6
+"""Labels that a sentence names."""
 
 
 def evaluate(
@@ -61,10 +66,27 @@ def unpredicted(db: Database, scope: Scope = EVERYTHING, target: str | None = No
     )
 
 
-def coverage_sentences(errors: pl.DataFrame, left_out: pl.DataFrame) -> list[str]:
+def missing_terms(db: Database, scope: Scope = EVERYTHING, target: str | None = None) -> list[str]:
+    """Labels of defects and pairs without a term in the models in use: structures with them have no prediction."""
+    return db.frame(
+        f"""
+        SELECT DISTINCT unnest(p.missing) AS label
+        FROM predictions AS p
+        JOIN structures AS s USING (structure_id)
+        JOIN hosts AS h USING (host_id)
+        WHERE {IN_SCOPE} AND p.value IS NULL AND coalesce(p.target = $target, TRUE)
+        ORDER BY label
+        """,
+        {"target": target, **scope.parameters()},
+    )["label"].to_list()
+
+
+def coverage_sentences(
+    errors: pl.DataFrame, left_out: pl.DataFrame, missing: Sequence[str] = ()
+) -> list[str]:
     """What the errors leave out, in words: structures without a prediction, and materials without a model.
 
-    ``errors`` as ``evaluate`` returns them, ``left_out`` as ``unpredicted`` does.
+    ``errors`` as ``evaluate`` returns them, ``left_out`` as ``unpredicted`` does, ``missing`` as ``missing_terms``.
     """
     first = errors.filter(pl.col("by") == errors["by"][0])
     counted = first.group_by("target", maintain_order=True).agg(pl.col("n", "undefined").sum())
@@ -73,6 +95,13 @@ def coverage_sentences(errors: pl.DataFrame, left_out: pl.DataFrame) -> list[str
         for target, n, undefined in counted.iter_rows()
         if undefined
     ]
+    if sentences and missing:
+        said = ", ".join(missing[:_NAMED]) + (
+            f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
+        )
+        sentences.append(
+            f"no term is in use for {said}; `defectdb learn --all-pairs` finds those that stored pairs tell"
+        )
     for (target,), rows in left_out.group_by(["target"], maintain_order=True):
         named = ", ".join(f"{n} of {material}" for material, n in rows.select("material_id", "n").iter_rows())
         sentences.append(f"{target}: no model is in use for the structures of other materials ({named})")

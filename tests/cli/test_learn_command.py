@@ -192,6 +192,14 @@ def test_labels_of_too_few_distances_get_constants_and_a_line_each(
         )
     assert stored.rows() == [(None, None)]
 
+    assert run(["--db", str(toy_path), "formulas", "--model-front", "--csv"]) == 0
+    exact = pl.read_csv(io.StringIO(capsys.readouterr().out))
+    assert run(["--db", str(toy_path), "formulas", "--model-front"]) == 0
+    heading, _, *rows = capsys.readouterr().out.splitlines()
+    assert heading.split() == ["run_id", "tokens", "error", "[meV]"]
+    assert [float(row.split()[-1]) for row in rows] == pytest.approx((1000 * exact["error"]).to_list(), rel=1e-3)
+    assert [row.startswith("*") for row in rows] == exact["active"].to_list()
+
 
 def test_json_holds_the_statistics_that_the_database_holds(
     toy_path: Path, capsys: pytest.CaptureFixture[str]

@@ -12,7 +12,7 @@ from defectdb.db import Database, open_database
 from defectdb.db.models.formulas import activate_model, append_formulas, append_model
 from defectdb.db.scratch import scratch
 from defectdb.errors import UnknownNameError, UsageError
-from defectdb.query.evaluate import evaluate
+from defectdb.query.evaluate import coverage_sentences, evaluate, missing_terms, unpredicted
 from defectdb.query.predict import narrate_gaps, narrate_unpredicted, predict
 from defectdb.schema.records import ModelRecord, TermRecord
 
@@ -46,7 +46,14 @@ def test_structures_without_a_kernel_are_narrated_with_the_label_at_fault(tmp_pa
         toy.fill(db)
         toy.publish_energy_model(db, skip="Vac_S-W_Mo")
         sentence = narrate_gaps(predict(db, "formation_energy"))
+        missing = missing_terms(db)
+        said = coverage_sentences(evaluate(db), unpredicted(db), missing)
+        assert missing_terms(db, target="homo_lumo_gap") == []
     assert sentence == "29 of 63 structures have no prediction: no term for Vac_S-W_Mo"
+    assert missing == ["Vac_S-W_Mo"]
+    assert said[-1] == (
+        "no term is in use for Vac_S-W_Mo; `defectdb learn --all-pairs` finds those that stored pairs tell"
+    )
 
 
 def test_charged_structures_are_said_to_have_no_prediction(toy_path: Path) -> None:

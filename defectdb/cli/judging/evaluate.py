@@ -110,7 +110,7 @@ def _stored(settings: Settings, options: dict[str, Any]) -> None:
     from defectdb.db import open_database
     from defectdb.db.scope import make_scope
     from defectdb.db.stale import stale_sentence
-    from defectdb.query.evaluate import coverage_sentences, evaluate, unpredicted
+    from defectdb.query.evaluate import coverage_sentences, evaluate, missing_terms, unpredicted
 
     style = options["style"]
     with open_database(settings.database, read_only=True) as db:
@@ -120,9 +120,10 @@ def _stored(settings: Settings, options: dict[str, Any]) -> None:
             return
         frame = evaluate(db, options["by"], options["target"], scope)
         left_out = unpredicted(db, scope, options["target"])
+        missing = missing_terms(db, scope, options["target"]) if frame["undefined"].sum() else []
         if stale := stale_sentence(db):
             say(settings, stale)
-    for sentence in coverage_sentences(frame, left_out):
+    for sentence in coverage_sentences(frame, left_out, missing):
         say(settings, sentence)
     if style is None:
         errors = ("mae", "rmse", "max_error", "bias")
