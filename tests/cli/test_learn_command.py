@@ -197,7 +197,9 @@ def test_labels_of_too_few_distances_get_constants_and_a_line_each(
     assert run(["--db", str(toy_path), "formulas", "--model-front"]) == 0
     heading, _, *rows = capsys.readouterr().out.splitlines()
     assert heading.split() == ["run_id", "tokens", "error", "[meV]"]
-    assert [float(row.split()[-1]) for row in rows] == pytest.approx((1000 * exact["error"]).to_list(), rel=1e-3)
+    assert [float(row.split()[-1]) for row in rows] == pytest.approx(
+        (1000 * exact["error"]).to_list(), rel=1e-3
+    )
     assert [row.startswith("*") for row in rows] == exact["active"].to_list()
 
 

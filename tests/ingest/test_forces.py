@@ -19,6 +19,7 @@ from defectdb.db.potentials.configurations import configurations_of
 from defectdb.db.write import remove_dataset
 from defectdb.errors import InputDataError, UsageError
 from defectdb.ingest import load
+from defectdb.ingest.forces.load_configurations import frame_of_file
 
 
 @pytest.fixture
@@ -78,6 +79,16 @@ def _flat(atoms: Atoms) -> Atoms:
     return atoms
 
 
+def _thin(atoms: Atoms) -> Atoms:
+    atoms.set_cell([[10.0, 0, 0], [-5.0, 8.66, 8.8], [8.8, 8.8, 8.8]])
+    return atoms
+
+
+def _endless(atoms: Atoms) -> Atoms:
+    atoms.cell[0, 0] = 1e39
+    return atoms
+
+
 def _twice(atoms: Atoms) -> Atoms:
     atoms.positions[1] = atoms.positions[0]
     return atoms
@@ -98,6 +109,8 @@ def _mixed(atoms: Atoms) -> Atoms:
     [
         (_open, r"frame 2: is open along some direction; give a cell that is periodic"),
         (_flat, r"frame 2: has a cell without volume"),
+        (_thin, r"frame 2: has a cell only 0\.072 angstrom high along one vector"),
+        (_endless, r"frame 2: has a cell vector of 1e\+39 angstrom, longer than 100000"),
         (_twice, r"frame 2: atoms 1 and 2 are 0\.000 angstrom apart; give every atom once"),
         (_lost, r"frame 2: an energy, force or stress is not finite"),
         (_mixed, r"holds the elements Cu, Ag; potentials are of one element"),
@@ -120,6 +133,19 @@ def test_what_no_potential_can_learn_from_is_refused_whole(
     with pytest.raises(InputDataError, match=sentence):
         load(db, [path], format="forces")
     assert db.value("SELECT count(*) FROM datasets") == 0
+
+
+def test_columns_that_no_line_holds_are_refused_before_anything_counts_them(tmp_path: Path) -> None:
+    path = tmp_path / "cu.xyz"
+    write(path, [frame(1)], format="extxyz")
+    text = path.read_text()
+    assert ":forces:R:3" in text
+    path.write_text(text.replace(":forces:R:3", f":forces:R:{'9' * 39}"))
+    with pytest.raises(InputDataError, match=r"line 2 announces 1e\+39 columns, line 3 has 7"):
+        frame_of_file(path)
+    path.write_text(text.replace(":forces:R:3", ":forces:R:999" * 2))
+    with pytest.raises(InputDataError, match=r"line 2 announces 2002 columns, line 3 has 7"):
+        frame_of_file(path)
 
 
 def test_a_truncated_gzip_file_and_energies_per_atom_are_refused(db: Database, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from defectdb.db import MEMORY, open_database
 from defectdb.db.write import remove_dataset
 from defectdb.errors import DefectDBError
 from defectdb.ingest import Options, load
+from defectdb.ingest.forces.load_configurations import frame_of_file
 from defectdb.ingest.readers import ase as ase_files
 from defectdb.ingest.readers import mapped, pymatgen_json, structures, vasp
 from defectdb.ingest.readers.entries import Entry
@@ -152,6 +153,18 @@ def test_extended_xyz_files(edits, place, small):
     ase.io.write(path, [Atoms(elements, scaled_positions=frac, cell=lattice, info={"energy": -1.0})] * 2)
     path.write_bytes(mutate(path.read_bytes(), edits))
     takes(lambda: ase_files.read([path]))
+
+
+@given(edits=mutations())
+@settings(max_examples=100, **QUIET)
+def test_configurations_with_forces(edits, place, small):
+    elements, frac, lattice = small
+    path = place / "f.extxyz"
+    atoms = Atoms(elements, scaled_positions=frac, cell=lattice, pbc=True, info={"energy": -1.0})
+    atoms.arrays["forces"] = np.full((len(elements), 3), 0.125)
+    ase.io.write(path, [atoms] * 2, format="extxyz")
+    path.write_bytes(mutate(path.read_bytes(), edits))
+    takes(lambda: nothing(frame_of_file(path)))
 
 
 @pytest.fixture(scope="module")

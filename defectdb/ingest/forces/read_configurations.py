@@ -22,6 +22,10 @@ from defectdb.ingest.recognise import is_sqlite
 XYZ_GZ = (".xyz", ".extxyz", ".xyz.gz", ".extxyz.gz")
 _COINCIDENT = 0.3  # angstrom
 _CLOSED = 1e-3  # angstrom^3: a smaller cell is none
+_FLATTEST, _LONGEST = (
+    0.3,
+    1e5,
+)  # angstrom: neighbours are not looked for in a flatter cell or along a longer vector
 
 
 def is_xyz(path: Path) -> bool:
@@ -121,8 +125,7 @@ def _configuration(path: str, row: int, atoms: Any, told: dict[str, Any]) -> Con
         raise refuse(
             "is open along some direction; give a cell that is periodic along all three, with vacuum in it"
         )
-    if abs(np.linalg.det(cell)) < _CLOSED:
-        raise refuse("has a cell without volume; give three vectors that span one")
+    _check_cell(cell, refuse)
     energy = told.get("energy", told.get("free_energy"))
     if not isinstance(energy, int | float | np.number):
         raise refuse("has no energy; write energy=... (eV, of the cell) into its comment line")
@@ -139,6 +142,19 @@ def _configuration(path: str, row: int, atoms: Any, told: dict[str, Any]) -> Con
         forces if isinstance(forces, np.ndarray) else None, stress, str(told.get("name", told.get("description", ""))),
         str(told.get("config_type", "")), str(told.get("split", "")),
     )  # fmt: skip
+
+
+def _check_cell(cell: np.ndarray[Any, Any], refuse: Any) -> None:
+    longest = float(np.abs(cell).max())
+    if longest > _LONGEST:
+        raise refuse(f"has a cell vector of {longest:.3g} angstrom, longer than {_LONGEST:g}")
+    if abs(np.linalg.det(cell)) < _CLOSED:
+        raise refuse("has a cell without volume; give three vectors that span one")
+    height = 1.0 / float(np.linalg.norm(np.linalg.inv(cell), axis=0).max())
+    if height < _FLATTEST:
+        raise refuse(
+            f"has a cell only {height:.2g} angstrom high along one vector; give a reduced cell of it"
+        )
 
 
 def _array(value: Any, shape: tuple[int, ...]) -> Any:

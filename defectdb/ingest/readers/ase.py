@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import re
 import sqlite3
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ from defectdb.ingest.readers.entries import Entry, digest_of, finite_numbers
 from defectdb.ingest.recognise import XYZ, files_below, is_sqlite
 from defectdb.ingest.records import Reject
 
+_COLUMNS = re.compile(rb'Properties\s*=\s*("[^"]*"|\{[^}]*\}|\[[^]]*\]|\S*)')
 _IDS = ("structure_id", "_id", "name", "label")
 BROKEN = (ValueError, KeyError, IndexError, TypeError, AttributeError, AssertionError, ArithmeticError,
            EOFError, OSError, RuntimeError)  # fmt: skip
@@ -74,7 +78,7 @@ def _frames(path: Path, io: Any) -> Iterator[tuple[Any, dict[str, Any], str | No
 
 
 def _check_counts(path: Path) -> None:
-    """Refuse a file whose frames announce more atoms than they hold: ase would count on. Raises InputDataError."""
+    """``check_counts`` of a file."""
     with reading(str(path)):
         if path.stat().st_size > MAX_TABLE_BYTES:
             raise InputDataError(f"is larger than {MAX_TABLE_BYTES:,} bytes", path=str(path))
@@ -83,7 +87,10 @@ def _check_counts(path: Path) -> None:
 
 
 def check_counts(data: bytes, path: str) -> None:
-    """Refuse the text of an xyz file whose frames announce more atoms than they hold. Raises InputDataError."""
+    """Refuse the text of an xyz file whose frames announce more atoms or columns than they hold.
+
+    ase would count on before it looks at a line. Raises InputDataError.
+    """
     lines = data.splitlines()
     at = 0
     while at < len(lines) and lines[at].strip():
@@ -93,9 +100,24 @@ def check_counts(data: bytes, path: str) -> None:
             raise InputDataError(
                 f"line {at + 1} {what}; 1 to {MAX_ATOMS} and all of them there are read", path=path
             )
+        for columns in _COLUMNS.findall(lines[at + 1]):
+            announced, there = _announced(columns), len(lines[at + 2].split())
+            if announced > there:
+                raise InputDataError(
+                    f"line {at + 2} announces {announced:.6g} columns, line {at + 3} has {there}", path=path
+                )
         at += count + 2
         while at < len(lines) and lines[at].startswith(b"VEC"):
             at += 1
+
+
+def _announced(properties: bytes) -> float:
+    """Columns of name:type:number, name:type:number, ...; what is no number is left to ase."""
+    total = 0.0
+    for field in properties.strip(b'"{}[] ').split(b":")[2::3]:
+        with suppress(ValueError):
+            total += float(int(field)) if len(field) < 300 else math.inf
+    return total
 
 
 def _entry(path: Path, count: int, atoms: Any, numbers: dict[str, Any], name: str | None) -> Entry | Reject:
