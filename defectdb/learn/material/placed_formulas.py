@@ -159,8 +159,9 @@ def edge_part(block: Block, triples: Triples, function: Function) -> Part:
     for edge in block.edges:
         tree = substitute(function.expression, {"r": Variable(edge)})
         if block.heights is not None:
-            here, other = (round(h, 4) for h in block.heights)
-            rest = Call("sub", (Variable(f"dz{edge[1:]}"), Number(other)))
+            here, other = block.heights
+            height = Variable(f"dz{edge[1:]}")
+            rest = Call("sub", (height, Number(other))) if other else height
             tree = Call("mul", (Call("div", (rest, Number(round(here - other, 4)))), tree))
         trees.append(tree)
     whole = trees[0]

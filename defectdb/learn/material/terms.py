@@ -120,7 +120,7 @@ def edge_blocks(triples: Triples, n: int) -> list[list[Block]]:
         if len(windows) > 2:
             continue
         inside = [(dz >= low) & (dz < high) for low, high in windows]
-        middle = [float(dz[part].mean()) for part in inside]
+        middle = [round(float(dz[part].mean()), 4) for part in inside]
         blocks = []
         for i, ((low, high), part) in enumerate(zip(windows, inside, strict=True)):
             classes = np.unique(r[part])
@@ -191,5 +191,7 @@ class Shape:
             return 2, 1 if self.corners[at - len(self.blocks)].sign > 0 else 2  # u * v, -(u * v)
         block = self.blocks[at]
         copies = max(1, len(block.edges))
-        weights = 0 if block.heights is None else 6 * copies  # (dz - a) / b * w
-        return copies, weights + copies - 1
+        if block.heights is None:
+            return copies, copies - 1
+        weight = 6 if block.heights[1] else 4  # (dz - a) / b * w
+        return copies, weight * copies + copies - 1
