@@ -14,11 +14,14 @@ import numpy as np
 
 from defectdb.expressions.arrays import Floats
 from defectdb.expressions.evaluation import evaluate_numpy
-from defectdb.expressions.expression import Call, Constant, Expression, Number, Variable, to_prefix, variables
+from defectdb.expressions.expression import Call, Constant, Expression, Number, Variable, variables
 
 _AT = np.linspace(1.3, 11.7, 14)  # angstrom: where exponents and angles are looked at
 _EXACT = 1e-7  # of the largest value: what a fit of an exponent by its polynomial may leave
 _SAME_RATE = 1e-3  # relative: rates that near are those of one law
+SMALL = 0.05
+"""Share of a formula's variation below which a summand is no part of its family."""
+
 _POWERS = {"neg": 1.0, "inv": -1.0, "square": 2.0, "cube": 3.0, "sqrt": 0.5}
 
 
@@ -83,12 +86,38 @@ def law_of(expression: Expression, constants: Sequence[float]) -> str | None:
     return " + ".join(sorted(known)) if known and len(known) == len(names) else None
 
 
-def family_of(expression: Expression, constants: Sequence[float]) -> str:
-    """The law, or, of a formula without one, its tokens with every number written ``c``: the same in every refit."""
-    return law_of(expression, constants) or " ".join(
-        "c" if (token[:1] == "c" and token[1:].isdigit()) or token.lstrip("-")[:1].isdigit() else token
-        for token in to_prefix(expression)
+def family_of(expression: Expression, constants: Sequence[float], r: Floats | None = None) -> str:
+    """What formulas have in common that differ in their numbers, their order or in small terms.
+
+    The law, or the summands without coefficients, every number within them written ``c``. With distances ``r``
+    (angstrom) summands that vary there by less than ``SMALL`` of the whole formula are left out.
+    """
+    if law := law_of(expression, constants):
+        return law
+    parts = [node for _, node in _summands(expression, constants) if variables(node)]
+    if r is not None and len(parts) > 1 and set(variables(expression)) == {"r"}:
+        spread = [float(np.ptp(_at(node, constants, r))) for node in (expression, *parts)]
+        parts = [
+            node for node, own in zip(parts, spread[1:], strict=True) if own > SMALL * spread[0]
+        ] or parts
+    return (
+        " + ".join(sorted({law_of(node, constants) or _skeleton(node, constants) for node in parts})) or "c"
     )
+
+
+def _skeleton(node: Expression, constants: Sequence[float]) -> str:
+    """A product or function without its coefficient, signs and phases, commuting operands in one order."""
+    if _number(node, constants) is not None:
+        return "c"
+    if not isinstance(node, Call):
+        return node.name if isinstance(node, Variable) else "c"
+    name = {"sub": "add", "sin": "cos"}.get(node.operator, node.operator)
+    inner = [_skeleton(arg, constants) for arg in node.args]
+    if name in ("mul", "div") and "c" in inner[name == "div" :]:
+        inner.remove("c") if name == "mul" else inner.pop()
+    if name == "neg" or (name in ("mul", "div") and len(inner) == 1):
+        return inner[0]
+    return f"{name}({', '.join(sorted(inner) if name in ('add', 'mul') else inner)})"
 
 
 def _summands(node: Expression, constants: Sequence[float], sign: int = 1) -> list[tuple[int, Expression]]:
@@ -150,9 +179,13 @@ def _shape(node: Expression, constants: Sequence[float]) -> Shape:  # noqa: PLR0
 
 
 def _values(node: Expression, constants: Sequence[float]) -> Floats:
+    return _at(node, constants, _AT)
+
+
+def _at(node: Expression, constants: Sequence[float], r: Floats) -> Floats:
     with np.errstate(all="ignore"):
         return np.asarray(
-            np.broadcast_to(evaluate_numpy(node, {"r": _AT}, list(constants)), _AT.shape), dtype=np.float64
+            np.broadcast_to(evaluate_numpy(node, {"r": r}, list(constants)), r.shape), dtype=np.float64
         )
 
 

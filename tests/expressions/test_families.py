@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from defectdb.engine.seeds.physical_laws import LAWS
@@ -50,10 +51,29 @@ def test_the_parts_of_a_law_are_read_off_its_values() -> None:
     assert term.shape.waves[0] == pytest.approx((1.5, 0.2))
 
 
-def test_a_family_without_a_name_is_the_formula_without_its_numbers() -> None:
-    one = family_of(from_prefix(["mul", "c0", "tanh", "add", "c1", "r"]), (1.0, 2.0))
-    assert (
-        one
-        == family_of(from_prefix(["mul", "c0", "tanh", "add", "c1", "r"]), (5.0, -2.0))
-        == "mul c tanh add c r"
-    )
+@pytest.mark.parametrize(
+    ("text", "constants", "family"),
+    [
+        ("mul c0 tanh add c1 r", (1.0, 2.0), "tanh(add(c, r))"),
+        ("mul tanh sub r c0 c1", (5.0, -2.0), "tanh(add(c, r))"),
+        ("neg div tanh add c0 r c1", (5.0, -2.0), "tanh(add(c, r))"),
+        ("add c0 mul c1 tanh add c2 r", (7.0, 1.0, 2.0), "tanh(add(c, r))"),
+        ("add mul c0 tanh r mul c1 cos r", (1.0, 2.0), "cos(r) + tanh(r)"),
+        ("sub sin r mul c0 tanh mul c1 r", (1.0, 2.0), "cos(r) + tanh(r)"),
+        ("div c0 add r sin r", (1.0,), "div(c, add(cos(r), r))"),
+        ("add c0 div c1 r", (1.0, 2.0), "inverse distance"),
+        ("c0", (1.0,), "c"),
+    ],
+)
+def test_a_family_is_the_formula_without_its_numbers_signs_and_order(
+    text: str, constants: tuple[float, ...], family: str
+) -> None:
+    assert family_of(from_prefix(text.split()), constants) == family
+
+
+def test_small_terms_are_no_part_of_a_family() -> None:
+    r = np.linspace(3.0, 15.0, 12)
+    text = from_prefix(["add", "div", "c0", "square", "r", "mul", "c1", "tanh", "cos", "r"])
+    assert family_of(text, (1.0, 1e-4), r) == "elastic 1/r^2"
+    assert family_of(text, (1.0, 1e-1), r) == "elastic 1/r^2 + tanh(cos(r))"
+    assert family_of(text, (1.0, 1e-4)) == "elastic 1/r^2 + tanh(cos(r))"

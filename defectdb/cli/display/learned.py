@@ -16,7 +16,7 @@ from defectdb.expressions.families import law_of
 from defectdb.expressions.texts import to_infix
 from defectdb.learn import Learned
 from defectdb.learn.pairs.distance_classes import nearest
-from defectdb.learn.pairs.kernel_task import Kernel, PairTask
+from defectdb.learn.pairs.kernel_task import STEADY, Kernel, PairTask
 
 _ERRORS = ("RMSE", "MAE", "MAE_cv", "interior")
 """Columns of errors: in training, with each distance left out in turn, and of these without the end points."""
@@ -97,7 +97,7 @@ def agreement_note(learned: Learned) -> str | None:
     several = [k for k in learned.kernels if k.found_by]
     if not several:
         return None
-    most = sum(k.found_by[k.chosen] >= 0.8 * k.task.islands for k in several)
+    most = sum(k.found_by[k.chosen] >= STEADY * k.task.islands for k in several)
     alone = [k.task.name for k in several if k.found_by[k.chosen] == 1]
     said = f"{most} of {len(several)} kernels have a family that four of five searches found, or more"
     return said + (f"; one search alone found that of {', '.join(alone)}" if alone else "")

@@ -17,7 +17,7 @@ from defectdb.expressions.expression import variables
 from defectdb.learn.job import Job
 from defectdb.learn.model_front import Choices, ModelPoint, choose, model_front
 from defectdb.learn.pairs.distance_classes import SAME_DISTANCE, nearest
-from defectdb.learn.pairs.kernel_task import Kernel, KernelTask
+from defectdb.learn.pairs.kernel_task import Kernel, KernelTask, handicap
 from defectdb.learn.pairs.measured import data_of, measured
 from defectdb.learn.pairs.named_laws import judged
 from defectdb.learn.pairs.tasks import domain_of
@@ -41,9 +41,6 @@ _PAIRS = """
 
 MOST_STRUCTURES = 5000
 """Formulas are judged by the pairs of at most this many stored structures, drawn by a hash of their ids."""
-
-LONE = 1.1
-"""Factor of the error of a formula whose family one island alone found, where there are several."""
 
 _LEAST_SHARE = 0.05
 """Weight of a distance that hardly any structure has, as a share of the mean: the kernel must hold there too."""
@@ -120,7 +117,7 @@ def pair_model_front(kernels: Sequence[Kernel], occurring: Sequence[csr_array]) 
         left = np.stack([data.residuals(s.expression, s.constants) for s in kernel.front])
         deviations = np.asarray((counts @ left.T).T)
         for i, n in enumerate(kernel.found_by):
-            deviations[i] *= LONE if n == 1 else 1.0
+            deviations[i] *= handicap(n, kernel.task.islands)
         deviations[[not _vanishes(s, kernel.task) for s in kernel.front]] = np.inf
         tokens = np.array([s.complexity for s in kernel.front], dtype=np.int64)
         choices.append(Choices(tokens, deviations))

@@ -25,6 +25,7 @@ from defectdb.learn.pairs.kernel_task import (
     PairTask,
     TableTask,
     TripleTask,
+    handicap,
     mixing_of,
 )
 from defectdb.learn.pairs.named_laws import front_with_laws
@@ -120,18 +121,35 @@ def _constant(task: KernelTask) -> Kernel:
 
 
 def merge_islands(islands: Sequence[Kernel]) -> Kernel:
-    """Merge the fronts of independent searches of one task: every formula that betters all simpler ones."""
+    """Merge the fronts of independent searches of one task: of every complexity one formula, and every one betters all
+    simpler ones.
+
+    Of formulas of one complexity one whose family ``STEADY`` of the searches found goes before one that bettered it by
+    less than ``LONE``.
+    """
     first = islands[0]
     task = replace(first.task, island=0)
     if len(islands) == 1:
         return replace(first, task=task)
+    families = [[_family(scored, task) for scored in kernel.front] for kernel in islands]
+    agreeing = {name: sum(name in own for own in families) for own in families for name in own}
+    best: dict[int, tuple[float, Scored, int]] = {}
+    for kernel, own in zip(islands, families, strict=True):
+        for scored, name in zip(kernel.front, own, strict=True):
+            judged = scored.loss * handicap(agreeing[name], len(islands)) ** 2
+            if scored.complexity not in best or judged < best[scored.complexity][0]:
+                best[scored.complexity] = judged, scored, agreeing[name]
     front: list[Scored] = []
-    for scored in sorted((s for k in islands for s in k.front), key=lambda s: (s.complexity, s.loss)):
-        if not front or (scored.loss < 0.999 * front[-1].loss and scored.complexity > front[-1].complexity):
+    found_by: list[int] = []
+    for _, (_, scored, n) in sorted(best.items(), key=lambda item: item[0]):
+        if not front or scored.loss < 0.999 * front[-1].loss:
             front.append(scored)
+            found_by.append(n)
     chosen = _choice(front, task)
     generations = [g for k in islands for g in k.generations]
     seconds, n_fits = sum(k.seconds for k in islands), sum(k.n_fits for k in islands)
-    families = [{family_of(s.expression, s.constants) for s in k.front} for k in islands]
-    found_by = tuple(sum(family_of(s.expression, s.constants) in own for own in families) for s in front)
-    return Kernel(task, front, chosen, generations, seconds, n_fits, found_by)
+    return Kernel(task, front, chosen, generations, seconds, n_fits, tuple(found_by))
+
+
+def _family(scored: Scored, task: KernelTask) -> str:
+    return family_of(scored.expression, scored.constants, task.x[0] if task.variables == ("r",) else None)

@@ -142,6 +142,18 @@ def mixing_of(task: KernelTask) -> Floats | None:
     return task.mixing if isinstance(task, LatticeTask | TableTask) else None
 
 
+STEADY = 0.8
+"""Share of several searches that find a family which counts as steady."""
+
+LONE = 1.2
+"""Factor of the error of a formula of any other family, where formulas are chosen."""
+
+
+def handicap(found_by: int, islands: int) -> float:
+    """Factor of the error of a formula whose family so many of several searches found."""
+    return 1.0 if found_by >= STEADY * islands else LONE
+
+
 @dataclass(frozen=True)
 class Kernel:
     """A learned formula.

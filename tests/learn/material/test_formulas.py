@@ -147,3 +147,16 @@ def test_islands_of_robust_fits_are_merged_by_their_loss() -> None:
     long = scored(DECAY, TRUE, mse=0.9, loss=0.1)
     task = task_of(values=Y, spare=10.0)
     assert merge_islands([kernel_of(short, task=task), kernel_of(long, task=task)]).front == [short, long]
+
+
+@pytest.mark.parametrize(("share", "found_by"), [(0.9, 4), (0.7, 1)])
+def test_of_one_length_a_family_that_most_searches_found_goes_first_unless_another_is_far_better(
+    share: float, found_by: int
+) -> None:
+    task = task_of(values=Y, islands=5)
+    lone = scored("mul c0 tanh tanh tanh r", (0.1,), mse=(0.1 * share) ** 2)
+    steady = [scored("mul c0 exp mul c1 r", (0.1 + 0.01 * k, -0.5), mse=0.1**2) for k in range(4)]
+    assert lone.complexity == steady[0].complexity
+    merged = merge_islands([kernel_of(one, task=task) for one in (lone, *steady)])
+    assert merged.front == [lone if found_by == 1 else steady[0]]
+    assert merged.found_by == (found_by,)
