@@ -9,12 +9,18 @@ from typing import TYPE_CHECKING
 import click
 
 from defectdb.cli.completion import targets
+from defectdb.cli.display.tables import table_options
 from defectdb.cli.display.terminal import emit, say
 from defectdb.cli.display.written import emit_table_file
 from defectdb.cli.options import dataset_option, material_option
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from defectdb.cli import Settings
+
+UNITS = {"value": "eV", "distance": "A", "dz": "A", "nearest_computed": "A"}
+"""Units of columns whose names in files do not tell them, for tables that are read."""
 
 
 @click.command("enumerate")
@@ -42,6 +48,7 @@ if TYPE_CHECKING:
 @click.option("--format", "format_", default="poscar", show_default=True, help="poscar or cif.")
 @click.option("--json", "style", flag_value="json", help="As JSON.")
 @click.option("--csv", "style", flag_value="csv", help="As CSV.")
+@table_options
 @click.pass_obj
 def enumerate_command(
     settings: Settings, material: str | None, datasets: tuple[str, ...], supercell: str, defects: str,
@@ -98,7 +105,7 @@ def enumerate_command(
         if style == "json":
             emit_table_file(output, style_of(output), found.frame.height)
     else:
-        emit(found.frame, style or "table")
+        emit(found.frame if style else _with_units(found.frame), style or "table")
 
 
 @click.command("suggest")
@@ -116,6 +123,7 @@ def enumerate_command(
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help=".csv or .parquet")
 @click.option("--json", "style", flag_value="json", help="As JSON.")
 @click.option("--csv", "style", flag_value="csv", help="As CSV.")
+@table_options
 @click.pass_obj
 def suggest_command(
     settings: Settings, material: str | None, supercell: str, budget: int, target: str,
@@ -151,7 +159,12 @@ def suggest_command(
         if style == "json":
             emit_table_file(output, style_of(output), found.frame.height)
     else:
-        emit(found.frame, style or "table", floats="{:.3g}")
+        emit(found.frame if style else _with_units(found.frame), style or "table", floats="{:.3g}")
+
+
+def _with_units(frame: pl.DataFrame) -> pl.DataFrame:
+    """The frame with its units in the names of its columns, for reading."""
+    return frame.rename({name: f"{name} [{unit}]" for name, unit in UNITS.items() if name in frame.columns})
 
 
 @click.command("select")
@@ -165,6 +178,7 @@ def suggest_command(
 @click.option("-L", "--limit", type=click.IntRange(1, 2**62), metavar="N", help="At most N rows.")
 @click.option("--json", "style", flag_value="json", help="As JSON.")
 @click.option("--csv", "style", flag_value="csv", help="As CSV.")
+@table_options
 @click.pass_obj
 def select_command(
     settings: Settings,

@@ -9,6 +9,7 @@ from operator import add
 from pathlib import Path
 
 from defectdb.db import Database
+from defectdb.db.references import missing_references
 from defectdb.db.write import Changes, compare, write_dataset
 from defectdb.errors import InputDataError, UsageError
 from defectdb.ingest.forces.load_configurations import load_configurations, wants_configurations
@@ -136,7 +137,10 @@ def _load_one(
             progress("writing", 0, None)
         write_dataset(db, dataset_rows(source, found, rejects, limits.cutoff, level), changes)
     report = replace(_report(source, found, changes, rejects, dry_run=not write), renamed=renamed)
-    return replace(report, scatter=scatter(db, source.dataset_id)) if write else report
+    if not write:
+        return report
+    name = source.dataset_id
+    return replace(report, scatter=scatter(db, name), unreferenced=missing_references(db, dataset=name))
 
 
 def _report(

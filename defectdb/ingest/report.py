@@ -26,6 +26,7 @@ class LoadReport:
     aside: files beside the sources that were not read.
     notes: what is odd about structures that were loaded.
     scatter: one-defect energies that differ by more than they should, each as a sentence.
+    unreferenced: what formation energies are missing for, a sentence for every host.
     """
 
     dataset_id: str
@@ -42,6 +43,7 @@ class LoadReport:
     aside: tuple[str, ...] = field(repr=False, default=())
     notes: tuple[Note, ...] = field(repr=False, default=())
     scatter: tuple[str, ...] = ()
+    unreferenced: tuple[str, ...] = ()
 
     @property
     def n_rejected(self) -> int:

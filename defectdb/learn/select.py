@@ -11,6 +11,7 @@ import polars as pl
 
 from defectdb.db import Database
 from defectdb.db.predicates import check_predicate
+from defectdb.db.references import missing_references
 from defectdb.errors import QueryError, SelectionError, UsageError
 from defectdb.learn.job import Job
 from defectdb.learn.statements import pairs_statement
@@ -61,9 +62,13 @@ def select_pairs(db: Database, job: Job) -> Selection:
     sql, where = pairs_statement(job), job.config.where
     frame = rows_where(db, sql, where, "pair_energies")
     if not frame.height:
+        lacking = (
+            missing_references(db, material=job.material) if job.target.startswith("formation_energy") else ()
+        )
         raise SelectionError(
             f"no 2-defect structure of {job.material} has {job.target} for {', '.join(job.labels)}"
             + (f" where {where}" if where else "")
+            + "".join(f"; {sentence}" for sentence in lacking)
         )
     return Selection(frame, sql, frame_hash(frame))
 

@@ -45,3 +45,21 @@ def test_datasets_are_named_in_full(
         names = db.frame("SELECT dataset_id FROM datasets")["dataset_id"].to_list()
     out = capsys.readouterr().out
     assert all(name in out for name in names)
+
+
+def test_the_tables_of_new_structures_carry_units_and_can_be_wide(
+    toy_template: Path, narrow: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cell = ["--db", str(toy_template), "enumerate", "--supercell", "8,8,1", "--defects", "Vac_S,Vac_S"]
+    assert run([*cell, "--target", "formation_energy", "--top", "2"]) == 0
+    assert "  value [eV]" in capsys.readouterr().out.splitlines()[0]
+    assert run([*cell, "--target", "formation_energy", "--top", "2", "--csv"]) == 0
+    assert "value" in capsys.readouterr().out.splitlines()[0].split(",")
+    pairs = ["--db", str(toy_template), "suggest", "--supercell", "8,8,1", "--budget", "2", "--wide"]
+    assert run(pairs) == 0
+    shown = capsys.readouterr()
+    head = shown.out.splitlines()[0]
+    assert all(
+        name in head for name in ("distance [A]", "dz [A]", "disagreement_meV", "nearest_computed [A]")
+    )
+    assert "no room" not in shown.err

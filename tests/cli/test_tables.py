@@ -1,11 +1,12 @@
 """Tables fit the line: what matters most is shown whole, the rest is named."""
 
+import click
 import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from defectdb.cli.display.tables import fitted_widths, print_table
+from defectdb.cli.display.tables import fitted_widths, print_table, table_options
 
 FRAME = pl.DataFrame(
     {"pair": ["Vac_Mo-Vac_S"], "MAE": [1.23456], "formula": ["0.3*exp(-r)" * 6], "status": ["active"]}
@@ -26,7 +27,21 @@ def test_no_line_is_longer_than_the_terminal(capsys, monkeypatch, width):
 
 
 def test_columns_without_room_are_named(capsys, monkeypatch):
-    assert printed(capsys, monkeypatch, 40).err == "no room for status; --wide shows every column\n"
+    told = printed(capsys, monkeypatch, 40).err
+    assert told == "no room for status; a wider terminal (or COLUMNS=200) shows every column\n"
+
+
+def test_wide_is_named_by_commands_that_have_it_alone(capsys, monkeypatch):
+    @click.command()
+    @table_options
+    def command():
+        print_table(FRAME, "{:.3g}")
+
+    monkeypatch.setenv("COLUMNS", "40")
+    command([], standalone_mode=False)
+    assert capsys.readouterr().err == "no room for status; --wide shows every column\n"
+    command(["--wide"], standalone_mode=False)
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize(("width", "left"), [(200, []), (84, ["DL"]), (60, ["DL", "BIC"])])

@@ -59,6 +59,8 @@ def narrate(settings: Settings, report: LoadReport) -> None:
 
     for sentence in report.scatter:
         say(settings, f"  scatter: {sentence}")
+    for sentence in report.unreferenced:
+        say(settings, f"  {sentence}")
     for kind, count in Counter(note.kind for note in report.notes).items():
         say(settings, f"  noted: {kind} ({count}); `defectdb notes` lists them")
 
@@ -81,6 +83,7 @@ def plain(report: LoadReport) -> dict[str, object]:
         "loaded": report.loaded, "updated": report.updated, "unchanged": report.unchanged,
         "removed": report.removed, "rejected": report.rejected,
         "notes": dict(Counter(note.kind for note in report.notes)), "scatter": list(report.scatter),
+        "unreferenced": list(report.unreferenced),
         "left_aside": list(report.aside),
         "formation_energies": {
             "compared": report.energies.compared, "different": report.energies.different,

@@ -69,7 +69,7 @@ def print_table(frame: pl.DataFrame, floats: str, lighter: Sequence[str] = ()) -
     lines += [_line(row, widths, kinds) for row in zip(*(cells[i] for i in shown), strict=True)]
     _show(lines)
     if left := [name for i, name in enumerate(frame.columns) if i not in shown]:
-        _say(f"no room for {', '.join(left)}; --wide shows every column")
+        _say(f"no room for {', '.join(left)}; {_what_shows_all()} shows every column")
     if frame.is_empty() and frame.columns:
         _say("no rows")
 
@@ -146,6 +146,13 @@ def _show(lines: Sequence[str]) -> None:
 def _option(name: str) -> Any:
     context = click.get_current_context(silent=True)
     return None if context is None else context.meta.get(name)
+
+
+def _what_shows_all() -> str:
+    """How the user sees all columns: by --wide, where the command has it."""
+    context = click.get_current_context(silent=True)
+    has_wide = context is not None and any(option.name == "wide" for option in context.command.params)
+    return "--wide" if has_wide else "a wider terminal (or COLUMNS=200)"
 
 
 def _say(text: str) -> None:
