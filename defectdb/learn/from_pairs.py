@@ -30,7 +30,7 @@ from defectdb.learn.pairs.warm_start import warm_tasks
 from defectdb.learn.pairs.workers import learn_kernels
 from defectdb.learn.publish import LearnedTerm, NewModel, fail_run, open_run, publish
 from defectdb.learn.records import generation_rows
-from defectdb.learn.select import select_pairs
+from defectdb.learn.select import missing_singles, select_pairs
 from defectdb.schema.fields import TARGETS
 from defectdb.schema.records import TermRecord
 
@@ -62,7 +62,7 @@ def learn_pairs(
     stored = stored_pairs(db, job)
     run_id = open_run(db, "pairs" if labels is None else "pair", job, selection)
     progress.begun(run_id)
-    for line in constants:
+    for line in (*missing_singles(db, job), *constants):
         progress.note(line)
     kernels: list[Kernel] = []
     try:

@@ -14,7 +14,7 @@ from defectdb.db.predicates import check_predicate
 from defectdb.db.references import missing_references
 from defectdb.errors import QueryError, SelectionError, UsageError
 from defectdb.learn.job import Job
-from defectdb.learn.statements import pairs_statement
+from defectdb.learn.statements import PAIR_VALUES, dataset_predicate, pairs_statement
 from defectdb.schema.records import EVERY_DZ
 
 SAME_DZ = 0.3
@@ -68,9 +68,30 @@ def select_pairs(db: Database, job: Job) -> Selection:
         raise SelectionError(
             f"no 2-defect structure of {job.material} has {job.target} for {', '.join(job.labels)}"
             + (f" where {where}" if where else "")
-            + "".join(f"; {sentence}" for sentence in lacking)
+            + "".join(f"; {sentence}" for sentence in (*lacking, *missing_singles(db, job)))
         )
     return Selection(frame, sql, frame_hash(frame))
+
+
+def missing_singles(db: Database, job: Job) -> list[str]:
+    """A sentence for every defect whose pairs have no interaction energy because no structure has it alone."""
+    if PAIR_VALUES[job.target] != "interaction":
+        return []
+    rows = db.frame(
+        "SELECT d.label, p.host_id, list_sort(list(DISTINCT p.label)), count(DISTINCT p.structure_id) "
+        "FROM raw_pair_energies AS p JOIN defects AS d USING (structure_id) "
+        "ANTI JOIN one_defect_energies AS o ON o.host_id = p.host_id AND o.level = p.level "
+        "AND o.label = d.label AND o.target = $target "
+        "WHERE p.material_id = $material AND list_contains($labels, p.label) AND p.formation_energy IS NOT NULL"
+        + dataset_predicate(job, "p.dataset_id") + " GROUP BY ALL ORDER BY ALL",
+        {"target": job.target, "material": job.material, "labels": list(job.labels)},
+    )  # fmt: skip
+    return [
+        f"no structure with {single} alone on {host} has {job.target}: "
+        f"{n} structure{' with' if n == 1 else 's with'} {', '.join(pairs)} {'is' if n == 1 else 'are'} left out; "
+        f"ingest a run of {single} alone"
+        for single, host, pairs, n in rows.iter_rows()
+    ]
 
 
 def frame_hash(frame: pl.DataFrame) -> str:

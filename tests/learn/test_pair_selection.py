@@ -9,7 +9,7 @@ import pytest
 from support import toy_database as toy
 
 from defectdb.db import Database
-from defectdb.errors import UnknownNameError, UsageError
+from defectdb.errors import SelectionError, UnknownNameError, UsageError
 from defectdb.learn import LearnConfig
 from defectdb.learn.composition import structures as composition
 from defectdb.learn.dense import structures as dense
@@ -17,7 +17,7 @@ from defectdb.learn.job import settle
 from defectdb.learn.material.structures import load_structures
 from defectdb.learn.network.config import NetworkConfig
 from defectdb.learn.network.selection import select_rows
-from defectdb.learn.select import select_pairs
+from defectdb.learn.select import missing_singles, select_pairs
 
 LABEL = "Vac_Mo-Vac_S"
 
@@ -136,3 +136,25 @@ def test_a_predicate_over_structures_may_name_every_column_of_theirs(
     assert not set(read(filled, "n_defects < 3")["n_defects"]) - {1, 2}
     with pytest.raises(UsageError, match="It stands over structures and targets_wide, whose columns are"):
         read(filled, "depth < 3")
+
+
+def test_pairs_of_a_defect_that_was_not_calculated_alone_are_told(filled: Database) -> None:
+    every = settle(filled, LearnConfig(), None)
+    assert missing_singles(filled, every) == []
+    before = select_pairs(filled, every).frame
+    with filled.transaction():
+        filled.execute(
+            "DELETE FROM targets WHERE structure_id IN "
+            "(SELECT structure_id FROM structures WHERE defect_labels = 'Vac_S')"
+        )
+    left = select_pairs(filled, every).frame
+    gone = before.filter(pl.col("label").str.contains("Vac_S"))
+    assert left.height + gone.height == before.height
+    [sentence] = missing_singles(filled, every)
+    assert sentence.startswith("no structure with Vac_S alone on ")
+    assert f"{gone.height} structures with {', '.join(sorted(set(gone['label'])))} are left out" in sentence
+    assert sentence.endswith("ingest a run of Vac_S alone")
+    with pytest.raises(
+        SelectionError, match=r"has formation_energy for Vac_Mo-Vac_S; no structure with Vac_S"
+    ):
+        select_pairs(filled, settle(filled, LearnConfig(), [LABEL]))
