@@ -178,7 +178,6 @@ def _with_units(frame: pl.DataFrame) -> pl.DataFrame:
 @click.option("-L", "--limit", type=click.IntRange(1, 2**62), metavar="N", help="At most N rows.")
 @click.option("--json", "style", flag_value="json", help="As JSON.")
 @click.option("--csv", "style", flag_value="csv", help="As CSV.")
-@table_options
 @click.pass_obj
 def select_command(
     settings: Settings,
