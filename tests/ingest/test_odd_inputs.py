@@ -15,6 +15,8 @@ from support.vasp_files import poscar
 
 from defectdb.cli import run
 from defectdb.db import open_database
+from defectdb.ingest.readers.cif import StructureFileError
+from defectdb.ingest.readers.structures import parse_poscar
 
 BOM = b"\xef\xbb\xbf"
 
@@ -188,3 +190,10 @@ def test_a_vacuum_along_b_and_an_unknown_lattice_are_told_apart(ingest, tmp_path
     (tmp_path / "big.vasp").write_text(poscar(elements, frac, lattice * 1.13))
     _, _, said = ingest(tmp_path / "big.vasp")
     assert "no multiple of a known unit cell (BN) has its lattice and elements" in said
+
+
+@pytest.mark.parametrize("lines", [2, 4, 7])
+def test_a_poscar_that_breaks_off_says_after_which_line(vacancy, lines):
+    text = "\n".join(poscar(*vacancy).splitlines()[:lines])
+    with pytest.raises(StructureFileError, match=f"it breaks off after line {lines}$"):
+        parse_poscar(text.encode())

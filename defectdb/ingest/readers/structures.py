@@ -122,6 +122,8 @@ def parse_poscar(data: bytes) -> Atoms:
 
 def _poscar(lines: list[str]) -> Atoms:
     """Comment, scale, lattice vectors, elements, counts, [Selective dynamics], Direct or Cartesian, atoms."""
+    if len(lines) < 8:
+        raise StructureFileError(f"no POSCAR: it breaks off after line {len(lines)}")
     scale = [float(word) for word in lines[1].split()[:3]]
     lattice = np.array([[float(word) for word in line.split()[:3]] for line in lines[2:5]])
     if lattice.shape != (3, 3) or not np.isfinite(lattice).all() or abs(np.linalg.det(lattice)) < 1e-6:
