@@ -1,7 +1,9 @@
 // Any query on the file: an editor, the documentation's examples, a table, and its download.
 import { sql, PostgreSQL } from "@codemirror/lang-sql";
+import { syntaxHighlighting } from "@codemirror/language";
 import { Prec } from "@codemirror/state";
 import { keymap } from "@codemirror/view";
+import { classHighlighter } from "@lezer/highlight";
 import { basicSetup, EditorView } from "codemirror";
 import { csv, dataTable, download, h } from "../dom.js";
 
@@ -19,7 +21,7 @@ export async function sqlPage(page, parameters, db) {
     doc: parameters.q ?? FIRST, parent: place,
     extensions: [
       Prec.highest(keymap.of([{ key: "Mod-Enter", run: () => (run(), true) }])), basicSetup, sql({ dialect: PostgreSQL, schema }),
-      EditorView.lineWrapping, EditorView.contentAttributes.of({ "aria-label": "SQL query" }),
+      syntaxHighlighting(classHighlighter), EditorView.lineWrapping, EditorView.contentAttributes.of({ "aria-label": "SQL query" }),
     ],
   });
   const write = (text) => editor.dispatch({ changes: { from: 0, to: editor.state.doc.length, insert: text } });
