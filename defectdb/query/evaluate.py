@@ -10,12 +10,10 @@ from defectdb.db import Database
 from defectdb.db.scope import EVERYTHING, IN_SCOPE, Scope
 from defectdb.db.stale import stale_sentence
 from defectdb.errors import UnknownNameError, UsageError
+from defectdb.query.missing_terms import no_term_for
 
 GROUPS = ("n_defects", "descriptor", "material", "dataset")
 """What errors can be grouped by."""
-
-_NAMED = 6
-"""Labels that a sentence names."""
 
 
 def evaluate(
@@ -96,12 +94,7 @@ def coverage_sentences(
         if undefined
     ]
     if sentences and missing:
-        said = ", ".join(missing[:_NAMED]) + (
-            f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
-        )
-        sentences.append(
-            f"no term is in use for {said}; `defectdb learn --all-pairs` finds those that stored pairs tell"
-        )
+        sentences.append(f"there is {no_term_for(missing)}")
     for (target,), rows in left_out.group_by(["target"], maintain_order=True):
         named = ", ".join(f"{n} of {material}" for material, n in rows.select("material_id", "n").iter_rows())
         sentences.append(f"{target}: no model is in use for the structures of other materials ({named})")

@@ -9,6 +9,7 @@ from defectdb.db.read import PREDICTED, known
 from defectdb.db.scope import EVERYTHING, IN_SCOPE, Scope
 from defectdb.db.stale import stale_sentence
 from defectdb.errors import UsageError
+from defectdb.query.missing_terms import no_term_for
 
 COLUMNS = (
     "structure_id", "target", "value", "unit", "model_id", "n_defects", "extrapolated", "lower_90", "upper_90",
@@ -92,7 +93,7 @@ def narrate_gaps(frame: pl.DataFrame) -> str | None:
     if not n:
         return None
     labels = sorted(set(frame["missing"].explode(empty_as_null=False).drop_nulls()))
-    why = f"no term for {', '.join(labels)}" if labels else "a formula is undefined there"
+    why = no_term_for(labels) if labels else "a formula is undefined there"
     return f"{n} of {frame.height} structures have no prediction: {why}"
 
 

@@ -13,6 +13,7 @@ from defectdb.db.models.formulas import activate_model, append_formulas, append_
 from defectdb.db.scratch import scratch
 from defectdb.errors import UnknownNameError, UsageError
 from defectdb.query.evaluate import coverage_sentences, evaluate, missing_terms, unpredicted
+from defectdb.query.missing_terms import no_term_for
 from defectdb.query.predict import narrate_gaps, narrate_unpredicted, predict
 from defectdb.schema.records import ModelRecord, TermRecord
 
@@ -49,11 +50,10 @@ def test_structures_without_a_kernel_are_narrated_with_the_label_at_fault(tmp_pa
         missing = missing_terms(db)
         said = coverage_sentences(evaluate(db), unpredicted(db), missing)
         assert missing_terms(db, target="homo_lumo_gap") == []
-    assert sentence == "29 of 63 structures have no prediction: no term for Vac_S-W_Mo"
+    told = "no term for Vac_S-W_Mo; `defectdb learn --all-pairs` finds those of stored pairs"
+    assert sentence == f"29 of 63 structures have no prediction: {told}"
     assert missing == ["Vac_S-W_Mo"]
-    assert said[-1] == (
-        "no term is in use for Vac_S-W_Mo; `defectdb learn --all-pairs` finds those that stored pairs tell"
-    )
+    assert said[-1] == f"there is {told}"
 
 
 def test_charged_structures_are_said_to_have_no_prediction(toy_path: Path) -> None:
@@ -201,3 +201,12 @@ def test_a_model_with_two_kernels_for_one_window_is_refused(toy_path: Path) -> N
             db.transaction(),
         ):
             append_model(db, record, stranger)
+
+
+def test_terms_that_are_missing_are_named_with_what_gives_them() -> None:
+    assert no_term_for(["Si_B", "C_B-Vac_N"]) == (
+        "no term for Si_B, C_B-Vac_N; that of a defect comes from a run of it alone, "
+        "`defectdb learn --all-pairs` finds those of stored pairs"
+    )
+    many = no_term_for([f"{element}_B" for element in ("C", "Si", "Ge", "Sn", "Pb", "Al", "Ga", "In")])
+    assert many.startswith("no term for C_B, Si_B, Ge_B, Sn_B, Pb_B, Al_B and 2 more; that of a defect")

@@ -23,6 +23,7 @@ from defectdb.expressions.arrays import Floats
 from defectdb.expressions.evaluation import evaluate_numpy
 from defectdb.expressions.expression import variables
 from defectdb.query.kernels import Kernel, Part, parts
+from defectdb.query.missing_terms import no_term_for
 from defectdb.query.placements.enumeration import replaced_element
 from defectdb.query.placements.supercells import Ints, Supercell, distances, image_distances
 from defectdb.schema.labels import COMPOSITION, count_variable, join_labels
@@ -199,7 +200,7 @@ def _demand_terms(terms: Terms, labels: Sequence[str]) -> None:
     needed = {(1, label) for label in labels} | {(2, join_labels(pair)) for pair in combinations(labels, 2)}
     missing = needed - set(terms.frame.select("n", "label").iter_rows())
     if missing:
-        raise UsageError(f"the model has no term for {', '.join(sorted(label for _, label in missing))}")
+        raise UsageError(f"the model has {no_term_for(sorted(label for _, label in missing))}")
 
 
 def _singles(terms: Terms, labels: Sequence[str]) -> float:
