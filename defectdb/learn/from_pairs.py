@@ -60,9 +60,10 @@ def learn_pairs(
         demand_vanishing(task)
     tasks = warm_tasks(db, without_host_offsets(db, tasks, job), job)
     stored = stored_pairs(db, job)
+    remarks = [*missing_singles(db, job), *constants]
     run_id = open_run(db, "pairs" if labels is None else "pair", job, selection)
     progress.begun(run_id)
-    for line in (*missing_singles(db, job), *constants):
+    for line in remarks:
         progress.note(line)
     kernels: list[Kernel] = []
     try:
