@@ -258,7 +258,10 @@ def test_a_database_is_free_for_writers_between_requests(server, database):
 
 def test_a_request_that_takes_too_long_is_answered_and_not_waited_for(database):
     with serving(database, "--time-limit", "0.001") as server:
-        status, answer = get(server, "structures")
+        for _ in range(50):  # one that ends before it is stopped is answered
+            status, answer = get(server, "structures")
+            if status != 200:
+                break
     assert status == 504
     assert "took longer than 0.001 seconds" in answer["errors"][0]["detail"]
 
