@@ -92,7 +92,10 @@ def _fuzz(archive: Path, name: str, count: int, report: Path) -> None:
         began = time.monotonic()
         signal.setitimer(signal.ITIMER_REAL, SLOW)
         try:
-            reader.read(folder)
+            try:
+                reader.read(folder)
+            finally:
+                signal.setitimer(signal.ITIMER_REAL, 0)
             accepted += 1
         except DefectDBError:
             pass
@@ -101,8 +104,6 @@ def _fuzz(archive: Path, name: str, count: int, report: Path) -> None:
             foreign.append(f"  over {SLOW:.0f} s: {hit} {edits}")
         except Exception as error:
             foreign.append(f"  {hit} {edits}: {type(error).__name__} {error}"[:400])
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
         slowest = max(slowest, time.monotonic() - began)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     line = (
