@@ -75,7 +75,9 @@ def _fuzz(archive: Path, name: str, count: int, report: Path) -> None:
     from defectdb.errors import DefectDBError
 
     mutations = importlib.import_module("support.mutations")
-    reader = readers(archive)[name]
+    known = readers(archive)
+    assert set(known) == set(NAMES)
+    reader = known[name]
     folder = report.parent / "damaged"
     folder.mkdir(exist_ok=True)
     for old in folder.iterdir():

@@ -87,10 +87,10 @@ def law_of(expression: Expression, constants: Sequence[float]) -> str | None:
 
 
 def family_of(expression: Expression, constants: Sequence[float], r: Floats | None = None) -> str:
-    """What formulas have in common that differ in their numbers, their order or in small terms.
+    """The same text for formulas that differ only in numbers, in the order of operands or in small terms.
 
-    The law, or the summands without coefficients, every number within them written ``c``. With distances ``r``
-    (angstrom) summands that vary there by less than ``SMALL`` of the whole formula are left out.
+    The law's name where there is one; else the summands without coefficients, every number within them written ``c``.
+    Summands that vary over the distances ``r`` (angstrom) by less than ``SMALL`` of the whole formula are left out.
     """
     if law := law_of(expression, constants):
         return law
@@ -113,11 +113,15 @@ def _skeleton(node: Expression, constants: Sequence[float]) -> str:
         return node.name if isinstance(node, Variable) else "c"
     name = {"sub": "add", "sin": "cos"}.get(node.operator, node.operator)
     inner = [_skeleton(arg, constants) for arg in node.args]
-    if name in ("mul", "div") and "c" in inner[name == "div" :]:
-        inner.remove("c") if name == "mul" else inner.pop()
+    if name == "mul":
+        inner = sorted(part for part in inner if part != "c")
+    elif name == "div" and inner[1] == "c":
+        inner = inner[:1]
+    elif name == "add":
+        inner = sorted(inner)
     if name == "neg" or (name in ("mul", "div") and len(inner) == 1):
         return inner[0]
-    return f"{name}({', '.join(sorted(inner) if name in ('add', 'mul') else inner)})"
+    return f"{name}({', '.join(inner)})"
 
 
 def _summands(node: Expression, constants: Sequence[float], sign: int = 1) -> list[tuple[int, Expression]]:

@@ -22,10 +22,8 @@ from defectdb.ingest.recognise import is_sqlite
 XYZ_GZ = (".xyz", ".extxyz", ".xyz.gz", ".extxyz.gz")
 _COINCIDENT = 0.3  # angstrom
 _CLOSED = 1e-3  # angstrom^3: a smaller cell is none
-_FLATTEST, _LONGEST = (
-    0.3,
-    1e5,
-)  # angstrom: neighbours are not looked for in a flatter cell or along a longer vector
+_FLATTEST = 0.3  # angstrom: neighbours of a flatter cell are countless
+_LONGEST = 1e5  # angstrom: a longer cell vector is a slip
 
 
 def is_xyz(path: Path) -> bool:

@@ -121,11 +121,11 @@ def _constant(task: KernelTask) -> Kernel:
 
 
 def merge_islands(islands: Sequence[Kernel]) -> Kernel:
-    """Merge the fronts of independent searches of one task: of every complexity one formula, and every one betters all
-    simpler ones.
+    """Merge the fronts of independent searches of one task: every formula betters all simpler ones.
 
-    Of formulas of one complexity one whose family ``STEADY`` of the searches found goes before one that bettered it by
-    less than ``LONE``.
+    Of two formulas of a pair kernel that are equally long, one whose family most searches found (``STEADY``) goes
+    before a better one that they did not find, unless its error is larger by the factor ``LONE``. Functions of a
+    model from all structures are searched again for their error alone, so there the better formula stays.
     """
     first = islands[0]
     task = replace(first.task, island=0)
@@ -136,12 +136,13 @@ def merge_islands(islands: Sequence[Kernel]) -> Kernel:
     best: dict[int, tuple[float, Scored, int]] = {}
     for kernel, own in zip(islands, families, strict=True):
         for scored, name in zip(kernel.front, own, strict=True):
-            judged = scored.loss * handicap(agreeing[name], len(islands)) ** 2
+            steady = handicap(agreeing[name], len(islands)) if isinstance(task, PairTask) else 1.0
+            judged = scored.loss * steady**2
             if scored.complexity not in best or judged < best[scored.complexity][0]:
                 best[scored.complexity] = judged, scored, agreeing[name]
     front: list[Scored] = []
     found_by: list[int] = []
-    for _, (_, scored, n) in sorted(best.items(), key=lambda item: item[0]):
+    for _, scored, n in (best[length] for length in sorted(best)):
         if not front or scored.loss < 0.999 * front[-1].loss:
             front.append(scored)
             found_by.append(n)

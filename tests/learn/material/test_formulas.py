@@ -153,10 +153,20 @@ def test_islands_of_robust_fits_are_merged_by_their_loss() -> None:
 def test_of_one_length_a_family_that_most_searches_found_goes_first_unless_another_is_far_better(
     share: float, found_by: int
 ) -> None:
-    task = task_of(values=Y, islands=5)
+    task = task_of(islands=5)
     lone = scored("mul c0 tanh tanh tanh r", (0.1,), mse=(0.1 * share) ** 2)
     steady = [scored("mul c0 exp mul c1 r", (0.1 + 0.01 * k, -0.5), mse=0.1**2) for k in range(4)]
     assert lone.complexity == steady[0].complexity
     merged = merge_islands([kernel_of(one, task=task) for one in (lone, *steady)])
     assert merged.front == [lone if found_by == 1 else steady[0]]
     assert merged.found_by == (found_by,)
+
+
+def test_functions_of_a_model_from_all_structures_are_merged_by_their_error_alone() -> None:
+    task = task_of(values=Y, spare=0.0, islands=2)
+    better = scored("mul c0 tanh tanh tanh r", (0.1,), mse=0.9)
+    shared = scored("mul c0 exp mul c1 r", (0.1, -0.5), mse=1.0)
+    shorter = scored("mul c0 r", (0.1,), mse=2.0)
+    kernels = [kernel_of(shorter, better, task=task), kernel_of(shorter, shared, task=task)]
+    assert merge_islands(kernels).front == [shorter, better]
+    assert merge_islands([kernels[1], kernels[0]]).front == [shorter, better]
