@@ -86,7 +86,8 @@ def demo_command(
     """
     # matrices this small lose a factor of ten to BLAS threads; the learner fills the cores with processes
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from defectdb.cli.display.learned import FRONT_NOTE, chosen_table, model_front_table
+    from defectdb.cli.display.learned import chosen_table, stored_front
+    from defectdb.cli.display.model_front import FRONT_NOTE, model_front_table
     from defectdb.db import open_database
 
     begin = time.monotonic()
@@ -112,7 +113,7 @@ def demo_command(
     )
     emit(_named(compared), floats="{:.2f}")
     say(settings, FRONT_NOTE)
-    emit(model_front_table(learned), floats="{:.3f}")
+    emit(model_front_table(stored_front(learned)), floats="{:.3f}")
     say(settings, "Kernels in use")
     emit(chosen_table(learned).select("kernel", "tokens", "law", "formula"))
     _next_steps(settings, database, seconds)

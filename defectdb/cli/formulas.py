@@ -73,8 +73,6 @@ def _models(
     """List the newest model front, or put one of its models to use."""
     if words != (() if tokens is None else ("activate",)):
         raise UsageError("write `defectdb formulas --model-front` or `defectdb formulas activate --tokens N`")
-    import polars as pl
-
     from defectdb.db import open_database
     from defectdb.db.models.model_fronts import activate_front_model, newest_front
     from defectdb.db.scope import chosen_material, make_scope
@@ -83,9 +81,11 @@ def _models(
         material = chosen_material(db, make_scope(db, material))
         if tokens is None:
             frame = newest_front(db, material, target).drop("formula_ids")
-            if style is None:  # as `learn` prints it
-                used = pl.when("active").then(pl.lit("*")).otherwise(pl.lit("")).alias("")
-                frame = frame.select(used, "run_id", "tokens", (1000 * pl.col("error")).alias("error [meV]"))
+            if style is None:
+                from defectdb.cli.display.model_front import FRONT_NOTE, model_front_table
+
+                say(settings, f"{FRONT_NOTE}; some of {frame.height}, --csv lists all")
+                frame = model_front_table(frame)
             emit(frame, style or "table", floats="{:.4g}")
             return
         with db.transaction():

@@ -205,16 +205,16 @@ def _learn_formulas(settings: Settings, options: dict[str, Any]) -> None:
             "say what to learn: one of --pair LABEL, --all-pairs, --model, --network, --plan FILE or --resume"
         )
     from defectdb.cli.display.learned import (
-        FRONT_NOTE,
         LIGHTER,
         agreement_note,
         chosen_table,
         error_note,
         front_table,
-        model_front_table,
         rows_note,
+        stored_front,
         summary,
     )
+    from defectdb.cli.display.model_front import FRONT_NOTE, model_front_table
     from defectdb.learn.cluster.plan import Planned
 
     options["islands"] = max(options["islands"], options["seeds"])
@@ -249,7 +249,7 @@ def _learn_formulas(settings: Settings, options: dict[str, Any]) -> None:
         emit(chosen_table(learned), floats="{:.4g}", lighter=LIGHTER)
         if learned.front:
             click.echo(FRONT_NOTE)
-            emit(model_front_table(learned), floats="{:.4g}")
+            emit(model_front_table(stored_front(learned)), floats="{:.4g}")
     if agreed := agreement_note(learned):
         say(settings, agreed)
     state = "active" if config.activate else "stored, not active"

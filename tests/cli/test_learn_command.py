@@ -195,12 +195,16 @@ def test_labels_of_too_few_distances_get_constants_and_a_line_each(
     assert run(["--db", str(toy_path), "formulas", "--model-front", "--csv"]) == 0
     exact = pl.read_csv(io.StringIO(capsys.readouterr().out))
     assert run(["--db", str(toy_path), "formulas", "--model-front"]) == 0
-    heading, _, *rows = capsys.readouterr().out.splitlines()
-    assert heading.split() == ["run_id", "tokens", "error", "[meV]"]
-    assert [float(row.split()[-1]) for row in rows] == pytest.approx(
-        (1000 * exact["error"]).to_list(), rel=1e-3
-    )
-    assert [row.startswith("*") for row in rows] == exact["active"].to_list()
+    said = capsys.readouterr()
+    assert f"some of {exact.height}, --csv lists all" in said.err
+    heading, _, *rows = said.out.splitlines()
+    assert heading.split() == ["tokens", "error", "[meV]"]
+    shown = [tuple(float(cell) for cell in row.split()[-2:]) for row in rows]
+    in_mev = dict(zip(exact["tokens"], (1000 * exact["error"]).to_list(), strict=True))
+    assert all(error == pytest.approx(in_mev[tokens], rel=1e-3) for tokens, error in shown)
+    [used] = [row for row in rows if row.startswith("*")]
+    assert float(used.split()[1]) == exact.filter("active")["tokens"].item()
+    assert {shown[0][0], shown[-1][0]} == {exact["tokens"].min(), exact["tokens"].max()}
 
 
 def test_json_holds_the_statistics_that_the_database_holds(

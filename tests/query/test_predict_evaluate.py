@@ -50,7 +50,10 @@ def test_structures_without_a_kernel_are_narrated_with_the_label_at_fault(tmp_pa
         missing = missing_terms(db)
         said = coverage_sentences(evaluate(db), unpredicted(db), missing)
         assert missing_terms(db, target="homo_lumo_gap") == []
-    told = "no term for Vac_S-W_Mo; `defectdb learn --all-pairs` finds those of stored pairs"
+    told = (
+        "no term for Vac_S-W_Mo; `defectdb learn --all-pairs` finds those of pairs that a structure of two defects "
+        "holds, `defectdb learn --model --from all` all of them"
+    )
     assert sentence == f"29 of 63 structures have no prediction: {told}"
     assert missing == ["Vac_S-W_Mo"]
     assert said[-1] == f"there is {told}"
@@ -206,7 +209,8 @@ def test_a_model_with_two_kernels_for_one_window_is_refused(toy_path: Path) -> N
 def test_terms_that_are_missing_are_named_with_what_gives_them() -> None:
     assert no_term_for(["Si_B", "C_B-Vac_N"]) == (
         "no term for Si_B, C_B-Vac_N; that of a defect comes from a run of it alone, "
-        "`defectdb learn --all-pairs` finds those of stored pairs"
+        "`defectdb learn --all-pairs` finds those of pairs that a structure of two defects holds, "
+        "`defectdb learn --model --from all` all of them"
     )
     many = no_term_for([f"{element}_B" for element in ("C", "Si", "Ge", "Sn", "Pb", "Al", "Ga", "In")])
     assert many.startswith("no term for C_B, Si_B, Ge_B, Sn_B, Pb_B, Al_B and 2 more; that of a defect")

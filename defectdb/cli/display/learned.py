@@ -103,21 +103,13 @@ def agreement_note(learned: Learned) -> str | None:
     return said + (f"; one search alone found that of {', '.join(alone)}" if alone else "")
 
 
-FRONT_NOTE = (
-    "Model front: tokens of all kernels, and what their training errors make of a structure's error, meV"
-)
-
-
-def model_front_table(learned: Learned, most: int = 12) -> pl.DataFrame:
-    """Some models of the front, the one in use marked; evenly spread where there are more than ``most``."""
+def stored_front(learned: Learned) -> pl.DataFrame:
+    """The model front: tokens, error (eV) and active, as the database gives it."""
     import polars as pl
 
-    points = learned.front
     used = tuple(kernel.chosen for kernel in learned.kernels)
-    step = max(1, -(-len(points) // most))
-    shown = [p for i, p in enumerate(points) if i % step == 0 or p.chosen == used or p is points[-1]]
     return pl.DataFrame(
-        [{"": "*" if p.chosen == used else "", "tokens": p.tokens, "error": 1000 * p.error} for p in shown]
+        [{"tokens": p.tokens, "error": p.error, "active": p.chosen == used} for p in learned.front]
     )
 
 
